@@ -1,1 +1,42 @@
-fn main(){}
+//! The command `taffrail`: parses the command line and hands over to a subcommand.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use taffrail::command::{check, demo, run};
+
+/// A node-level logging agent for Kubernetes: nothing lost, nothing twice.
+#[derive(Parser)]
+#[command(version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent until SIGTERM
+    Run(ConfigFile),
+    /// Check a configuration and say what it would do
+    Check(ConfigFile),
+    /// Run the agent over a small node of its own making, and prove that nothing was lost
+    Demo(demo::DemoArgs),
+}
+
+#[derive(Args)]
+struct ConfigFile {
+    /// The configuration, a TOML file; without one: the pod logs of this node to standard output
+    #[arg(long, short, env = "TAFFRAIL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match CommandLine::parse().command {
+        Command::Run(file) => run::run(file.config.as_deref()),
+        Command::Check(file) => check::check(file.config.as_deref()),
+        Command::Demo(args) => demo::demo(args),
+    }
+}

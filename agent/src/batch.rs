@@ -1,0 +1,345 @@
+//! Batches: records become the body of a request, with the span of each file that the body covers.
+//!
+//! In: records and their container's plan. Out: bytes, compressed on the way if so configured, and the [`Run`]s that an
+//! acknowledgement of the whole will move positions over. Variable fields come first in a document, the constant
+//! metadata last and contiguous. Knows nothing of HTTP.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::position::Position;
+use crate::read::{Marks, Record, Time};
+use crate::record::{self, Level, Notes, time};
+use crate::route::Plan;
+
+/// What records are turned into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Pairs of action and document for Elasticsearch's `_bulk`; `id`: each names its own `_id`.
+    Bulk,
+    /// One document a line.
+    Lines,
+    /// One readable line a record.
+    Text {
+        /// With the terminal's colours.
+        color: bool,
+    },
+}
+
+/// A stretch of one file within a batch: what a position moves over when the batch is acknowledged.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Which cursor it was read by (see the worker).
+    pub cursor: u64,
+    /// How often that cursor had been set back before: a run of an earlier epoch counts no more.
+    pub epoch: u32,
+    /// Its number among the runs of that cursor and epoch.
+    pub number: u64,
+    /// Where the reader stood before it.
+    pub start: Position,
+    /// Where it stood behind it.
+    pub end: Position,
+    /// Records in it.
+    pub items: u32,
+    /// Whether an earlier attempt, or process, may have sent some of it: then "exists already" is no surprise.
+    pub in_doubt: bool,
+}
+
+/// The part of the body that goes into one file.
+#[derive(Debug)]
+pub struct Segment {
+    /// Path of the file.
+    pub path: String,
+    /// Where the part ends in the body.
+    pub end: usize,
+}
+
+/// A batch that is being filled.
+#[derive(Debug)]
+pub struct Batch {
+    format: Format,
+    staged: Vec<u8>,
+    encoder: Option<GzEncoder<Vec<u8>>>,
+    level: Option<u32>,
+    staged_before: u64,
+    /// The stretches it covers, in order of reading.
+    pub runs: Vec<Run>,
+    /// Parts by file, for an output that writes files.
+    pub segments: Vec<Segment>,
+    /// Records in it.
+    pub items: u32,
+    /// When its first record came in.
+    pub opened: Option<Instant>,
+}
+
+/// A batch that is closed.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The request's body.
+    pub body: Vec<u8>,
+    /// Whether the body is gzip.
+    pub compressed: bool,
+    /// Bytes of the body before compression.
+    pub plain_bytes: u64,
+    /// The stretches it covers.
+    pub runs: Vec<Run>,
+    /// Parts by file.
+    pub segments: Vec<Segment>,
+    /// Records in it.
+    pub items: u32,
+}
+
+impl Batch {
+    /// An empty batch; `level` is that of gzip, or none.
+    pub fn new(format: Format, level: Option<u32>) -> Batch {
+        Batch {
+            format,
+            staged: Vec::new(),
+            encoder: None,
+            level,
+            staged_before: 0,
+            runs: Vec::new(),
+            segments: Vec::new(),
+            items: 0,
+            opened: None,
+        }
+    }
+
+    /// Bytes so far, before compression.
+    pub fn plain_bytes(&self) -> u64 {
+        self.staged_before + self.staged.len() as u64
+    }
+
+    /// Whether it holds nothing, not even a run without records.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Appends a record. `id` is the beginning of its `_id`: the file's key and a hyphen.
+    pub fn push(&mut self, plan: &Plan, id: &[u8], record: &Record<'_>) -> Notes {
+        self.items += 1;
+        let mut numbers = itoa::Buffer::new();
+        let written;
+        let time = match record.time {
+            Time::Text(text) => text,
+            Time::Nanos(nanos) => {
+                written = time::format_nanos(nanos);
+                written.as_bytes()
+            }
+        };
+        let out = &mut self.staged;
+        match self.format {
+            Format::Bulk => {
+                // `create`, and never `index`: data streams take nothing else, and a record sent twice is refused
+                // with 409 instead of replacing the first.
+                out.extend_from_slice(br#"{"create":{"_index":""#);
+                append_target(out, plan, time);
+                out.extend_from_slice(br#"","_id":""#);
+                out.extend_from_slice(id);
+                out.extend_from_slice(numbers.format(record.first).as_bytes());
+                out.push(b'-');
+                out.extend_from_slice(numbers.format(record.last).as_bytes());
+                out.extend_from_slice(b"\"}}\n");
+                append_document(out, plan, time, record)
+            }
+            Format::Lines => {
+                if plan.target.is_some() {
+                    let mut path = Vec::new();
+                    append_target(&mut path, plan, time);
+                    let same = self.segments.last().is_some_and(|s| s.path.as_bytes() == path);
+                    if !same {
+                        // The template's own characters and values that were made safe: text.
+                        let path = String::from_utf8_lossy(&path).into_owned();
+                        self.segments.push(Segment { path, end: 0 });
+                    }
+                }
+                let notes = append_document(out, plan, time, record);
+                if let Some(segment) = self.segments.last_mut() {
+                    segment.end = out.len();
+                }
+                notes
+            }
+            Format::Text { color } => append_readable(out, plan, time, record, color),
+        }
+    }
+
+    /// Compresses what has been staged: after each turn, while its bytes are still in the processor's cache.
+    pub fn fold(&mut self) -> io::Result<()> {
+        let Some(level) = self.level else { return Ok(()) };
+        let encoder =
+            self.encoder.get_or_insert_with(|| GzEncoder::new(Vec::with_capacity(256 << 10), Compression::new(level)));
+        encoder.write_all(&self.staged)?;
+        self.staged_before += self.staged.len() as u64;
+        self.staged.clear();
+        Ok(())
+    }
+
+    /// Closes the batch and begins the next, in `spare`'s memory.
+    pub fn seal(&mut self, mut spare: Vec<u8>) -> io::Result<Sealed> {
+        self.fold()?;
+        let plain_bytes = self.plain_bytes();
+        spare.clear();
+        let body = match self.encoder.take() {
+            Some(encoder) => encoder.finish()?,
+            None => std::mem::replace(&mut self.staged, spare),
+        };
+        self.staged_before = 0;
+        self.opened = None;
+        Ok(Sealed {
+            body,
+            compressed: self.level.is_some(),
+            plain_bytes,
+            runs: std::mem::take(&mut self.runs),
+            segments: std::mem::take(&mut self.segments),
+            items: std::mem::take(&mut self.items),
+        })
+    }
+}
+
+fn append_target(out: &mut Vec<u8>, plan: &Plan, time: &[u8]) {
+    if let Some(target) = &plan.target {
+        target.append_to(out, &time::utc_date(time).unwrap_or(*b"1970.01.01"));
+    }
+}
+
+fn append_document(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<'_>) -> Notes {
+    out.extend_from_slice(br#"{"@timestamp":""#);
+    out.extend_from_slice(time);
+    out.extend_from_slice(b"\",");
+    let notes = record::append_body(out, record.content);
+    if notes.invalid_utf8 || record.marks != Marks::default() {
+        append_marks(out, &record.marks, notes.invalid_utf8);
+    }
+    out.extend_from_slice(plan.tail(record.stream));
+    notes
+}
+
+#[cold]
+fn append_marks(out: &mut Vec<u8>, marks: &Marks, invalid_utf8: bool) {
+    let mut members = Vec::new();
+    if marks.unframed {
+        members.push(r#""unframed":true"#.to_owned());
+    }
+    if marks.part > 0 {
+        members.push(format!(r#""part":{}"#, marks.part));
+    }
+    if let Some(length) = marks.original_length {
+        members.push(format!(r#""original_length":{length}"#));
+    }
+    if invalid_utf8 {
+        members.push(r#""invalid_utf8":true"#.to_owned());
+    }
+    out.extend_from_slice(format!(r#","taffrail":{{{}}}"#, members.join(",")).as_bytes());
+}
+
+/// `time container level content`, with what could move a terminal's cursor or change its state escaped.
+fn append_readable(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<'_>, color: bool) -> Notes {
+    // The level is found by the same rules as a document's.
+    let begin = out.len();
+    let notes = record::append_body(out, record.content);
+    out.truncate(begin);
+    let paint = |out: &mut Vec<u8>, code: &str, text: &[u8]| {
+        if color {
+            out.extend_from_slice(format!("\x1b[{code}m").as_bytes());
+        }
+        out.extend_from_slice(text);
+        if color {
+            out.extend_from_slice(b"\x1b[0m");
+        }
+        out.push(b' ');
+    };
+    paint(out, "2", time);
+    paint(out, "36", plan.label.as_bytes());
+    if let Some(level) = notes.level {
+        let code = match level {
+            Level::Trace | Level::Debug => "2",
+            Level::Info | Level::Notice => "32",
+            Level::Warn => "33",
+            Level::Error | Level::Critical | Level::Fatal => "31",
+        };
+        paint(out, code, level.as_str().to_uppercase().as_bytes());
+    }
+    for character in String::from_utf8_lossy(record.content).chars() {
+        if character == '\t' || !character.is_control() {
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        } else {
+            out.extend_from_slice(character.escape_default().to_string().as_bytes());
+        }
+    }
+    out.push(b'\n');
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::file::Container;
+    use crate::config::template::{Safe, Template};
+    use crate::metadata::NodeFacts;
+    use crate::record::Stream;
+
+    fn plan(target: &str, safe: Safe) -> Plan {
+        let container =
+            Container { namespace: "shop".into(), pod: "web-0".into(), uid: "u1".into(), name: "app".into() };
+        let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
+        Plan::new(&facts, &container, Some((&Template::parse(target).unwrap(), safe)))
+    }
+
+    fn record(content: &[u8]) -> Record<'_> {
+        Record {
+            time: Time::Text(b"2026-11-23T15:54:01.123456789Z"),
+            stream: Some(Stream::Stderr),
+            content,
+            first: 100,
+            last: 260,
+            marks: Marks::default(),
+        }
+    }
+
+    #[test]
+    fn a_bulk_item_is_an_action_and_a_document() {
+        let mut batch = Batch::new(Format::Bulk, None);
+        batch.push(&plan("logs-{namespace}-{date}", Safe::Index), b"KEY-", &record(br#"{"msg":"hi","n":1}"#));
+        let body = batch.seal(Vec::new()).unwrap().body;
+        let mut lines = body.split(|b| *b == b'\n');
+        assert_eq!(
+            lines.next().unwrap(),
+            br#"{"create":{"_index":"logs-shop-2026.11.23","_id":"KEY-100-260"}}"#
+        );
+        let document: serde_json::Value = serde_json::from_slice(lines.next().unwrap()).unwrap();
+        assert_eq!(document["@timestamp"], "2026-11-23T15:54:01.123456789Z");
+        assert_eq!(document["message"], "hi");
+        assert_eq!(document["app"], serde_json::json!({ "n": 1 }));
+        assert_eq!(document["stream"], "stderr");
+        assert_eq!(document["kubernetes"]["pod"]["name"], "web-0");
+        assert_eq!(lines.next(), Some(&b""[..]));
+    }
+
+    #[test]
+    fn marks_are_told_under_taffrail() {
+        let mut batch = Batch::new(Format::Lines, Some(1));
+        let marks = Marks { unframed: true, part: 2, original_length: Some(9) };
+        batch.push(&plan("/x/{namespace}", Safe::Path), b"", &Record { marks, stream: None, ..record(b"\xff") });
+        let sealed = batch.seal(Vec::new()).unwrap();
+        assert!(sealed.compressed);
+        let document: serde_json::Value =
+            serde_json::from_reader(flate2::read::GzDecoder::new(&sealed.body[..])).unwrap();
+        assert_eq!(
+            document["taffrail"],
+            serde_json::json!({ "unframed": true, "part": 2, "original_length": 9, "invalid_utf8": true })
+        );
+        assert_eq!(document.get("stream"), None);
+        assert_eq!(sealed.segments[0].path, "/x/shop");
+    }
+
+    #[test]
+    fn a_readable_line_cannot_steer_the_terminal() {
+        let mut batch = Batch::new(Format::Text { color: false }, None);
+        batch.push(&plan("/x", Safe::Path), b"", &record(b"WARN \x1b[2Jgone\x07\rx\ty"));
+        let body = String::from_utf8(batch.seal(Vec::new()).unwrap().body).unwrap();
+        assert_eq!(body, "2026-11-23T15:54:01.123456789Z shop/web-0/app WARN WARN \\u{1b}[2Jgone\\u{7}\\rx\ty\n");
+    }
+}

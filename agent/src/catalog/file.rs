@@ -1,0 +1,418 @@
+//! One log file: its key, what the catalog knows of it, and how its bytes are had.
+//!
+//! A [`LogFile`] is shared between the catalog, which alone learns about the disk, and the outputs, each of which
+//! reads it by positioned reads from its own place. Nothing here parses content, but for the first line that the
+//! key is made of.
+
+use std::fmt;
+use std::fs::File;
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use flate2::read::MultiGzDecoder;
+
+use super::beneath::Roots;
+use super::name::LogName;
+
+/// How much of a first line goes into a key. A longer "line" is no log's; the bound keeps one binary file from
+/// being read whole.
+const FIRST_LINE_LIMIT: usize = 1 << 20;
+
+/// The identity of a log file: 128 bits of a hash over cluster, node, pod uid, container, restart and the whole
+/// first line. The same before and after a rotation, a compression and a restart of the agent; names, inodes and
+/// times of modification are none of that. Cryptographic, since tenants choose what they write: nobody can make a
+/// line that takes another's key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileKey([u8; 16]);
+
+impl FileKey {
+    /// Characters of a key as text.
+    pub const TEXT_LEN: usize = 22;
+
+    fn of(parts: &[&[u8]]) -> FileKey {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            // With its length, so that no two lists of parts are the same bytes.
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
+        }
+        let mut key = [0; 16];
+        key.copy_from_slice(&context.finish().as_ref()[..16]);
+        FileKey(key)
+    }
+
+    /// The key of another file that begins with the same line: only files that are no container runtime's, whose
+    /// lines carry a time, can meet so. What tells them apart is then all there is, the inode.
+    pub(super) fn salted(self, stamp: Stamp) -> FileKey {
+        FileKey::of(&[&self.0, &stamp.inode.to_le_bytes(), &stamp.born.to_le_bytes()])
+    }
+
+    /// Reads the text form back.
+    pub fn parse(text: &str) -> Option<FileKey> {
+        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(FileKey)
+    }
+}
+
+impl fmt::Display for FileKey {
+    /// 22 characters of `[A-Za-z0-9_-]`: a form that `_id` takes and stores compactly.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for FileKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileKey({self})")
+    }
+}
+
+/// A container on this node, by what its directory says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Container {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// Uid of the pod (of a static pod: the hash of its configuration).
+    pub uid: String,
+    /// Name of the container within the pod.
+    pub name: String,
+}
+
+impl Container {
+    /// Which of `shards` workers reads it.
+    pub fn shard(&self, shards: usize) -> usize {
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.hash(&mut hasher);
+        (hasher.finish() % shards.max(1) as u64) as usize
+    }
+
+    /// The container's directory below the root of the pod logs.
+    pub fn directory(&self) -> PathBuf {
+        PathBuf::from(format!("{}_{}_{}", self.namespace, self.pod, self.uid)).join(&self.name)
+    }
+}
+
+impl fmt::Display for Container {
+    /// `namespace/pod/container`, as messages name it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.namespace, self.pod, self.name)
+    }
+}
+
+/// What the disk says of a file at a moment; tells apart files that are in the catalog, never names one in a
+/// position or an `_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Stamp {
+    pub device: u64,
+    pub inode: u64,
+    /// Birth time in nanoseconds, where the file system keeps one; else 0.
+    pub born: i128,
+}
+
+/// Makes keys: the parts of them that are the same for all files of a node.
+#[derive(Debug, Clone)]
+pub struct KeyMaker {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of the node.
+    pub node: String,
+}
+
+impl KeyMaker {
+    /// The key of a file, or `None` while its first line is not complete. `ended`: nothing will be added to it any
+    /// more, so that what is there is the first line.
+    pub fn key(
+        &self,
+        container: &Container,
+        restart: u32,
+        reader: impl Read,
+        ended: bool,
+    ) -> io::Result<Option<FileKey>> {
+        let Some(line) = first_line(reader, ended)? else { return Ok(None) };
+        Ok(Some(FileKey::of(&[
+            self.cluster.as_bytes(),
+            self.node.as_bytes(),
+            container.uid.as_bytes(),
+            container.name.as_bytes(),
+            &restart.to_le_bytes(),
+            &line,
+        ])))
+    }
+}
+
+fn first_line(mut reader: impl Read, ended: bool) -> io::Result<Option<Vec<u8>>> {
+    let (mut line, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = match reader.read(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if let Some(end) = memchr::memchr(b'\n', &chunk[..read]) {
+            line.extend_from_slice(&chunk[..end]);
+            return Ok(Some(line));
+        }
+        line.extend_from_slice(&chunk[..read]);
+        if line.len() >= FIRST_LINE_LIMIT {
+            line.truncate(FIRST_LINE_LIMIT);
+            return Ok(Some(line));
+        }
+        if read == 0 {
+            return Ok((ended && !line.is_empty()).then_some(line));
+        }
+    }
+}
+
+/// A log file that the catalog has found and keyed.
+#[derive(Debug)]
+pub struct LogFile {
+    /// Its identity.
+    pub key: FileKey,
+    /// Whose log it is.
+    pub container: Arc<Container>,
+    /// The name it was found under, which orders the files of a container; it may bear another by now.
+    pub name: LogName,
+    /// Counts files in the order of their finding: the second key of the order of reading.
+    pub sequence: u64,
+    /// Whether it was there when the agent started: an earlier process may have sent some of it.
+    pub at_start: bool,
+    size: AtomicU64,
+    settled: AtomicBool,
+    gone: AtomicBool,
+    /// How many outputs have not read it to its end.
+    readers: AtomicUsize,
+    place: Mutex<Place>,
+}
+
+/// Where the bytes are had.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Path below the root of the pod logs.
+    pub path: PathBuf,
+    pub stamp: Stamp,
+    /// Whether `path` is a link into another allowed root.
+    pub linked: bool,
+    pub packed: bool,
+    /// Held open while somebody has yet to read: a rotated or deleted file stays readable.
+    pub held: Option<Arc<File>>,
+}
+
+/// An open file, as a cursor reads it.
+#[derive(Debug)]
+pub enum Source {
+    /// A plain file: read at any offset, shared by all outputs.
+    Plain(Arc<File>),
+    /// A compressed one: inflated in order; its offsets are those of the inflated bytes. Going back begins anew.
+    Packed {
+        /// The inflating reader.
+        decoder: Box<MultiGzDecoder<Positioned>>,
+        /// Offset of the next inflated byte.
+        next: u64,
+        /// What kept the rest from being inflated: the file ends, for us, where it is damaged.
+        damage: Option<String>,
+    },
+}
+
+/// A reader with a place of its own in a file that others read too.
+#[derive(Debug)]
+pub struct Positioned {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for Positioned {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+impl LogFile {
+    pub(super) fn new(
+        key: FileKey,
+        container: Arc<Container>,
+        name: LogName,
+        sequence: u64,
+        at_start: bool,
+        size: u64,
+        readers: usize,
+        place: Place,
+    ) -> LogFile {
+        LogFile {
+            key,
+            container,
+            settled: AtomicBool::new(name.packed),
+            name,
+            sequence,
+            at_start,
+            size: AtomicU64::new(size),
+            gone: AtomicBool::new(false),
+            readers: AtomicUsize::new(readers),
+            place: Mutex::new(place),
+        }
+    }
+
+    /// Bytes to read, as last seen; for a compressed file the inflated size that its trailer claims.
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_size(&self, size: u64) {
+        self.size.store(size, Ordering::Release);
+    }
+
+    /// Whether nothing more will be written to it: its end is its end.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    pub(super) fn settle(&self) {
+        self.settled.store(true, Ordering::Release);
+    }
+
+    /// Whether it is no longer on disk under any name; an open descriptor may still reach it.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_gone(&self, gone: bool) {
+        self.gone.store(gone, Ordering::Release);
+    }
+
+    /// An output has read a settled file to its end and holds an acknowledgement for all of it.
+    pub fn release(&self) {
+        self.readers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Takes a [`release`](Self::release) back: the file grew after all.
+    pub fn claim(&self) {
+        self.readers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether some output has yet to read it.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.is_settled() || self.readers.load(Ordering::Acquire) > 0
+    }
+
+    pub(super) fn place(&self) -> std::sync::MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the file for reading: the descriptor that is held if there is one, else by its present path.
+    pub fn open(&self, roots: &Roots) -> io::Result<Source> {
+        let place = self.place();
+        let file = match &place.held {
+            Some(file) => file.clone(),
+            None => {
+                let file = open_place(roots, &place)?;
+                if super::stamp_of(&file)? != place.stamp {
+                    return Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken its place"));
+                }
+                Arc::new(file)
+            }
+        };
+        Ok(if place.packed { Source::packed(file) } else { Source::Plain(file) })
+    }
+}
+
+pub(super) fn open_place(roots: &Roots, place: &Place) -> io::Result<File> {
+    if place.linked { roots.open_link(&place.path) } else { roots.open_log(&place.path) }
+}
+
+impl Source {
+    fn packed(file: Arc<File>) -> Source {
+        Source::Packed { decoder: Box::new(MultiGzDecoder::new(Positioned { file, offset: 0 })), next: 0, damage: None }
+    }
+
+    /// Reads at `offset` until `buffer` is full or the file ends; returns the number of bytes read.
+    pub fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let rest = &mut buffer[filled..];
+            let read = match self {
+                Source::Plain(file) => file.read_at(rest, offset + filled as u64),
+                Source::Packed { decoder, next, damage } => {
+                    inflate_at(decoder, next, rest, offset + filled as u64).or_else(|error| {
+                        *damage = Some(error.to_string());
+                        Ok(0)
+                    })
+                }
+            };
+            match read {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+fn inflate_at(
+    decoder: &mut MultiGzDecoder<Positioned>,
+    next: &mut u64,
+    buffer: &mut [u8],
+    offset: u64,
+) -> io::Result<usize> {
+    if offset < *next {
+        let file = decoder.get_ref().file.clone();
+        *decoder = MultiGzDecoder::new(Positioned { file, offset: 0 });
+        *next = 0;
+    }
+    if offset > *next {
+        *next += io::copy(&mut decoder.by_ref().take(offset - *next), &mut io::sink())?;
+        if offset > *next {
+            return Ok(0);
+        }
+    }
+    let read = decoder.read(buffer)?;
+    *next += read as u64;
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_key_needs_a_whole_first_line_and_nothing_else() {
+        let maker = KeyMaker { cluster: "c".into(), node: "n".into() };
+        let container =
+            Container { namespace: "a".into(), pod: "b".into(), uid: "u".into(), name: "app".into() };
+        let key = |content: &str, ended| maker.key(&container, 0, content.as_bytes(), ended).unwrap();
+        assert_eq!(key("", true), None);
+        assert_eq!(key("half a li", false), None);
+        assert_eq!(key("half a li", true), key("half a li\n", false));
+        assert_eq!(key("one\ntwo\n", false), key("one\nthree\n", false));
+        assert_ne!(key("one\n", false), key("two\n", false));
+        assert_ne!(key("one\n", false), maker.key(&container, 1, &b"one\n"[..], false).unwrap());
+        let text = key("one\n", false).unwrap().to_string();
+        assert_eq!((text.len(), FileKey::parse(&text)), (FileKey::TEXT_LEN, key("one\n", false)));
+    }
+
+    #[test]
+    fn a_compressed_file_is_read_at_inflated_offsets_forwards_and_back() {
+        let content: Vec<u8> = (0..200_000u32).flat_map(|n| n.to_le_bytes()).collect();
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&content).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&packed.finish().unwrap()).unwrap();
+        let mut source = Source::packed(Arc::new(file));
+        let mut buffer = [0; 1000];
+        for offset in [5000, 6000, 400_000, 10, 799_500, 800_000, 900_000, 0] {
+            let read = source.read_at(&mut buffer, offset as u64).unwrap();
+            let expected = content.get(offset..).unwrap_or_default();
+            assert_eq!(&buffer[..read], &expected[..expected.len().min(1000)], "at {offset}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! `taffrail check`: what a configuration would do, or what is wrong with it.
+//!
+//! In: a path, or none for the defaults. Out: a summary on standard output and exit code 0, or every mistake on
+//! standard error and exit code 2. What does not suit this machine, such as a missing folder, is a warning: the file
+//! may be meant for another. It changes nothing, creates nothing and asks no server.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use rustix::fs::Access;
+
+use crate::config::units::show_duration;
+use crate::config::{
+    Color, Config, ElasticsearchConfig, FileConfig, OutputConfig, Oversize, ReadingConfig, Start,
+    StdoutFormat, Target,
+};
+
+/// The exit code for a configuration with mistakes.
+const BAD_CONFIGURATION: u8 = 2;
+
+/// Checks a configuration file, or without one shows what the defaults do. Exit code 2 if there is a mistake.
+pub fn check(path: Option<&Path>) -> ExitCode {
+    ExitCode::from(report(path, &mut io::stdout(), &mut io::stderr()))
+}
+
+fn report(path: Option<&Path>, stdout: &mut dyn io::Write, stderr: &mut dyn io::Write) -> u8 {
+    let (config, name) = match path {
+        None => (Config::default(), "the default configuration".to_owned()),
+        Some(path) => match Config::load(path) {
+            Ok(config) => (config, path.display().to_string()),
+            Err(problems) => {
+                // Nothing is left to tell of a standard error that is closed, here and below.
+                let _ = writeln!(stderr, "{problems}");
+                return BAD_CONFIGURATION;
+            }
+        },
+    };
+    let _ = write!(stdout, "{}", summary(&config, &name));
+    for warning in warnings(&config) {
+        let _ = writeln!(stderr, "warning: {warning}");
+    }
+    0
+}
+
+/// What the configuration does, to read. Writing to a string cannot fail, hence the unused results.
+fn summary(config: &Config, name: &str) -> String {
+    let mut text = String::new();
+    let links: Vec<_> = config.link_roots.iter().map(|root| root.display().to_string()).collect();
+    let links = if links.is_empty() {
+        "no links followed".into()
+    } else {
+        format!("links into {}", links.join(", "))
+    };
+    let oversize = match config.oversize {
+        Oversize::Split => "split",
+        Oversize::Cut => "cut",
+    };
+    let _ = writeln!(text, "{name}: no mistakes\n");
+    let _ = writeln!(text, "cluster {}, node {}", config.cluster, config.node);
+    let _ = writeln!(text, "  reads    {} ({links})", config.pod_logs.display());
+    let _ = writeln!(text, "  state    {}", config.state_dir.display());
+    let _ = writeln!(text, "  records  up to {}, longer ones are {oversize}", config.max_record);
+    let _ = writeln!(text, "  memory   {} for records in flight", config.memory);
+    let _ = writeln!(text, "  stops    within {} of SIGTERM", show_duration(config.grace));
+    for (name, output) in &config.outputs {
+        let _ = writeln!(text, "\noutput {name}, {}", output.kind());
+        match output {
+            OutputConfig::Elasticsearch(output) => elasticsearch(&mut text, output),
+            OutputConfig::File(output) => file(&mut text, output),
+            OutputConfig::Stdout(output) => {
+                let format = match (output.format, output.color) {
+                    (StdoutFormat::Json, _) => "JSON, one object on a line",
+                    (StdoutFormat::Text, Color::Auto) => "text, coloured on a terminal",
+                    (StdoutFormat::Text, Color::Always) => "text, coloured",
+                    (StdoutFormat::Text, Color::Never) => "text, not coloured",
+                };
+                let _ = writeln!(text, "  to       standard output: {format}");
+            }
+        }
+        reading(&mut text, output.reading());
+    }
+    text
+}
+
+fn elasticsearch(text: &mut String, output: &ElasticsearchConfig) {
+    let servers: Vec<&str> = output.endpoints.iter().map(|url| url.as_str()).collect();
+    let target = match &output.target {
+        Target::DataStream(template) => format!("data stream {template}"),
+        Target::Index(template) => format!("index {template}"),
+    };
+    let gzip = output.gzip_level().map_or("no compression".to_owned(), |level| format!("gzip level {level}"));
+    let [timeout, initial, max] = [output.timeout, output.retry_initial, output.retry_max].map(show_duration);
+    let _ = writeln!(text, "  to       {target}");
+    let _ = writeln!(text, "  servers  {}", servers.join(", "));
+    let _ = writeln!(
+        text,
+        "  sends    {} at a time, {gzip}, timeout {timeout}",
+        count(output.in_flight, "request")
+    );
+    let _ = writeln!(text, "  retries  after {initial}, doubled up to {max}");
+}
+
+fn file(text: &mut String, output: &FileConfig) {
+    let _ = writeln!(text, "  to       {}", output.path);
+    let _ = writeln!(text, "  rotates  at {}, {} kept", output.max_size, count(output.keep, "old file"));
+}
+
+fn reading(text: &mut String, reading: &ReadingConfig) {
+    let age = show_duration(reading.max_age);
+    let begins = match reading.start {
+        Start::Oldest => format!("with the oldest record there is, none older than {age}"),
+        Start::Now => "with what is written from its first start on".to_owned(),
+    };
+    let linger = show_duration(reading.linger);
+    let _ = writeln!(text, "  begins   {begins}");
+    let _ = writeln!(text, "  batches  {} or {linger}, {}", reading.batch, count(reading.workers, "worker"));
+}
+
+/// A number and what it counts.
+fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// What would not work on this machine, or is seldom meant, each with what to do.
+fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let logs = config.pod_logs.display();
+    if let Err(error) = std::fs::read_dir(&config.pod_logs) {
+        warnings.push(match error.kind() {
+            io::ErrorKind::NotFound => {
+                format!("pod_logs: {logs} does not exist here; on a node, mount the host's {logs} into the agent's pod")
+            }
+            _ => format!("pod_logs: {logs} cannot be read: {error}; run the agent as a user that may read it"),
+        });
+    }
+    warnings.extend(not_writable("state_dir", &config.state_dir));
+    for (name, output) in &config.outputs {
+        match output {
+            OutputConfig::File(file) => {
+                let directory = Path::new(file.path.directory());
+                warnings.extend(not_writable(&format!("outputs.{name}.path"), directory));
+            }
+            OutputConfig::Elasticsearch(search) if search.target.template().is_per_pod() => warnings.push(format!(
+                "outputs.{name}: every pod gets an index of its own, which a cluster cannot bear for long; \
+                 leave {{pod}} and {{uid}} out of the name: they are fields of each document"
+            )),
+            OutputConfig::Elasticsearch(_) | OutputConfig::Stdout(_) => {}
+        }
+    }
+    warnings
+}
+
+/// Why nothing could be created in a folder, which itself need not exist yet.
+fn not_writable(key: &str, folder: &Path) -> Option<String> {
+    let there = folder.ancestors().find(|folder| folder.exists())?;
+    if !there.is_dir() {
+        return Some(format!("{key}: {} is not a folder; choose another path", there.display()));
+    }
+    let error = rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).err()?;
+    Some(format!(
+        "{key}: nothing can be written to {}: {error}; mount a writable volume there, or run the agent as a user that \
+         may write to it",
+        there.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_tells_where_everything_goes() {
+        let text = "cluster = \"tokyo\"\nnode = \"n1\"\n[outputs.search]\ntype = \"opensearch\"\n\
+                    endpoints = [\"http://a:1\", \"http://b:1\"]\ndata_stream = \"logs-{namespace}\"\nlinger = \"2s\"\n\
+                    [outputs.local]\ntype = \"file\"\npath = \"/out/{pod}.ndjson\"\nkeep = 1\nstart = \"now\"\n";
+        let config = Config::parse(text, "f").expect("a valid configuration");
+        assert_eq!(
+            summary(&config, "f.toml"),
+            "f.toml: no mistakes
+
+cluster tokyo, node n1
+  reads    /var/log/pods (links into /var/lib/docker/containers)
+  state    /var/log/taffrail
+  records  up to 1MiB, longer ones are split
+  memory   64MiB for records in flight
+  stops    within 30s of SIGTERM
+
+output local, file
+  to       /out/{pod}.ndjson
+  rotates  at 100MiB, 1 old file kept
+  begins   with what is written from its first start on
+  batches  4MiB or 200ms, 1 worker
+
+output search, elasticsearch
+  to       data stream logs-{namespace}
+  servers  http://a:1/, http://b:1/
+  sends    4 requests at a time, gzip level 1, timeout 1m
+  retries  after 500ms, doubled up to 30s
+  begins   with the oldest record there is, none older than 24h
+  batches  4MiB or 2s, 1 worker
+"
+        );
+    }
+
+    #[test]
+    fn what_does_not_suit_this_machine_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("a file");
+        let mut config = Config {
+            pod_logs: folder.path().join("pods"),
+            state_dir: folder.path().join("new/state"),
+            ..Config::default()
+        };
+        let said = warnings(&config);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("pods does not exist here; on a node, mount"), "{said:?}");
+
+        config.pod_logs = folder.path().to_owned();
+        config.state_dir = file.join("state");
+        let said = warnings(&config);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with("state_dir: ") && said[0].contains("file is not a folder"), "{said:?}");
+    }
+
+    #[test]
+    fn a_mistake_is_exit_code_two() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("taffrail.toml");
+        let run = |path: Option<&Path>| {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let code = report(path, &mut out, &mut err);
+            (code, String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&err).into_owned())
+        };
+        std::fs::write(&file, "[outputs.a]\ntype = \"stdout\"\n").expect("a file");
+        let (code, out, _) = run(Some(&file));
+        assert!(code == 0 && out.contains("taffrail.toml: no mistakes\n"), "{out}");
+        std::fs::write(&file, "[outputs.a]\ntype = \"stdin\"\n").expect("a file");
+        let (code, out, err) = run(Some(&file));
+        assert!(code == 2 && out.is_empty() && err.contains("taffrail.toml:2:8\n"), "{err}");
+        assert_eq!(run(Some(&folder.path().join("none"))).0, 2);
+        let (code, out, _) = run(None);
+        assert!(code == 0 && out.starts_with("the default configuration: no mistakes\n"), "{out}");
+    }
+}

@@ -1,0 +1,7 @@
+//! The subcommands of `taffrail`: each takes its arguments and returns the process's exit code.
+//!
+//! Codes: 0 it worked, 1 it did not, 2 the configuration or the command line is at fault.
+
+pub mod check;
+pub mod demo;
+pub mod run;

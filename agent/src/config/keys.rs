@@ -1,0 +1,74 @@
+//! Which keys there are, and where each belongs.
+//!
+//! In: a struct of the configuration, or a key. Out: the struct's keys, or what to say of a key that stands in the
+//! wrong table. No list of keys is kept by hand but those that are put together by hand.
+
+use serde::de::value::Error as NoValue;
+use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
+
+use super::{Config, ElasticsearchConfig, FileConfig, LogConfig, ReadingConfig, StdoutConfig};
+
+/// What `type` of an output may be.
+pub const TYPES: [&str; 4] = ["elasticsearch", "opensearch", "file", "stdout"];
+/// The field of [`ElasticsearchConfig`] that stands for [`TARGETS`]; no key of the file.
+pub const TARGET: &str = "target";
+/// The keys of which an Elasticsearch output has exactly one.
+pub const TARGETS: [&str; 2] = ["data_stream", "index"];
+
+/// The keys above the first table, and the tables.
+pub fn top_level() -> Vec<&'static str> {
+    [keys_of::<Config>(), vec!["log", "outputs"]].concat()
+}
+
+/// The keys of an Elasticsearch output that other outputs do not have.
+pub fn elasticsearch() -> Vec<&'static str> {
+    let keys = keys_of::<ElasticsearchConfig>().into_iter().filter(|key| *key != TARGET);
+    keys.chain(TARGETS).collect()
+}
+
+/// Where a key that is out of place belongs; `None` for a key that belongs nowhere.
+pub fn place_of(key: &str) -> Option<String> {
+    let is_of = |keys: Vec<&str>| keys.contains(&key);
+    let place = if is_of(top_level()) {
+        "for the whole agent: move it above the first `[…]`"
+    } else if is_of(keys_of::<ReadingConfig>()) || key == "type" {
+        "for an output: move it under its `[outputs.NAME]`"
+    } else if is_of(elasticsearch()) {
+        "for outputs of type `elasticsearch`"
+    } else if is_of(keys_of::<FileConfig>()) {
+        "for outputs of type `file`"
+    } else if is_of(keys_of::<LogConfig>()) || is_of(keys_of::<StdoutConfig>()) {
+        "for `[log]` or outputs of type `stdout`"
+    } else {
+        return None;
+    };
+    Some(format!("`{key}` is {place}"))
+}
+
+/// The keys of a struct as its derived deserializer has them, so that no second list has to be kept.
+pub fn keys_of<T: DeserializeOwned>() -> Vec<&'static str> {
+    struct Asking<'a>(&'a mut Vec<&'static str>);
+    impl<'de> Deserializer<'de> for Asking<'_> {
+        type Error = NoValue;
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, NoValue> {
+            Err(NoValue::custom("only a struct has keys"))
+        }
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            keys: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, NoValue> {
+            self.0.extend_from_slice(keys);
+            Err(NoValue::custom("the keys were all that was wanted"))
+        }
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+    let mut keys = Vec::new();
+    // It fails by design, once it has the keys.
+    let _ = T::deserialize(Asking(&mut keys));
+    keys
+}

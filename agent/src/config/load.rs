@@ -1,0 +1,490 @@
+//! From the text of a file to a [`Config`], finding as many mistakes at once as there are.
+//!
+//! In: TOML. Out: a checked configuration, or every mistake with its place. The document is first parsed to values
+//! that know where they stand; then each table is deserialized by serde on its own. Serde stops at the first
+//! mistake: the key that holds it is then taken out, and the table tried again. That, and not serde's tagged or
+//! flattened types, which lose the places of what they hold, is why outputs are put together by hand here.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
+
+use super::diagnostic::{Diagnostic, Diagnostics, Source, listed, nearest, suggestion};
+use super::keys::{TARGET, TARGETS, TYPES, elasticsearch, keys_of, place_of, top_level};
+use super::units::{quoted, show_duration};
+use super::{
+    ByteSize, Compression, Config, ElasticsearchConfig, FileConfig, LogConfig, OutputConfig, ReadingConfig,
+    StdoutConfig,
+};
+
+/// A larger file is no configuration, and is not read into memory.
+const FILE_BYTES: u64 = 1 << 20;
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds mistakes: all that were found.
+    pub fn load(path: &Path) -> Result<Config, Diagnostics> {
+        let file = path.display().to_string();
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes));
+        let source = Source { file: &file, text: "" };
+        if let Err(error) = read {
+            return Err(Diagnostics(vec![source.nowhere(
+                &format!("the configuration cannot be read: {error}"),
+                match error.kind() {
+                    io::ErrorKind::NotFound => "check the path given with --config",
+                    io::ErrorKind::PermissionDenied => "let the user that runs the agent read the file",
+                    io::ErrorKind::IsADirectory => "name the file in it",
+                    _ => "check the file and what it lies on",
+                },
+            )]));
+        }
+        if bytes.len() as u64 > FILE_BYTES {
+            let limit = ByteSize::new(FILE_BYTES);
+            let message = format!("the configuration is larger than {limit}");
+            return Err(Diagnostics(vec![source.nowhere(&message, "check the path given with --config")]));
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Config::parse(&text, &file),
+            Err(error) => {
+                let valid = error.utf8_error().valid_up_to();
+                let text = String::from_utf8_lossy(error.as_bytes());
+                let problem = Source { file: &file, text: &text }.at(
+                    valid..valid + char::REPLACEMENT_CHARACTER.len_utf8(),
+                    "the configuration is not valid UTF-8",
+                    "save the file as UTF-8",
+                );
+                Err(Diagnostics(vec![problem]))
+            }
+        }
+    }
+
+    /// Reads the text of a file; `file` is what messages call it.
+    ///
+    /// # Errors
+    /// All mistakes that were found, in the order of the text.
+    pub fn parse(text: &str, file: &str) -> Result<Config, Diagnostics> {
+        let mut loader = Loader { source: Source { file, text }, problems: Vec::new() };
+        let (document, errors) = DeTable::parse_recoverable(text);
+        let config = if errors.is_empty() {
+            let span = document.span();
+            loader.document(Table { span, entries: document.into_inner(), reported: Vec::new() })
+        } else {
+            // What TOML makes of a broken text is a guess: mistakes found in it would be guesses too.
+            errors.iter().for_each(|error| loader.syntax(error));
+            None
+        };
+        let mut problems = loader.problems;
+        problems.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
+        if !errors.is_empty() {
+            // A slip makes several errors; the first of a line is the one to mend.
+            problems.dedup_by_key(|problem| problem.place.as_ref().map(|place| place.line));
+        }
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(Diagnostics(problems)),
+        }
+    }
+}
+
+/// A table of the document, on its way to be deserialized.
+struct Table<'i> {
+    /// Its header, where one is written; what a missing key is shown at.
+    span: Range<usize>,
+    entries: DeTable<'i>,
+    /// Keys that a mistake was already reported of, so that none is reported twice or for being taken out.
+    reported: Vec<String>,
+}
+
+impl Table<'_> {
+    /// Where the value of a key stands; the table's header if it is not there.
+    fn value_span(&self, key: &str) -> Range<usize> {
+        self.entries.get(key).map_or(self.span.clone(), Spanned::span)
+    }
+}
+
+struct Loader<'a> {
+    source: Source<'a>,
+    problems: Vec<Diagnostic>,
+}
+
+impl<'a> Loader<'a> {
+    fn problem(&mut self, span: Range<usize>, message: &str, help: &str) {
+        self.problems.push(self.source.at(span, message, help));
+    }
+
+    fn syntax(&mut self, error: &toml::de::Error) {
+        let (message, help) = match error.message().split_once(", expected ") {
+            Some(("string values must be quoted", _)) => {
+                ("a value that is text must be quoted", "write it in quotes")
+            }
+            Some((message, expected)) => (message, &*format!("expected {expected}")),
+            None if error.message() == "duplicate key" => {
+                ("this key is already set above", "leave one of them out")
+            }
+            None => (error.message(), ""),
+        };
+        self.problem(error.span().unwrap_or_default(), &format!("not valid TOML: {message}"), help);
+    }
+
+    fn document(&mut self, mut document: Table<'a>) -> Option<Config> {
+        let log = self.table(&mut document, "log", "write `[log]` above its keys");
+        let outputs =
+            self.table(&mut document, "outputs", "an output has a name of your choice: `[outputs.NAME]`");
+        self.unknown_keys(&mut document, &top_level());
+        let config = self.read::<Config>(&mut document);
+        let log = log.and_then(|mut log| {
+            self.unknown_keys(&mut log, &keys_of::<LogConfig>());
+            self.read::<LogConfig>(&mut log)
+        });
+        let outputs =
+            self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
+
+        let mut config = config?;
+        self.check_config(&document, &config);
+        config.log = log.unwrap_or_default();
+        config.outputs = outputs;
+        Some(config)
+    }
+
+    /// Takes a table out of another.
+    fn table(&mut self, from: &mut Table<'a>, key: &str, help: &str) -> Option<Table<'a>> {
+        let (name, value) = from.entries.remove_entry(key)?;
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Table(entries) => Some(Table { span, entries, reported: Vec::new() }),
+            _ => {
+                self.problem(name.span(), &format!("`{key}` must be a table"), help);
+                from.reported.push(key.to_owned());
+                None
+            }
+        }
+    }
+
+    fn outputs(
+        &mut self,
+        outputs: Option<Table<'a>>,
+        reported: bool,
+        config: Option<&Config>,
+    ) -> BTreeMap<String, OutputConfig> {
+        let mut read = BTreeMap::new();
+        let entries = outputs.map(|table| table.entries).unwrap_or_default();
+        if entries.is_empty() && !reported {
+            self.problems.push(self.source.nowhere(
+                "no output is configured",
+                &format!("add a table `[outputs.NAME]` with a `type`: {}", listed(&TYPES)),
+            ));
+        }
+        let mut paths: Vec<String> = Vec::new();
+        for (name, value) in entries {
+            let (name_span, span) = (name.span(), value.span());
+            let name = name.into_inner().into_owned();
+            let DeValue::Table(entries) = value.into_inner() else {
+                self.problem(
+                    name_span,
+                    &format!("`outputs.{}` must be a table", name.escape_debug()),
+                    "an output has a name of your choice: write `[outputs.NAME]` above its keys",
+                );
+                continue;
+            };
+            if !is_output_name(&name) {
+                self.problem(
+                    name_span,
+                    &format!("{} cannot be the name of an output", quoted(&name)),
+                    "use 1 to 64 small letters, digits, `-` and `_`",
+                );
+            }
+            let mut table = Table { span, entries, reported: Vec::new() };
+            let Some(output) = self.output(&mut table) else { continue };
+            if let OutputConfig::File(file) = &output {
+                self.check_path(&table, file, &mut paths, config);
+            }
+            read.insert(name, output);
+        }
+        read
+    }
+
+    fn output(&mut self, table: &mut Table<'a>) -> Option<OutputConfig> {
+        let Some(kind) = table.entries.remove("type") else {
+            self.problem(table.span.clone(), "missing key `type`", &format!("one of {}", listed(&TYPES)));
+            return None;
+        };
+        let reading_keys = keys_of::<ReadingConfig>();
+        let output = match kind.get_ref().as_str() {
+            Some("elasticsearch" | "opensearch") => {
+                self.unknown_keys(table, &[elasticsearch(), reading_keys].concat());
+                let reading = self.reading(table, ReadingConfig::default());
+                let output = self.elasticsearch(table);
+                OutputConfig::Elasticsearch(ElasticsearchConfig { reading: reading?, ..output? })
+            }
+            Some("file") => {
+                self.unknown_keys(table, &[keys_of::<FileConfig>(), reading_keys].concat());
+                let reading = self.reading(table, ReadingConfig::local());
+                let output = self.read::<FileConfig>(table);
+                if let Some(file) = &output {
+                    let size = ByteSize::kib(1)..=ByteSize::mib(1 << 20);
+                    self.between(table, "max_size", file.max_size, size, |size| size.to_string());
+                    self.between(table, "keep", file.keep, 0..=1000, |count| count.to_string());
+                }
+                OutputConfig::File(FileConfig { reading: reading?, ..output? })
+            }
+            Some("stdout") => {
+                self.unknown_keys(table, &[keys_of::<StdoutConfig>(), reading_keys].concat());
+                let reading = self.reading(table, ReadingConfig::local());
+                let output = self.read::<StdoutConfig>(table);
+                OutputConfig::Stdout(StdoutConfig { reading: reading?, ..output? })
+            }
+            Some(other) => {
+                let message = format!("there is no output of type {}", quoted(other));
+                self.problem(kind.span(), &message, &suggestion(other, &TYPES));
+                return None;
+            }
+            None => {
+                let help = format!("one of {}", listed(&TYPES));
+                self.problem(kind.span(), "`type` must be a string", &help);
+                return None;
+            }
+        };
+        Some(output)
+    }
+
+    /// The keys that all outputs share; `defaults` are those of this type of output.
+    fn reading(&mut self, table: &mut Table<'a>, defaults: ReadingConfig) -> Option<ReadingConfig> {
+        let mut reading = self.read::<ReadingConfig>(table)?;
+        if !table.entries.contains_key("linger") {
+            reading.linger = defaults.linger;
+        }
+        self.time(table, "max_age", reading.max_age, Duration::from_secs(1)..=Duration::MAX);
+        self.time(table, "linger", reading.linger, Duration::ZERO..=Duration::from_secs(300));
+        let batch = ByteSize::kib(64)..=ByteSize::mib(32);
+        self.between(table, "batch", reading.batch, batch, |size| size.to_string());
+        self.between(table, "workers", reading.workers, 1..=64, |count| count.to_string());
+        Some(reading)
+    }
+
+    fn elasticsearch(&mut self, table: &mut Table<'a>) -> Option<ElasticsearchConfig> {
+        self.fold_target(table);
+        let output = self.read::<ElasticsearchConfig>(table)?;
+        let hour = Duration::from_secs(3600);
+        self.between(table, "compression_level", output.compression_level, 1..=9, |level| level.to_string());
+        self.between(table, "in_flight", output.in_flight, 1..=64, |count| count.to_string());
+        self.time(table, "timeout", output.timeout, Duration::from_millis(100)..=hour);
+        self.time(table, "retry_initial", output.retry_initial, Duration::from_millis(1)..=hour);
+        self.time(table, "retry_max", output.retry_max, Duration::from_millis(1)..=hour);
+        if table.reported.is_empty() && output.retry_max < output.retry_initial {
+            let key = if table.entries.contains_key("retry_max") { "retry_max" } else { "retry_initial" };
+            let (initial, max) = (show_duration(output.retry_initial), show_duration(output.retry_max));
+            let help = format!("`retry_initial` is {initial}, `retry_max` is {max}");
+            self.problem(table.value_span(key), "`retry_max` cannot be less than `retry_initial`", &help);
+        }
+        if output.compression == Compression::None
+            && let Some((key, _)) = table.entries.get_key_value("compression_level")
+        {
+            let message = "`compression_level` has no meaning without compression";
+            self.problem(key.span(), message, "leave it out, or write `compression = \"gzip\"`");
+        }
+        Some(output)
+    }
+
+    /// `data_stream` and `index` are one choice and one field: `index = T` becomes `target = { index = T }`, which is
+    /// how serde writes the choice.
+    fn fold_target(&mut self, table: &mut Table<'a>) {
+        let [stream, index] = TARGETS.map(|key| table.entries.remove_entry(key));
+        let (key, value) = match (stream, index) {
+            (Some(target), None) | (None, Some(target)) => target,
+            (Some(stream), Some(index)) => {
+                let second = stream.0.span().start.max(index.0.span().start);
+                let key = if second == index.0.span().start { index.0 } else { stream.0 };
+                self.problem(key.span(), "both `data_stream` and `index` are given", "leave one of them out");
+                return table.reported.push(TARGET.to_owned());
+            }
+            (None, None)
+                if TARGETS.iter().any(|key| table.reported.iter().any(|reported| reported == key)) =>
+            {
+                return table.reported.push(TARGET.to_owned());
+            }
+            (None, None) => {
+                self.problem(
+                    table.span.clone(),
+                    "missing key `data_stream` or `index`",
+                    "say where documents go, as in `data_stream = \"logs-{namespace}-prod\"`",
+                );
+                return table.reported.push(TARGET.to_owned());
+            }
+        };
+        let (key_span, span) = (key.span(), value.span());
+        let choice = DeTable::from_iter([(key, value)]);
+        let target = Spanned::new(key_span, DeString::Borrowed(TARGET));
+        table.entries.insert(target, Spanned::new(span, DeValue::Table(choice)));
+    }
+
+    /// Deserializes what of a table belongs to a struct, and reports every mistake in it.
+    fn read<T: DeserializeOwned>(&mut self, table: &mut Table<'a>) -> Option<T> {
+        let keys = keys_of::<T>();
+        let own = table.entries.iter().filter(|(key, _)| keys.contains(&key.get_ref().as_ref()));
+        let mut entries: DeTable<'_> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
+        loop {
+            let value = Spanned::new(table.span.clone(), DeValue::Table(entries.clone()));
+            let error = match T::deserialize(ValueDeserializer::from(value)) {
+                Ok(read) => return Some(read),
+                Err(error) => error,
+            };
+            let span = error.span().unwrap_or_else(|| table.span.clone());
+            let Some((key, name)) = holder(&entries, &span) else {
+                self.missing(table, error.message());
+                return None;
+            };
+            let found = self.source.text.get(span.clone()).unwrap_or_default();
+            let (message, help) = explained(&name, error.message(), found);
+            self.problem(span, &message, &help);
+            entries.remove(key.as_str());
+            table.reported.push(key);
+        }
+    }
+
+    /// What serde says of a table as a whole: that it lacks a key.
+    fn missing(&mut self, table: &Table<'_>, said: &str) {
+        let Some(key) = said.strip_prefix("missing field ").map(|key| key.trim_matches('`')) else {
+            return self.problem(table.span.clone(), said, "");
+        };
+        if table.reported.iter().any(|reported| reported == key) {
+            return;
+        }
+        let help = match key {
+            "endpoints" => "add the servers, as in `endpoints = [\"https://HOST:9200\"]`",
+            "path" => "add the files, as in `path = \"/var/log/taffrail-out/{namespace}.ndjson\"`",
+            _ => "",
+        };
+        self.problem(table.span.clone(), &format!("missing key `{key}`"), help);
+    }
+
+    fn unknown_keys(&mut self, table: &mut Table<'_>, known: &[&str]) {
+        let Table { entries, reported, .. } = table;
+        for name in entries.keys() {
+            let key = name.get_ref().as_ref();
+            if known.contains(&key) {
+                continue;
+            }
+            let help = place_of(key).unwrap_or_else(|| suggestion(key, known));
+            self.problem(name.span(), &format!("unknown key {}", quoted(key)), &help);
+            // That `endpoints` is missing need not be said of a table that has an `endpoint`.
+            reported.extend(nearest(key, known.iter().copied()).map(str::to_owned));
+        }
+    }
+
+    fn check_config(&mut self, table: &Table<'_>, config: &Config) {
+        let (hour, soon) = (Duration::from_secs(3600), Duration::from_millis(10));
+        let shown = |size: ByteSize| size.to_string();
+        self.between(table, "memory", config.memory, ByteSize::mib(16)..=ByteSize::mib(1 << 20), shown);
+        self.between(table, "max_record", config.max_record, ByteSize::kib(16)..=ByteSize::mib(64), shown);
+        self.time(table, "grace", config.grace, Duration::from_secs(1)..=24 * hour);
+        self.time(table, "rescan", config.rescan, soon..=hour);
+        self.time(table, "join_timeout", config.join_timeout, soon..=hour);
+        if config.state_dir.starts_with(&config.pod_logs) {
+            let key = if table.entries.contains_key("state_dir") { "state_dir" } else { "pod_logs" };
+            self.problem(
+                table.value_span(key),
+                "`state_dir` cannot lie within `pod_logs`",
+                "choose a folder elsewhere: the agent would take its own files for logs",
+            );
+        }
+    }
+
+    /// Two outputs to one file would write over each other; one within the logs would be fed its own output.
+    fn check_path(
+        &mut self,
+        table: &Table<'_>,
+        file: &FileConfig,
+        seen: &mut Vec<String>,
+        config: Option<&Config>,
+    ) {
+        let path = file.path.text();
+        if seen.iter().any(|other| other == path) {
+            self.problem(
+                table.value_span("path"),
+                "another output has this path",
+                "give each a path of its own",
+            );
+        }
+        seen.push(path.to_owned());
+        if config.is_some_and(|config| Path::new(file.path.directory()).starts_with(&config.pod_logs)) {
+            self.problem(
+                table.value_span("path"),
+                "`path` cannot lie within `pod_logs`",
+                "choose a folder elsewhere: the agent would read what it wrote",
+            );
+        }
+    }
+
+    fn time(&mut self, table: &Table<'_>, key: &str, value: Duration, allowed: RangeInclusive<Duration>) {
+        self.between(table, key, value, allowed, show_duration);
+    }
+
+    fn between<T: PartialOrd + Copy>(
+        &mut self,
+        table: &Table<'_>,
+        key: &str,
+        value: T,
+        allowed: RangeInclusive<T>,
+        show: fn(T) -> String,
+    ) {
+        let (least, most) = (*allowed.start(), *allowed.end());
+        let (message, help) = if value < least {
+            (format!("`{key}` is too small"), format!("at least {}", show(least)))
+        } else if value > most {
+            (format!("`{key}` is too large"), format!("at most {}", show(most)))
+        } else {
+            return;
+        };
+        self.problem(table.value_span(key), &message, &help);
+    }
+}
+
+/// The entry that holds a place, and the name that the user wrote for it.
+fn holder(entries: &DeTable<'_>, span: &Range<usize>) -> Option<(String, String)> {
+    entries.iter().find_map(|(key, value)| {
+        let name = key.get_ref().clone().into_owned();
+        // The span of a table is its header or its key alone, so what it holds must be asked too.
+        if let Some((_, inner)) = value.get_ref().as_table().and_then(|inner| holder(inner, span)) {
+            let written = if name == TARGET { inner } else { name.clone() };
+            return Some((name, written));
+        }
+        let within =
+            |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end && !span.is_empty();
+        (within(value.span()) || within(key.span())).then(|| (name.clone(), name))
+    })
+}
+
+/// Serde's message for a value, in our words. What [`super::units::text`] and its like refuse comes in two lines.
+fn explained(key: &str, said: &str, found: &str) -> (String, String) {
+    if let Some((message, help)) = said.split_once('\n') {
+        return (format!("`{key}`: {message}"), help.to_owned());
+    }
+    let name = found.trim_matches(['"', '\'']);
+    let message = format!("`{key}` cannot be {}", quoted(name));
+    let help = match said.rsplit_once(", expected ") {
+        Some((what, variants)) if what.starts_with("unknown variant ") => {
+            let known: Vec<&str> = variants.split('`').skip(1).step_by(2).collect();
+            suggestion(name, &known)
+        }
+        Some((_, "usize" | "u32")) => "expected a whole number, not negative and without quotes".to_owned(),
+        Some((_, "a sequence")) => "expected a list, as in [\"…\"]".to_owned(),
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "expected a string".to_owned(),
+    };
+    (message, help)
+}
+
+fn is_output_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+}

@@ -1,0 +1,420 @@
+//! What the agent is told to do: TOML made into checked types.
+//!
+//! In: one file, or none. Out: a [`Config`] in which every value is usable as it stands, or [`Diagnostics`] that say
+//! for each mistake where it is and what would be right. It is strict: an unknown key is a mistake. It never
+//! touches the network, and of the file system nothing but the one file and the host's name.
+//!
+//! The structs are the documentation of the keys: every field is a key of the same name, with its default and its
+//! unit. `load` reads them, `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
+
+pub mod diagnostic;
+mod keys;
+mod load;
+pub mod template;
+pub mod units;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::Deserialize;
+
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use template::{Names, Prepared, Safe, Template};
+pub use units::ByteSize;
+
+/// The whole configuration. Without a file: the pod logs of this node, to standard output.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The cluster's name, in every document and for templates. Default `"default"`.
+    #[serde(deserialize_with = "values::name")]
+    pub cluster: String,
+    /// The node's name. Default: the environment's `NODE_NAME`, else the host's name.
+    #[serde(deserialize_with = "values::name")]
+    pub node: String,
+    /// Where kubelet has the logs of pods, absolute. Default `"/var/log/pods"`.
+    #[serde(deserialize_with = "values::absolute_path")]
+    pub pod_logs: PathBuf,
+    /// Where links among the pod logs may lead, absolute; a link to elsewhere is not followed. Default
+    /// `["/var/lib/docker/containers"]`.
+    #[serde(deserialize_with = "values::absolute_paths")]
+    pub link_roots: Vec<PathBuf>,
+    /// Where positions and retained files are kept, absolute; one agent at a time. Default `"/var/log/taffrail"`.
+    #[serde(deserialize_with = "values::absolute_path")]
+    pub state_dir: PathBuf,
+    /// What the agent may use in memory for records in flight, in bytes; at least 16 MiB. Default `"64MiB"`.
+    pub memory: ByteSize,
+    /// The pod's `terminationGracePeriodSeconds`: how long the agent may go on after SIGTERM, 1 s to 24 h. Default
+    /// `"30s"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub grace: Duration,
+    /// How often the folders are looked through for what no notification told of, 10 ms to 1 h. Default `"10s"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub rescan: Duration,
+    /// The longest record, in bytes, 16 KiB to 64 MiB. Default `"1MiB"`.
+    pub max_record: ByteSize,
+    /// What becomes of a longer one. Default `"split"`.
+    pub oversize: Oversize,
+    /// How long the beginning of a line waits for its end, 10 ms to 1 h. Default `"5s"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub join_timeout: Duration,
+    /// What the agent says of itself, on standard error.
+    #[serde(skip)]
+    pub log: LogConfig,
+    /// Where records go, by a name of your choice: `[outputs.NAME]`, 1 to 64 small letters, digits, `-` and `_`.
+    #[serde(skip)]
+    pub outputs: BTreeMap<String, OutputConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        let stdout = OutputConfig::Stdout(StdoutConfig::default());
+        Config {
+            cluster: "default".to_owned(),
+            node: values::default_node(std::env::var("NODE_NAME").ok()),
+            pod_logs: PathBuf::from("/var/log/pods"),
+            link_roots: vec![PathBuf::from("/var/lib/docker/containers")],
+            state_dir: PathBuf::from("/var/log/taffrail"),
+            memory: ByteSize::mib(64),
+            grace: Duration::from_secs(30),
+            rescan: Duration::from_secs(10),
+            max_record: ByteSize::mib(1),
+            oversize: Oversize::Split,
+            join_timeout: Duration::from_secs(5),
+            log: LogConfig::default(),
+            outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),
+        }
+    }
+}
+
+/// What becomes of a record longer than `max_record`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Oversize {
+    /// It is sent in several records.
+    Split,
+    /// Its beginning is sent, with its true length.
+    Cut,
+}
+
+/// `[log]`: what the agent says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// How it is written. Default `"text"`.
+    pub format: LogFormat,
+    /// The least level that is written. Default `"info"`.
+    pub level: LogLevel,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig { format: LogFormat::Text, level: LogLevel::Info }
+    }
+}
+
+/// How the agent's own log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// A line to read.
+    Text,
+    /// A JSON object on a line.
+    Json,
+}
+
+/// Levels of the agent's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// What needs a human.
+    Error,
+    /// What may need one.
+    Warn,
+    /// What the agent does.
+    Info,
+    /// How it does it.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level's name, as tracing's filters know it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// One `[outputs.NAME]`, chosen by its key `type`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputConfig {
+    /// `type = "elasticsearch"`, or `"opensearch"`, which is the same.
+    Elasticsearch(ElasticsearchConfig),
+    /// `type = "file"`.
+    File(FileConfig),
+    /// `type = "stdout"`.
+    Stdout(StdoutConfig),
+}
+
+impl OutputConfig {
+    /// The keys that every output has.
+    pub fn reading(&self) -> &ReadingConfig {
+        match self {
+            OutputConfig::Elasticsearch(output) => &output.reading,
+            OutputConfig::File(output) => &output.reading,
+            OutputConfig::Stdout(output) => &output.reading,
+        }
+    }
+
+    /// The output's type, as `type` names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            OutputConfig::Elasticsearch(_) => "elasticsearch",
+            OutputConfig::File(_) => "file",
+            OutputConfig::Stdout(_) => "stdout",
+        }
+    }
+}
+
+/// How an output reads the logs. These keys stand in every output's own table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadingConfig {
+    /// Where the output begins on its very first start. Default `"oldest"`.
+    pub start: Start,
+    /// No record older than this is sent on the very first start, 1 s or more. Default `"24h"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub max_age: Duration,
+    /// How long a batch waits to become fuller, 0 to 5 min. Default `"1s"`; of file and stdout `"200ms"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub linger: Duration,
+    /// How large a batch grows before compression, in bytes, 64 KiB to 32 MiB. Default `"4MiB"`.
+    pub batch: ByteSize,
+    /// Threads that read and encode for this output, 1 to 64. Default 1.
+    pub workers: usize,
+}
+
+impl Default for ReadingConfig {
+    fn default() -> ReadingConfig {
+        ReadingConfig {
+            start: Start::Oldest,
+            max_age: Duration::from_secs(24 * 3600),
+            linger: Duration::from_secs(1),
+            batch: ByteSize::mib(4),
+            workers: 1,
+        }
+    }
+}
+
+impl ReadingConfig {
+    /// The defaults of an output on this machine, which gains little from waiting.
+    fn local() -> ReadingConfig {
+        ReadingConfig { linger: Duration::from_millis(200), ..ReadingConfig::default() }
+    }
+}
+
+/// Where an output begins that has no positions yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// With the oldest record that is there and not older than `max_age`.
+    Oldest,
+    /// With what is written from now on.
+    Now,
+}
+
+/// `type = "elasticsearch"`: documents by the bulk API.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ElasticsearchConfig {
+    /// How it reads.
+    #[serde(skip)]
+    pub reading: ReadingConfig,
+    /// The nodes of the destination, one or more, such as `"https://search.example:9200"`: http or https, a path
+    /// only where a proxy wants a prefix (kept without its last `/`), no credentials. Required.
+    #[serde(deserialize_with = "values::endpoints")]
+    pub endpoints: Vec<Url>,
+    /// Where documents go: by exactly one of the keys `data_stream` and `index`, each a template. Required.
+    pub target: Target,
+    /// How requests are compressed. Default `"gzip"`.
+    #[serde(default)]
+    pub compression: Compression,
+    /// How hard gzip tries, 1 (quick) to 9 (small). Default 1.
+    #[serde(default = "ElasticsearchConfig::default_compression_level")]
+    pub compression_level: u32,
+    /// Requests under way at a time, 1 to 64. Default 4.
+    #[serde(default = "ElasticsearchConfig::default_in_flight")]
+    pub in_flight: usize,
+    /// How long one request may take, 100 ms to 1 h. Default `"60s"`.
+    #[serde(default = "ElasticsearchConfig::default_timeout", deserialize_with = "units::duration")]
+    pub timeout: Duration,
+    /// The longest wait before the first retry, doubled with each further one, 1 ms to 1 h. Default `"500ms"`.
+    #[serde(default = "ElasticsearchConfig::default_retry_initial", deserialize_with = "units::duration")]
+    pub retry_initial: Duration,
+    /// The longest wait before any retry, from `retry_initial` to 1 h. Default `"30s"`.
+    #[serde(default = "ElasticsearchConfig::default_retry_max", deserialize_with = "units::duration")]
+    pub retry_max: Duration,
+}
+
+impl ElasticsearchConfig {
+    /// An output with the defaults of everything that has one.
+    pub fn new(endpoints: Vec<Url>, target: Target) -> ElasticsearchConfig {
+        ElasticsearchConfig {
+            reading: ReadingConfig::default(),
+            endpoints,
+            target,
+            compression: Compression::default(),
+            compression_level: Self::default_compression_level(),
+            in_flight: Self::default_in_flight(),
+            timeout: Self::default_timeout(),
+            retry_initial: Self::default_retry_initial(),
+            retry_max: Self::default_retry_max(),
+        }
+    }
+
+    /// The level for gzip, or `None` where requests are not compressed.
+    pub fn gzip_level(&self) -> Option<u32> {
+        match self.compression {
+            Compression::Gzip => Some(self.compression_level),
+            Compression::None => None,
+        }
+    }
+
+    fn default_compression_level() -> u32 {
+        1
+    }
+
+    fn default_in_flight() -> usize {
+        4
+    }
+
+    fn default_timeout() -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn default_retry_initial() -> Duration {
+        Duration::from_millis(500)
+    }
+
+    fn default_retry_max() -> Duration {
+        Duration::from_secs(30)
+    }
+}
+
+/// Where documents go.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// `data_stream = "logs-{namespace}-prod"`.
+    DataStream(#[serde(deserialize_with = "values::index_template")] Template),
+    /// `index = "logs-{date}"`.
+    Index(#[serde(deserialize_with = "values::index_template")] Template),
+}
+
+impl Target {
+    /// The name's template.
+    pub fn template(&self) -> &Template {
+        match self {
+            Target::DataStream(template) | Target::Index(template) => template,
+        }
+    }
+}
+
+/// How requests are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// gzip, at `compression_level`.
+    #[default]
+    Gzip,
+    /// Not at all.
+    None,
+}
+
+/// `type = "file"`: one JSON object on a line, in files that are rotated by size.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// How it reads.
+    #[serde(skip)]
+    pub reading: ReadingConfig,
+    /// The files, a template of an absolute path such as `"/var/log/taffrail-out/{namespace}.ndjson"`. Required.
+    #[serde(deserialize_with = "values::path_template")]
+    pub path: Template,
+    /// At what size a file is rotated, in bytes, 1 KiB to 1 TiB. Default `"100MiB"`.
+    #[serde(default = "FileConfig::default_max_size")]
+    pub max_size: ByteSize,
+    /// How many rotated files are kept, 0 to 1000. Default 5.
+    #[serde(default = "FileConfig::default_keep")]
+    pub keep: usize,
+}
+
+impl FileConfig {
+    /// An output with the defaults of everything that has one.
+    pub fn new(path: Template) -> FileConfig {
+        let (max_size, keep) = (Self::default_max_size(), Self::default_keep());
+        FileConfig { reading: ReadingConfig::local(), path, max_size, keep }
+    }
+
+    fn default_max_size() -> ByteSize {
+        ByteSize::mib(100)
+    }
+
+    fn default_keep() -> usize {
+        5
+    }
+}
+
+/// `type = "stdout"`: records on standard output.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StdoutConfig {
+    /// How it reads.
+    #[serde(skip)]
+    pub reading: ReadingConfig,
+    /// How a record is written. Default `"json"`.
+    pub format: StdoutFormat,
+    /// Whether text is coloured. Default `"auto"`.
+    pub color: Color,
+}
+
+impl Default for StdoutConfig {
+    fn default() -> StdoutConfig {
+        StdoutConfig { reading: ReadingConfig::local(), format: StdoutFormat::Json, color: Color::Auto }
+    }
+}
+
+/// How a record is written to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StdoutFormat {
+    /// A JSON object on a line.
+    Json,
+    /// A line to read.
+    Text,
+}
+
+/// Whether text on standard output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Color {
+    /// When it goes to a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[cfg(test)]
+mod tests;

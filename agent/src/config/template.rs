@@ -1,0 +1,451 @@
+//! Names of indices, data streams and files, with placeholders.
+//!
+//! In: `logs-{namespace}-prod`, then the facts of a container. Out: a name that its destination accepts whatever
+//! those facts are. The fixed text is checked when the configuration is read and never changed; the values are
+//! made safe. A value can never leave the place that the fixed text gives it: no other directory, no other
+//! family of indices. It reads no clock: the date is the caller's, and is put in last, so that everything else
+//! is worked out once for a container.
+
+use std::fmt;
+
+use super::diagnostic::{Refusal, suggestion};
+use super::units::quoted;
+
+/// Elasticsearch, "Create index" and "Create data stream", name: at most 255 bytes. A data stream's backing index
+/// adds `.ds-`, `-yyyy.MM.dd-` and six digits to it, and must keep to the same limit.
+const INDEX_BYTES: usize = 255 - 22;
+/// The same two pages: characters that a name cannot have.
+const INDEX_FORBIDDEN: &str = "\\/*?\"<>| ,#:";
+/// Linux: a name in a directory has at most 255 bytes. What rotation adds to it is left free.
+const FILE_NAME_BYTES: usize = 255 - 15;
+/// Linux: a path has less than 4096 bytes; far less is enough, and leaves room for the directories above.
+const PATH_BYTES: usize = 1024;
+/// The least that a value gets of a name that is too long: seven bytes of its own, a dash and a hash.
+const LEAST_VALUE_BYTES: usize = 24;
+/// The length of a date such as `2026.11.23`.
+const DATE_BYTES: usize = 10;
+
+/// What a rendered name is for, which decides what it may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Safe {
+    /// The name of an index or a data stream of Elasticsearch or OpenSearch.
+    Index,
+    /// The absolute path of a file.
+    Path,
+}
+
+/// The facts of a container that a template can name. Any text will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Names<'a> {
+    /// The cluster, from the configuration.
+    pub cluster: &'a str,
+    /// The pod's namespace.
+    pub namespace: &'a str,
+    /// The pod's name.
+    pub pod: &'a str,
+    /// The container's name.
+    pub container: &'a str,
+    /// The node, from the configuration.
+    pub node: &'a str,
+    /// The pod's uid.
+    pub uid: &'a str,
+}
+
+/// What stands between braces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placeholder {
+    Cluster,
+    Namespace,
+    Pod,
+    Container,
+    Node,
+    Uid,
+    Date,
+}
+
+const PLACEHOLDERS: [(&str, Placeholder); 7] = [
+    ("cluster", Placeholder::Cluster),
+    ("namespace", Placeholder::Namespace),
+    ("pod", Placeholder::Pod),
+    ("container", Placeholder::Container),
+    ("node", Placeholder::Node),
+    ("uid", Placeholder::Uid),
+    ("date", Placeholder::Date),
+];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Placeholder(Placeholder),
+}
+
+/// A name with placeholders: `{cluster}`, `{namespace}`, `{pod}`, `{container}`, `{node}`, `{uid}`, and `{date}`, at
+/// most once. `{{` and `}}` stand for braces. It begins with fixed text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    text: String,
+    parts: Vec<Part>,
+}
+
+impl Template {
+    /// Reads a template; whether its fixed text suits an index or a file is for [`Template::check`] to say.
+    ///
+    /// # Errors
+    /// An unknown placeholder, unbalanced braces, `{date}` twice, or no fixed text to begin with.
+    pub fn parse(text: &str) -> Result<Template, Refusal> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            literal.push_str(&rest[..at]);
+            let brace = &rest[at..=at];
+            let after = &rest[at + 1..];
+            if let Some(doubled) = after.strip_prefix(brace) {
+                literal.push_str(brace);
+                rest = doubled;
+                continue;
+            }
+            let Some((name, after)) = after.split_once('}').filter(|_| brace == "{") else {
+                return Err(Refusal::new(
+                    format!("{} has a `{brace}` without its partner", quoted(text)),
+                    format!("write `{brace}{brace}` for a brace that is meant as it stands"),
+                ));
+            };
+            if !literal.is_empty() {
+                parts.push(Part::Literal(std::mem::take(&mut literal)));
+            }
+            parts.push(Part::Placeholder(placeholder(name)?));
+            rest = after;
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal));
+        }
+        if !matches!(parts.first(), Some(Part::Literal(_))) {
+            return Err(Refusal::new(
+                format!("{} does not begin with fixed text", quoted(text)),
+                "begin with some text of your own, such as `logs-`: the values can then not choose any name they like",
+            ));
+        }
+        if parts.iter().filter(|part| **part == Part::Placeholder(Placeholder::Date)).count() > 1 {
+            return Err(Refusal::new(
+                format!("{} has `{{date}}` twice", quoted(text)),
+                "leave one of them out",
+            ));
+        }
+        Ok(Template { text: text.to_owned(), parts })
+    }
+
+    /// Whether the fixed text can be part of such a name. A template that passes renders to legal names only.
+    ///
+    /// # Errors
+    /// What in the fixed text the destination would refuse, or that it leaves too little room for the values.
+    pub fn check(&self, safe: Safe) -> Result<(), Refusal> {
+        match safe {
+            Safe::Index => self.check_index(),
+            Safe::Path => self.check_path(),
+        }?;
+        let total: usize = self.parts.iter().map(least_bytes).sum();
+        let longest = if safe == Safe::Index { INDEX_BYTES } else { PATH_BYTES };
+        if total > longest || self.groups(safe).iter().any(|group| group.room < LEAST_VALUE_BYTES) {
+            return Err(Refusal::new(
+                format!("{} is too long", quoted(&self.text)),
+                format!(
+                    "shorten its fixed text: {LEAST_VALUE_BYTES} bytes are kept free for each placeholder"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_index(&self) -> Result<(), Refusal> {
+        for character in self.literals().flat_map(str::chars) {
+            if !character.to_lowercase().eq([character]) {
+                return Err(Refusal::new(
+                    format!("the name of an index cannot have the capital letter `{character}`"),
+                    format!("write {}", quoted(&self.text.to_lowercase())),
+                ));
+            }
+            if is_forbidden_in_index(character) {
+                return Err(Refusal::new(
+                    format!("the name of an index cannot have {}", quoted(&character.to_string())),
+                    "leave out spaces, controls and any of \\ / * ? \" < > | , # :",
+                ));
+            }
+        }
+        match self.text.chars().next() {
+            Some(first @ ('-' | '_' | '+' | '.')) => Err(Refusal::new(
+                format!("the name of an index cannot begin with `{first}`"),
+                "begin with a small letter or a digit",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_path(&self) -> Result<(), Refusal> {
+        let text = quoted(&self.text);
+        if !self.text.starts_with('/') {
+            return Err(Refusal::new(format!("{text} is not an absolute path"), "begin with `/`"));
+        }
+        if self.literals().flat_map(str::chars).any(char::is_control) {
+            return Err(Refusal::new(format!("{text} has a control character"), "leave it out"));
+        }
+        // A value is never empty and never dots alone, so any letter can stand for it here.
+        let shape: String = self
+            .parts
+            .iter()
+            .map(|part| match part {
+                Part::Literal(literal) => literal.as_str(),
+                Part::Placeholder(_) => "x",
+            })
+            .collect();
+        if shape.ends_with('/') {
+            return Err(Refusal::new(
+                format!("{text} names no file"),
+                "end with a file's name, as `all.ndjson`",
+            ));
+        }
+        if shape.split('/').skip(1).any(|name| matches!(name, "" | "." | "..")) {
+            return Err(Refusal::new(
+                format!("{text} has an empty, `.` or `..` directory"),
+                "write the path without such detours",
+            ));
+        }
+        if self.directory() == "/" {
+            return Err(Refusal::new(
+                format!("{text} has no fixed directory"),
+                "name one before the first placeholder, as in \"/var/log/taffrail-out/{namespace}.ndjson\"",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The template as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether names change with the date.
+    pub fn has_date(&self) -> bool {
+        self.parts.contains(&Part::Placeholder(Placeholder::Date))
+    }
+
+    /// Whether every pod gets a name of its own.
+    pub fn is_per_pod(&self) -> bool {
+        let per_pod = [Part::Placeholder(Placeholder::Pod), Part::Placeholder(Placeholder::Uid)];
+        self.parts.iter().any(|part| per_pod.contains(part))
+    }
+
+    /// Of a path: the directory that no value can lead out of, with its last `/`.
+    pub fn directory(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Literal(literal)) => &literal[..literal.rfind('/').map_or(0, |slash| slash + 1)],
+            _ => "",
+        }
+    }
+
+    /// The name for a container and a day. `date` is ten bytes such as `2026.11.23`; it is unused without `{date}`.
+    pub fn render(&self, names: Names<'_>, date: &str, safe: Safe) -> String {
+        self.prepare(names, safe).on(&cut(&made_safe(date, safe), date, DATE_BYTES))
+    }
+
+    /// Everything of the name but its date, which is put in for each record. The template must have passed
+    /// [`Template::check`] for the same use.
+    pub fn prepare(&self, names: Names<'_>, safe: Safe) -> Prepared {
+        let mut prepared = Prepared { text: String::with_capacity(self.text.len()), date_at: None };
+        for group in self.groups(safe) {
+            for part in group.parts {
+                let value = match part {
+                    Piece::Literal(literal) => {
+                        prepared.text.push_str(literal);
+                        continue;
+                    }
+                    Piece::Placeholder(Placeholder::Date) => {
+                        prepared.date_at = Some(prepared.text.len());
+                        continue;
+                    }
+                    Piece::Placeholder(Placeholder::Cluster) => names.cluster,
+                    Piece::Placeholder(Placeholder::Namespace) => names.namespace,
+                    Piece::Placeholder(Placeholder::Pod) => names.pod,
+                    Piece::Placeholder(Placeholder::Container) => names.container,
+                    Piece::Placeholder(Placeholder::Node) => names.node,
+                    Piece::Placeholder(Placeholder::Uid) => names.uid,
+                };
+                prepared.text.push_str(&cut(&made_safe(value, safe), value, group.room));
+            }
+        }
+        prepared
+    }
+
+    fn literals(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Literal(literal) => Some(literal.as_str()),
+            Part::Placeholder(_) => None,
+        })
+    }
+
+    /// The template cut into what has a length limit of its own: an index as a whole, a path at each `/`.
+    fn groups(&self, safe: Safe) -> Vec<Group<'_>> {
+        let mut groups = vec![Vec::new()];
+        for part in &self.parts {
+            let pieces: Vec<Piece<'_>> = match part {
+                Part::Placeholder(placeholder) => vec![Piece::Placeholder(*placeholder)],
+                Part::Literal(literal) if safe == Safe::Path => {
+                    literal.split_inclusive('/').map(Piece::Literal).collect()
+                }
+                Part::Literal(literal) => vec![Piece::Literal(literal)],
+            };
+            for piece in pieces {
+                let ends = safe == Safe::Path && matches!(piece, Piece::Literal(text) if text.ends_with('/'));
+                if let Some(group) = groups.last_mut() {
+                    group.push(piece);
+                }
+                if ends {
+                    groups.push(Vec::new());
+                }
+            }
+        }
+        let limit = if safe == Safe::Index { INDEX_BYTES } else { FILE_NAME_BYTES };
+        groups.into_iter().map(|parts| Group::new(parts, limit)).collect()
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A name that lacks at most its date. An index name made of it needs no escaping within JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    text: String,
+    date_at: Option<usize>,
+}
+
+impl Prepared {
+    /// What stands before the date and, if there is a date, what stands behind it.
+    pub fn split_at_date(&self) -> (&str, Option<&str>) {
+        match self.date_at {
+            Some(at) => (&self.text[..at], Some(&self.text[at..])),
+            None => (&self.text, None),
+        }
+    }
+
+    /// The name on a day; `date` is ten bytes such as `2026.11.23`, safe as they stand.
+    pub fn on(&self, date: &str) -> String {
+        match self.split_at_date() {
+            (before, Some(after)) => [before, date, after].concat(),
+            (whole, None) => whole.to_owned(),
+        }
+    }
+
+    /// Appends the name on a day to a body, without allocating for it.
+    pub fn append_to(&self, body: &mut Vec<u8>, date: &[u8; DATE_BYTES]) {
+        let (before, after) = self.split_at_date();
+        body.extend_from_slice(before.as_bytes());
+        if let Some(after) = after {
+            body.extend_from_slice(date);
+            body.extend_from_slice(after.as_bytes());
+        }
+    }
+}
+
+/// A part of a template within one [`Group`].
+#[derive(Debug, Clone, Copy)]
+enum Piece<'a> {
+    Literal(&'a str),
+    Placeholder(Placeholder),
+}
+
+/// Parts that share a length limit, and how many bytes of it each of their values can have.
+struct Group<'a> {
+    parts: Vec<Piece<'a>>,
+    room: usize,
+}
+
+impl<'a> Group<'a> {
+    fn new(parts: Vec<Piece<'a>>, limit: usize) -> Group<'a> {
+        let (mut fixed, mut values) = (0, 0);
+        for part in &parts {
+            match part {
+                Piece::Literal(literal) => fixed += literal.len(),
+                Piece::Placeholder(Placeholder::Date) => fixed += DATE_BYTES,
+                Piece::Placeholder(_) => values += 1,
+            }
+        }
+        // Without a value the room matters only as a sign of whether the fixed text fits.
+        let room = match limit.checked_sub(fixed) {
+            None => 0,
+            Some(_) if values == 0 => limit,
+            Some(left) => left / values,
+        };
+        Group { parts, room }
+    }
+}
+
+/// The bytes that a part has at least.
+fn least_bytes(part: &Part) -> usize {
+    match part {
+        Part::Literal(literal) => literal.len(),
+        Part::Placeholder(Placeholder::Date) => DATE_BYTES,
+        Part::Placeholder(_) => LEAST_VALUE_BYTES,
+    }
+}
+
+fn placeholder(name: &str) -> Result<Placeholder, Refusal> {
+    PLACEHOLDERS.iter().find(|(known, _)| *known == name).map(|(_, placeholder)| *placeholder).ok_or_else(
+        || {
+            let known = PLACEHOLDERS.map(|(known, _)| known);
+            Refusal::new(
+                format!("unknown placeholder {}", quoted(&format!("{{{name}}}"))),
+                suggestion(name, &known),
+            )
+        },
+    )
+}
+
+fn is_forbidden_in_index(character: char) -> bool {
+    INDEX_FORBIDDEN.contains(character) || character.is_whitespace() || character.is_control()
+}
+
+/// The value with everything replaced that such a name cannot hold; never empty, as a path never dots alone.
+fn made_safe(value: &str, safe: Safe) -> String {
+    let made: String = match safe {
+        Safe::Index => value
+            .chars()
+            .flat_map(char::to_lowercase)
+            .map(|character| if is_forbidden_in_index(character) { '_' } else { character })
+            .collect(),
+        Safe::Path if value.bytes().all(|byte| byte == b'.') => "_".repeat(value.len()),
+        Safe::Path => value
+            .chars()
+            .map(|character| if character == '/' || character.is_control() { '_' } else { character })
+            .collect(),
+    };
+    if made.is_empty() { "_".to_owned() } else { made }
+}
+
+/// The value as it is, or cut to the room it has and told apart from others with that beginning by a hash.
+fn cut(safe: &str, value: &str, room: usize) -> String {
+    if safe.len() <= room {
+        return safe.to_owned();
+    }
+    let hash = format!("{:016x}", fnv1a(value.as_bytes()));
+    match room.checked_sub(hash.len() + 1) {
+        Some(kept) => format!("{}-{hash}", &safe[..safe.floor_char_boundary(kept)]),
+        // Only a date that is none comes here.
+        None => hash[..room.min(hash.len())].to_owned(),
+    }
+}
+
+/// FNV-1a, 64 bits: the same in every build and on every node, unlike the standard library's hash.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+#[path = "template_tests.rs"]
+mod tests;

@@ -1,0 +1,32 @@
+//! Outputs: where batches go.
+//!
+//! In: sealed batches from an output's worker. Out: [`Settled`], the only way in which a position may move: it says of
+//! each run whether the destination has taken it. Never decides what to read.
+
+pub mod backoff;
+pub mod elasticsearch;
+pub mod file;
+pub mod reply;
+pub mod stdout;
+
+use crate::batch::Run;
+
+/// The end of a batch's way.
+#[derive(Debug)]
+pub struct Settled {
+    /// The runs of the batch, each with what became of it.
+    pub runs: Vec<(Run, Fate)>,
+    /// The body's memory, for the next batch.
+    pub spare: Vec<u8>,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The destination holds its records, or has refused them for good.
+    Acknowledged,
+    /// The destination does not take some of them for now: read again later, other containers go on.
+    Parked,
+    /// The agent stops: nothing is known of it.
+    Abandoned,
+}

@@ -1,0 +1,506 @@
+//! Positions: per output and file, up to where everything is acknowledged.
+//!
+//! In: acknowledgements, from the one reader of each file. Out: a file on disk per output, written whole (write,
+//! fsync, rename) about once a second by a thread of its own, and read at start. Never moves ahead of an
+//! acknowledgement. A damaged file is set aside with a message and the one before it is used: what is then read
+//! again is recognised by its `_id`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::file::FileKey;
+use crate::record::Stream;
+
+/// Version of the file's format. A version reads its own and the one before, and members it does not know are
+/// passed over, so that the one before can read what this one writes.
+const VERSION: u32 = 1;
+
+/// How long the positions of a file that is gone are kept, in seconds: a log directory that was only unmounted for
+/// a while must not be read anew.
+const KEEP_GONE_SECONDS: u64 = 24 * 3600;
+
+/// Where a reader stands in a file: everything before it is dealt with, but for the groups that are open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Offset (in bytes of the inflated file) of the next line to read.
+    #[serde(rename = "o")]
+    pub offset: u64,
+    /// Partial lines begun before `offset` whose end has not been seen, one for each [`Lane`].
+    #[serde(rename = "p", default, skip_serializing_if = "no_groups")]
+    pub open: [Option<OpenGroup>; Lane::COUNT],
+    /// Time of the last line that had one, for lines that have none; nanoseconds since the epoch, 0 for none.
+    #[serde(rename = "t", default)]
+    pub time: i64,
+}
+
+fn no_groups(open: &[Option<OpenGroup>; Lane::COUNT]) -> bool {
+    open.iter().all(Option::is_none)
+}
+
+/// What pieces of a line are joined by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lane {
+    /// CRI pieces of the container's standard output.
+    Stdout,
+    /// CRI pieces of its standard error.
+    Stderr,
+    /// One physical line that is longer than a record may be.
+    Long,
+}
+
+impl Lane {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// The lane of a stream's partial lines.
+    pub fn of(stream: Stream) -> Lane {
+        match stream {
+            Stream::Stdout => Lane::Stdout,
+            Stream::Stderr => Lane::Stderr,
+        }
+    }
+
+    /// The stream whose lane it is.
+    pub fn stream(self) -> Option<Stream> {
+        match self {
+            Lane::Stdout => Some(Stream::Stdout),
+            Lane::Stderr => Some(Stream::Stderr),
+            Lane::Long => None,
+        }
+    }
+}
+
+/// A partial line whose end has not been seen: its offsets, not its bytes; they are read again when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenGroup {
+    /// Offset of its first piece.
+    #[serde(rename = "f")]
+    pub first: u64,
+    /// Offset behind its last piece.
+    #[serde(rename = "z")]
+    pub end: u64,
+    /// Bytes of content in its pieces so far.
+    #[serde(rename = "n")]
+    pub content: u64,
+    /// Time of its last piece, nanoseconds since the epoch.
+    #[serde(rename = "l")]
+    pub last: i64,
+    /// Which part of a line over the bound this is, from 0.
+    #[serde(rename = "s", default)]
+    pub part: u32,
+    /// Bytes of the line in the parts before this one.
+    #[serde(rename = "b", default)]
+    pub before: u64,
+    /// Stream of a long physical line, where its beginning told.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Lane>,
+}
+
+/// A group that was ended by our clock: reading again must end it at the same place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Offset of the group's first piece.
+    #[serde(rename = "f")]
+    pub first: u64,
+    /// Offset behind its last.
+    #[serde(rename = "e")]
+    pub end: u64,
+}
+
+/// Everything that is kept of one file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What is acknowledged.
+    #[serde(flatten)]
+    pub position: Position,
+    /// Cuts behind it.
+    #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<Cut>,
+    /// Since when the file is gone, in seconds since the epoch; 0 while it is there.
+    #[serde(rename = "g", default, skip_serializing_if = "is_zero")]
+    pub gone: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// How far a file that an output writes is acknowledged; a restart cuts it back to this.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Bytes.
+    pub length: u64,
+    /// How often it has been rotated.
+    pub rotations: u64,
+}
+
+/// The state of one output.
+#[derive(Debug, Default)]
+pub struct State {
+    entries: HashMap<FileKey, Entry>,
+    /// Records older than this (nanoseconds since the epoch) are not sent: from the output's very first start.
+    pub since: Option<i64>,
+    /// Files written by the output itself, by path.
+    pub written: BTreeMap<PathBuf, Written>,
+    /// Files whose bytes must be on disk before this state may be.
+    unsynced: Vec<Arc<File>>,
+}
+
+impl State {
+    /// What is kept of a file.
+    pub fn entry(&self, key: FileKey) -> Option<&Entry> {
+        self.entries.get(&key)
+    }
+
+    /// Sets what is acknowledged of a file.
+    pub fn acknowledge(&mut self, key: FileKey, position: Position) {
+        let entry = self.entries.entry(key).or_default();
+        entry.position = position;
+        entry.gone = 0;
+        let oldest = position.open.iter().flatten().map(|g| g.first).min().unwrap_or(position.offset);
+        entry.cuts.retain(|cut| cut.first >= oldest);
+    }
+
+    /// Remembers where our clock ended a group.
+    pub fn cut(&mut self, key: FileKey, cut: Cut) {
+        self.entries.entry(key).or_default().cuts.push(cut);
+    }
+
+    /// The file is on disk no more.
+    pub fn gone(&mut self, key: FileKey) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.gone = now_seconds();
+        }
+    }
+
+    /// A file that was written to: synced before this state is saved.
+    pub fn sync_first(&mut self, file: Arc<File>) {
+        if !self.unsynced.iter().any(|f| Arc::ptr_eq(f, &file)) {
+            self.unsynced.push(file);
+        }
+    }
+}
+
+/// The positions of one output, shared by its readers and the thread that saves them.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    output: String,
+    state: Mutex<(State, u64)>,
+    /// The change that is on disk.
+    saved: Mutex<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    taffrail_positions: u32,
+    output: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<i64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    written: BTreeMap<PathBuf, Written>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    k: String,
+    #[serde(flatten)]
+    entry: Entry,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Trailer {
+    end: usize,
+    crc: u32,
+}
+
+impl Ledger {
+    /// Opens the positions of `output` in the state directory; `None` inside means that it has never run.
+    ///
+    /// A damaged file is renamed to `….damaged` and the one saved before it is used; with neither, everything is
+    /// read from the beginning.
+    pub fn open(directory: &Path, output: &str) -> io::Result<Ledger> {
+        fs::create_dir_all(directory)?;
+        let path = directory.join(format!("{output}.positions"));
+        let mut state = State::default();
+        for candidate in [path.clone(), previous(&path)] {
+            match read(&candidate) {
+                Ok(Some(found)) => {
+                    state = found;
+                    break;
+                }
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    let aside = candidate.with_extension("damaged");
+                    fs::rename(&candidate, &aside)?;
+                    tracing::error!(
+                        file = %candidate.display(), %error, kept = %aside.display(),
+                        "the positions of an output were damaged: going on from the ones saved before them, or from the beginning; what is read again is recognised by its _id"
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Ledger { path, output: output.to_owned(), state: Mutex::new((state, 0)), saved: Mutex::new(0) })
+    }
+
+    /// Looks at the state.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.lock().0)
+    }
+
+    /// Changes the state; what one call changes is saved together.
+    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut locked = self.lock();
+        locked.1 += 1;
+        change(&mut locked.0)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (State, u64)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Saves the state if it has changed since it was saved. On return it is on disk.
+    pub fn save(&self) -> io::Result<()> {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let (text, unsynced, change) = {
+            let mut locked = self.lock();
+            if locked.1 == *saved {
+                return Ok(());
+            }
+            let limit = now_seconds().saturating_sub(KEEP_GONE_SECONDS);
+            locked.0.entries.retain(|_, entry| entry.gone == 0 || entry.gone > limit);
+            (self.render(&locked.0)?, std::mem::take(&mut locked.0.unsynced), locked.1)
+        };
+        let written = unsynced.iter().try_for_each(|file| file.sync_data()).and_then(|()| self.replace(&text));
+        if let Err(error) = written {
+            self.lock().0.unsynced.extend(unsynced);
+            return Err(error);
+        }
+        *saved = change;
+        Ok(())
+    }
+
+    fn render(&self, state: &State) -> io::Result<Vec<u8>> {
+        let mut text = Vec::with_capacity(64 * (state.entries.len() + 2));
+        let header = Header {
+            taffrail_positions: VERSION,
+            output: self.output.clone(),
+            since: state.since,
+            written: state.written.clone(),
+        };
+        line(&mut text, &header)?;
+        for (key, entry) in &state.entries {
+            line(&mut text, &Line { k: key.to_string(), entry: entry.clone() })?;
+        }
+        let mut crc = flate2::Crc::new();
+        crc.update(&text);
+        line(&mut text, &Trailer { end: state.entries.len(), crc: crc.sum() })?;
+        Ok(text)
+    }
+
+    fn replace(&self, text: &[u8]) -> io::Result<()> {
+        let fresh = self.path.with_extension("tmp");
+        let mut file = File::create(&fresh)?;
+        file.write_all(text)?;
+        file.sync_data()?;
+        match fs::rename(&self.path, previous(&self.path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::rename(&fresh, &self.path)?,
+        }
+        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+fn previous(path: &Path) -> PathBuf {
+    path.with_extension("positions.before")
+}
+
+fn line(text: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *text, value)?;
+    text.push(b'\n');
+    Ok(())
+}
+
+fn read(path: &Path) -> io::Result<Option<State>> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    parse(&text).map(Some).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
+}
+
+fn parse(text: &[u8]) -> Result<State, String> {
+    let body = text.strip_suffix(b"\n").ok_or("its end is missing")?;
+    let split = memchr::memrchr(b'\n', body).ok_or("its end is missing")? + 1;
+    let trailer: Trailer = serde_json::from_slice(&body[split..]).map_err(|e| format!("its end: {e}"))?;
+    let mut crc = flate2::Crc::new();
+    crc.update(&body[..split]);
+    if crc.sum() != trailer.crc {
+        return Err("its checksum does not agree".to_owned());
+    }
+    let mut lines = body[..split].lines();
+    let header = lines.next().ok_or("it is empty")?.map_err(|e| e.to_string())?;
+    let header: Header = serde_json::from_str(&header).map_err(|e| format!("line 1: {e}"))?;
+    if header.taffrail_positions > VERSION + 1 {
+        return Err(format!("it was written by a much newer version (format {})", header.taffrail_positions));
+    }
+    let mut state = State { since: header.since, written: header.written, ..State::default() };
+    for (number, line) in lines.enumerate() {
+        let fault = |what: String| format!("line {}: {what}", number + 2);
+        let line: Line = serde_json::from_str(&line.map_err(|e| fault(e.to_string()))?)
+            .map_err(|e| fault(e.to_string()))?;
+        let key = FileKey::parse(&line.k).ok_or_else(|| fault("not a key".to_owned()))?;
+        state.entries.insert(key, line.entry);
+    }
+    Ok(state)
+}
+
+fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// The thread that saves the positions.
+#[derive(Debug)]
+pub struct Keeper {
+    ledgers: Vec<Arc<Ledger>>,
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Saves `ledgers` about once in `every`, when they have changed.
+    pub fn start(ledgers: Vec<Arc<Ledger>>, every: Duration) -> io::Result<Keeper> {
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let (theirs, stopped) = (ledgers.clone(), stop.clone());
+        let thread = std::thread::Builder::new().name("positions".into()).spawn(move || {
+            let mut pause = every;
+            let mut failing = false;
+            loop {
+                let (flag, changed) = &*stopped;
+                let guard = flag.lock().unwrap_or_else(PoisonError::into_inner);
+                let (guard, _) = changed
+                    .wait_timeout_while(guard, pause, |stop| !*stop)
+                    .unwrap_or_else(PoisonError::into_inner);
+                if *guard {
+                    return;
+                }
+                drop(guard);
+                let begun = Instant::now();
+                failing = save_all(&theirs, failing).is_err();
+                // Many files on a slow disk: at most a twentieth of the time goes into saving.
+                pause = every.max(begun.elapsed() * 20);
+            }
+        })?;
+        Ok(Keeper { ledgers, stop, thread: Some(thread) })
+    }
+
+    /// Stops the thread and saves a last time.
+    pub fn stop(mut self) -> io::Result<()> {
+        self.halt();
+        save_all(&self.ledgers, false)
+    }
+
+    fn halt(&mut self) {
+        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread has been reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+fn save_all(ledgers: &[Arc<Ledger>], told: bool) -> io::Result<()> {
+    let mut result = Ok(());
+    for ledger in ledgers {
+        if let Err(error) = ledger.save() {
+            if !told {
+                tracing::error!(output = ledger.output, file = %ledger.path.display(), %error,
+                    "cannot save positions; going on, and trying again every second (after a crash now, more would be sent again)");
+            }
+            result = Err(error);
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(n: u8) -> FileKey {
+        FileKey::parse(&format!("{}AAAAAAAAAAAAAAAAAAAAA", char::from(b'A' + n))).unwrap()
+    }
+
+    #[test]
+    fn what_was_saved_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = OpenGroup { first: 7, end: 8, content: 16_384, last: 5, part: 1, before: 3, stream: Some(Lane::Stderr) };
+        let position = Position { offset: 99, open: [None, Some(group), None], time: 12 };
+        let ledger = Ledger::open(dir.path(), "search").unwrap();
+        ledger.change(|state| {
+            state.since = Some(-4);
+            state.acknowledge(key(0), position);
+            state.cut(key(1), Cut { first: 3, end: 9 });
+            state.written.insert("/x/y.ndjson".into(), Written { length: 3, rotations: 1 });
+        });
+        ledger.save().unwrap();
+        let again = Ledger::open(dir.path(), "search").unwrap();
+        again.read(|state| {
+            assert_eq!(state.since, Some(-4));
+            assert_eq!(state.entry(key(0)).unwrap().position, position);
+            assert_eq!(state.entry(key(1)).unwrap().cuts, [Cut { first: 3, end: 9 }]);
+            assert_eq!(state.written[Path::new("/x/y.ndjson")], Written { length: 3, rotations: 1 });
+        });
+    }
+
+    #[test]
+    fn cuts_are_kept_until_their_group_is_acknowledged() {
+        let mut state = State::default();
+        state.cut(key(0), Cut { first: 10, end: 20 });
+        let open = OpenGroup { first: 10, end: 20, content: 1, last: 0, part: 0, before: 0, stream: None };
+        state.acknowledge(key(0), Position { offset: 20, open: [Some(open), None, None], time: 0 });
+        assert_eq!(state.entry(key(0)).unwrap().cuts.len(), 1);
+        state.acknowledge(key(0), Position { offset: 20, ..Position::default() });
+        assert!(state.entry(key(0)).unwrap().cuts.is_empty());
+    }
+
+    #[test]
+    fn a_damaged_file_falls_back_to_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path(), "o").unwrap();
+        for offset in [1, 2] {
+            ledger.change(|s| s.acknowledge(key(0), Position { offset, ..Position::default() }));
+            ledger.save().unwrap();
+        }
+        let path = dir.path().join("o.positions");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[20] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let again = Ledger::open(dir.path(), "o").unwrap();
+        assert_eq!(again.read(|s| s.entry(key(0)).unwrap().position.offset), 1);
+        assert!(dir.path().join("o.damaged").exists());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_fail_hard(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+    }
+}

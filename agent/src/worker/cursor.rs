@@ -1,0 +1,238 @@
+//! A cursor: one worker's place in one file, and what of it is under way.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::batch::{Batch, Run};
+use crate::catalog::beneath::Roots;
+use crate::catalog::file::{LogFile, Source};
+use crate::catalog::name::LogName;
+use crate::position::{Cut, Entry, Position};
+
+/// How long a file that could not be read is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A place in a file.
+#[derive(Debug)]
+pub struct Cursor {
+    /// Names the cursor within its worker.
+    pub id: u64,
+    /// The file.
+    pub file: Arc<LogFile>,
+    /// The beginning of its records' `_id`: key and hyphen.
+    pub id_text: Vec<u8>,
+    /// Where reading goes on.
+    pub at: Position,
+    /// Groups that our clock has ended.
+    pub cuts: Vec<Cut>,
+    /// The open file, between the turns that follow each other.
+    pub source: Option<Source>,
+    /// How often it was set back.
+    pub epoch: u32,
+    /// When something was last read.
+    pub last_read: Instant,
+    acknowledged: Position,
+    /// Runs under way in the order of reading: their ends, and whether each is acknowledged.
+    under_way: VecDeque<(Position, bool)>,
+    first_under_way: u64,
+    /// Records before this may have been sent before: by an earlier process, or before a set-back.
+    doubtful_until: u64,
+    /// The size at which nothing more was to be read.
+    end_seen: u64,
+    state: State,
+    retry_at: Option<Instant>,
+}
+
+/// How far a cursor has come with its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Reading,
+    /// The file is settled and read to its end.
+    Finished,
+    /// And everything of it is acknowledged, and the file released.
+    Released,
+}
+
+impl Cursor {
+    /// A cursor where the positions say.
+    pub fn new(id: u64, file: Arc<LogFile>, known: Option<Entry>) -> Cursor {
+        let known = known.unwrap_or_default();
+        let doubtful = if !file.at_start {
+            known.position.offset
+        } else if file.name.packed {
+            u64::MAX
+        } else {
+            file.size()
+        };
+        Cursor {
+            id,
+            id_text: format!("{}-", file.key).into_bytes(),
+            file,
+            at: known.position,
+            cuts: known.cuts,
+            source: None,
+            epoch: 0,
+            last_read: Instant::now(),
+            acknowledged: known.position,
+            under_way: VecDeque::new(),
+            first_under_way: 0,
+            doubtful_until: doubtful,
+            end_seen: 0,
+            state: State::Reading,
+            retry_at: None,
+        }
+    }
+
+    /// What orders the files of a container.
+    pub fn order(&self) -> (&LogName, u64) {
+        (&self.file.name, self.file.sequence)
+    }
+
+    /// Whether a turn would find something.
+    pub fn is_readable(&self) -> bool {
+        if self.retry_at.is_some_and(|at| at > Instant::now()) {
+            return false;
+        }
+        let grew = self.file.size() > self.at.offset.max(self.end_seen);
+        match self.state {
+            // A settled file is read once more, for the end that ends its last record.
+            State::Reading => grew || self.file.is_settled(),
+            State::Finished | State::Released => grew && !self.file.name.packed,
+        }
+    }
+
+    /// Whether it has read a settled file to its end.
+    pub fn is_finished(&self) -> bool {
+        self.state != State::Reading
+    }
+
+    /// Whether everything of a settled file is acknowledged.
+    pub fn is_delivered(&self) -> bool {
+        self.is_finished() && self.under_way.is_empty()
+    }
+
+    /// Whether a partial line waits for its end.
+    pub fn has_open_pieces(&self) -> bool {
+        self.state == State::Reading && self.at.open[..2].iter().any(Option::is_some)
+    }
+
+    /// Bytes on disk that are not acknowledged.
+    pub fn lag(&self) -> u64 {
+        if self.is_delivered() { 0 } else { self.file.size().saturating_sub(self.acknowledged.offset) }
+    }
+
+    /// When a read that failed is tried again.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Before a turn: a file that had been finished and grew after all is taken up again.
+    pub fn read_on(&mut self) {
+        self.retry_at = None;
+        if self.state == State::Released {
+            self.file.claim();
+        }
+        self.state = State::Reading;
+    }
+
+    /// Opens the file, unless it is open.
+    pub fn open(&mut self, roots: &Roots) -> io::Result<()> {
+        if self.source.is_none() {
+            self.source = Some(self.file.open(roots)?);
+        }
+        Ok(())
+    }
+
+    /// A read failed: it is tried again later, unless the file is gone; then this is its end, and true is returned.
+    pub fn fail(&mut self, error: &io::Error) -> bool {
+        self.source = None;
+        if error.kind() == io::ErrorKind::NotFound && self.file.is_gone() {
+            self.end_seen = self.file.size();
+            self.state = State::Finished;
+            return true;
+        }
+        self.retry_at = Some(Instant::now() + RETRY);
+        false
+    }
+
+    /// A turn reached the end of the file, which had `size` bytes and was `settled` when it began. Returns the damage if
+    /// the end is not the true one.
+    pub fn reached_end(&mut self, size: u64, settled: bool, source: Source) -> Option<String> {
+        self.end_seen = size.max(self.at.offset);
+        if !settled {
+            return None;
+        }
+        self.state = State::Finished;
+        match source {
+            Source::Packed { damage, .. } => damage,
+            Source::Plain(_) => None,
+        }
+    }
+
+    /// Enters what was read since `start` into the batch.
+    pub fn add_run(&mut self, batch: &mut Batch, start: Position, items: u32) {
+        let now = Instant::now();
+        self.last_read = now;
+        batch.opened.get_or_insert(now);
+        let end = self.at;
+        if let (Some(last), Some((under_way, _))) = (batch.runs.last_mut(), self.under_way.back_mut()) {
+            if last.cursor == self.id && last.epoch == self.epoch {
+                last.end = end;
+                last.items += items;
+                *under_way = end;
+                return;
+            }
+        }
+        batch.runs.push(Run {
+            cursor: self.id,
+            epoch: self.epoch,
+            number: self.first_under_way + self.under_way.len() as u64,
+            start,
+            end,
+            items,
+            in_doubt: start.offset < self.doubtful_until,
+        });
+        self.under_way.push_back((end, false));
+    }
+
+    /// A run is acknowledged; returns the new position if it moves: over this one and those after it that were
+    /// acknowledged earlier, never over one that is not.
+    pub fn acknowledge(&mut self, run: &Run) -> Option<Position> {
+        let place = run.number.checked_sub(self.first_under_way)? as usize;
+        self.under_way.get_mut(place)?.1 = true;
+        let before = self.acknowledged;
+        while let Some((end, true)) = self.under_way.front() {
+            self.acknowledged = *end;
+            self.under_way.pop_front();
+            self.first_under_way += 1;
+        }
+        let oldest =
+            self.acknowledged.open.iter().flatten().map(|g| g.first).min().unwrap_or(self.acknowledged.offset);
+        self.cuts.retain(|cut| cut.first >= oldest);
+        (self.acknowledged != before).then_some(self.acknowledged)
+    }
+
+    /// Goes back to the lowest place that is not acknowledged. What was under way counts no more.
+    pub fn set_back(&mut self) {
+        self.doubtful_until = self.doubtful_until.max(self.at.offset);
+        self.epoch += 1;
+        self.first_under_way += self.under_way.len() as u64;
+        self.under_way.clear();
+        self.at = self.acknowledged;
+        self.end_seen = 0;
+        self.source = None;
+        if self.state == State::Finished {
+            self.state = State::Reading;
+        }
+    }
+
+    /// Tells the catalog that this output needs the file no more.
+    pub fn release_if_delivered(&mut self) {
+        if self.state == State::Finished && self.under_way.is_empty() {
+            self.file.release();
+            self.state = State::Released;
+        }
+    }
+}

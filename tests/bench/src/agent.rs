@@ -1,0 +1,89 @@
+//! The agents that can be measured.
+//!
+//! In: where the logs are and where the sink listens. Out: a configuration file and the command that runs the agent
+//! on it. Another agent is another variant here: how it is told the same things, and nothing more.
+
+use crate::Outcome;
+use clap::ValueEnum;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How request bodies travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Compression {
+    /// As they are.
+    None,
+    /// gzip, level 1.
+    Gzip,
+}
+
+impl Compression {
+    /// The word for it in configurations and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+        }
+    }
+}
+
+/// An agent under test.
+#[derive(Clone, Debug)]
+pub enum Agent {
+    /// Ours.
+    Taffrail {
+        /// The release build of the program.
+        binary: PathBuf,
+        /// Further lines of TOML for the top of the configuration.
+        settings: Vec<String>,
+        /// Further lines of TOML for its output.
+        output_settings: Vec<String>,
+    },
+}
+
+/// What an agent is told for one run.
+pub struct Job<'a> {
+    /// The folder of the pods' logs; not to be written to.
+    pub pods: &'a Path,
+    /// An empty folder for configuration and state.
+    pub folder: &'a Path,
+    /// The sink's port on 127.0.0.1.
+    pub port: u16,
+    /// How to send.
+    pub compression: Compression,
+}
+
+impl Agent {
+    /// The program that will run, for messages.
+    pub fn binary(&self) -> &Path {
+        match self {
+            Agent::Taffrail { binary, .. } => binary,
+        }
+    }
+
+    /// Writes the configuration of `job` and gives the command to start.
+    pub fn command(&self, job: &Job<'_>) -> Outcome<Command> {
+        match self {
+            Agent::Taffrail { binary, settings, output_settings } => {
+                let config = job.folder.join("taffrail.toml");
+                let state = job.folder.join("state");
+                fs::create_dir_all(&state)?;
+                let text = format!(
+                    "cluster = \"bench\"\nnode = \"n1\"\npod_logs = {pods:?}\nstate_dir = {state:?}\n{settings}\n\
+                     [outputs.sink]\ntype = \"elasticsearch\"\nendpoints = [\"http://127.0.0.1:{port}\"]\n\
+                     index = \"bench-{{date}}\"\ncompression = \"{compression}\"\nmax_age = \"720h\"\n{output}\n",
+                    pods = job.pods,
+                    settings = settings.join("\n"),
+                    port = job.port,
+                    compression = job.compression.name(),
+                    output = output_settings.join("\n"),
+                );
+                fs::write(&config, text)?;
+                let mut command = Command::new(binary);
+                command.arg("run").arg("--config").arg(config);
+                Ok(command)
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Measures the agent from outside: what it takes, never what it says of itself.
+//!
+//! Build the agent first (`cargo build --release -p taffrail`), then:
+//!
+//! ```text
+//! cargo run --release -p taffrail-bench -- catch-up             # 1 GiB at rest: records per CPU second, RSS, bytes
+//! cargo run --release -p taffrail-bench -- catch-up --compression gzip --size 256MiB --repetitions 5
+//! cargo run --release -p taffrail-bench -- catch-up --verify-ids --repetitions 1      # also that no _id came twice
+//! cargo run --release -p taffrail-bench -- idle                 # 500 silent files for 30 s
+//! cargo run --release -p taffrail-bench -- wakeups              # 50,000 writes a second against the same in batches
+//! cargo run --release -p taffrail-bench -- steady --rate 10000  # delay p50 and p99, share of a core
+//! ```
+//!
+//! Progress goes to stderr; a Markdown table with the command that made it goes to stdout. A run in which a record
+//! is missing, doubled or malformed ends with exit code 1 and no table. `--set` and `--set-output` try other settings.
+
+#![forbid(unsafe_code)]
+
+mod agent;
+mod bulk;
+mod catch_up;
+mod clock;
+mod corpus;
+mod fake;
+mod idle;
+mod lines;
+mod live;
+mod measure;
+mod report;
+mod sink;
+
+use agent::{Agent, Compression};
+use clap::{Args, Parser, Subcommand};
+use corpus::Plan;
+use live::Request;
+use measure::{Bench, Cores};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What a fallible step gives; errors are sentences for the person at the terminal.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+#[derive(Parser)]
+#[command(about = "Measures the agent from outside", version)]
+struct Arguments {
+    #[command(subcommand)]
+    scenario: Scenario,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct Common {
+    /// The agent's program [default: `taffrail` beside this program]
+    #[arg(long, global = true)]
+    agent: Option<PathBuf>,
+    /// Where corpora are kept [default: taffrail-bench in $XDG_CACHE_HOME or ~/.cache]
+    #[arg(long, global = true)]
+    cache: Option<PathBuf>,
+    /// A line of TOML for the top of the agent's configuration
+    #[arg(long, global = true, value_name = "KEY = VALUE")]
+    set: Vec<String>,
+    /// A line of TOML for the agent's output
+    #[arg(long, global = true, value_name = "KEY = VALUE")]
+    set_output: Vec<String>,
+    /// Seconds without a new record after which a run has failed
+    #[arg(long, global = true, default_value_t = 60)]
+    stall: u64,
+    /// Same seed, same logs
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+    /// Keep every _id (100 bytes each) and fail if one comes twice
+    #[arg(long, global = true)]
+    verify_ids: bool,
+}
+
+#[derive(Subcommand)]
+enum Scenario {
+    /// Ship a corpus at rest: records per CPU second, peak RSS, bytes on the wire
+    CatchUp {
+        /// Size of the corpus, in bytes or with KiB, MiB, GiB
+        #[arg(long, default_value = "1GiB", value_parser = size)]
+        size: u64,
+        /// Containers it is spread over
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+        containers: u64,
+        /// Which to measure, in turns
+        #[arg(long, value_delimiter = ',', default_value = "none,gzip")]
+        compression: Vec<Compression>,
+        /// Runs of each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        repetitions: u32,
+    },
+    /// Do nothing over many silent files
+    Idle {
+        /// Files, each of its own container and pod
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+        files: u64,
+        /// Seconds measured
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+        /// Runs
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        repetitions: u32,
+    },
+    /// What the number of writes costs: lines one by one against the same in batches of 10 ms
+    Wakeups(Live),
+    /// An even load: delay from the line's time to the sink, and the share of a core
+    Steady(Live),
+    /// Be the stand-in agent that proves the bench
+    #[command(hide = true)]
+    Run {
+        /// A configuration as the bench writes it
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+/// A load that is written while the agent is measured.
+#[derive(Args)]
+struct Live {
+    /// Lines a second [default: wakeups 50000, steady 10000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+    /// Files they are spread over [default: wakeups 10, steady 20]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    files: Option<u64>,
+    /// Seconds measured, after a warm-up [default: wakeups 15, steady 30]
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// How to send [default: wakeups none, steady gzip]
+    #[arg(long)]
+    compression: Option<Compression>,
+    /// Runs of each
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: u32,
+}
+
+impl Live {
+    /// What is asked for, with the scenario's defaults where nothing is said.
+    fn request(&self, rate: u64, files: u64, seconds: u64, compression: Compression) -> Request {
+        Request {
+            rate: self.rate.unwrap_or(rate),
+            files: self.files.unwrap_or(files),
+            time: Duration::from_secs(self.seconds.unwrap_or(seconds)),
+            compression: self.compression.unwrap_or(compression),
+            repetitions: self.repetitions,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Outcome<()> {
+    if let Scenario::Run { config } = &arguments.scenario {
+        return fake::run(config);
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("warning: not a release build: the sink is slow, and the agent beside it may be too");
+    }
+    let common = arguments.common;
+    let seed = common.seed;
+    let cache = match common.cache {
+        Some(cache) => std::path::absolute(cache)?,
+        None => default_cache()?,
+    };
+    let binary = match common.agent {
+        Some(binary) => binary,
+        None => std::env::current_exe()?.with_file_name("taffrail"),
+    };
+    let agent = Agent::Taffrail { binary, settings: common.set, output_settings: common.set_output };
+    // A corpus is made on all cores, so before they are divided.
+    if let Scenario::CatchUp { size, containers, .. } = &arguments.scenario {
+        corpus::prepare(&cache, &Plan { bytes: *size, containers: *containers, seed })?;
+    }
+    let stall = Duration::from_secs(common.stall);
+    let bench = Bench { agent, cores: Cores::divide()?, cache, stall, seed, verify_ids: common.verify_ids };
+    match arguments.scenario {
+        Scenario::CatchUp { size, containers, compression, repetitions } => {
+            catch_up::run(&bench, &Plan { bytes: size, containers, seed }, &compression, repetitions)
+        }
+        Scenario::Idle { files, seconds, repetitions } => {
+            idle::run(&bench, files, Duration::from_secs(seconds), repetitions)
+        }
+        Scenario::Wakeups(live) => live::wakeups(&bench, live.request(50_000, 10, 15, Compression::None)),
+        Scenario::Steady(live) => live::steady(&bench, live.request(10_000, 20, 30, Compression::Gzip)),
+        Scenario::Run { .. } => unreachable!("handled above"),
+    }
+}
+
+fn default_cache() -> Outcome<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    Ok(base.ok_or("neither XDG_CACHE_HOME nor HOME is set: give --cache")?.join("taffrail-bench"))
+}
+
+/// Bytes from text such as `256MiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(format!("unknown unit {unit:?}: use KiB, MiB or GiB")),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a size, such as 256MiB"))?;
+    number.checked_mul(unit).filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("1GiB"), Ok(1 << 30));
+        for wrong in ["", "MiB", "1GB", "-1", "0", "99999999999GiB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

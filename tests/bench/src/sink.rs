@@ -1,0 +1,351 @@
+//! A bulk server that counts and forgets.
+//!
+//! In: `POST /_bulk` and `POST /<index>/_bulk`, plain or gzip. Out: truly shaped replies to the agent, exact
+//! counts to the scenario. It never refuses, delays or loses a document, and never stores one; a malformed
+//! request gets 400 and is kept as a fault, which makes the run fail.
+
+use crate::Outcome;
+use crate::bulk::{Pair, Pairs, Shape};
+use crate::clock::{self, Nanos};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
+use flate2::bufread::GzDecoder;
+use std::collections::HashSet;
+use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::runtime::Runtime;
+
+/// `http.max_content_length` of a server as it comes: 100 MB.
+const MAX_CONTENT_LENGTH: usize = 100 << 20;
+
+/// What the sink does beyond counting; each costs time on its core.
+#[derive(Clone, Copy, Default)]
+pub struct Options {
+    /// Keep every `_id` (about 100 bytes of memory each) to prove that none came twice.
+    pub verify_ids: bool,
+    /// Keep the delay of every document, from its `@timestamp` to the end of its request.
+    pub delays: bool,
+}
+
+/// What came in so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Pairs of action and source.
+    pub documents: u64,
+    /// Bulk requests.
+    pub requests: u64,
+    /// Bytes of request bodies as they came; their HTTP heads, some 200 bytes each, are left out.
+    pub wire: u64,
+    /// The same inflated.
+    pub inflated: u64,
+}
+
+/// The running server; it ends when this is dropped.
+pub struct Sink {
+    port: u16,
+    shared: Arc<Shared>,
+    runtime: Option<Runtime>,
+}
+
+struct Shared {
+    options: Options,
+    documents: AtomicU64,
+    requests: AtomicU64,
+    wire: AtomicU64,
+    inflated: AtomicU64,
+    doubles: AtomicU64,
+    ids: Mutex<HashSet<Box<[u8]>>>,
+    /// Microseconds.
+    delays: Mutex<Vec<u32>>,
+    faults: Mutex<Vec<String>>,
+    /// Buffers for inflating, used again: new ones of this size are page faults each time.
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sink {
+    /// Starts on a free port of the loopback with `threads` threads, which stay on the cores of the caller.
+    pub fn start(options: Options, threads: usize) -> Outcome<Sink> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.max(1))
+            .thread_name("sink")
+            .enable_all()
+            .build()?;
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0)))?;
+        let port = listener.local_addr()?.port();
+        let shared = Arc::new(Shared {
+            options,
+            documents: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            wire: AtomicU64::new(0),
+            inflated: AtomicU64::new(0),
+            doubles: AtomicU64::new(0),
+            ids: Mutex::default(),
+            delays: Mutex::default(),
+            faults: Mutex::default(),
+            buffers: Mutex::default(),
+        });
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        let listener = listener.tap_io(|stream| {
+            // Else the end of a reply waits for the agent's delayed acknowledgement.
+            let _ = stream.set_nodelay(true);
+        });
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Ok(Sink { port, shared, runtime: Some(runtime) })
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The counts at this moment.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            documents: self.shared.documents.load(Ordering::Acquire),
+            requests: self.shared.requests.load(Ordering::Relaxed),
+            wire: self.shared.wire.load(Ordering::Relaxed),
+            inflated: self.shared.inflated.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The delays since the last call, in microseconds, unsorted.
+    pub fn take_delays(&self) -> Vec<u32> {
+        std::mem::take(&mut locked(&self.shared.delays))
+    }
+
+    /// An error if any request was malformed or, in the verifying mode, any `_id` missing or doubled.
+    pub fn check(&self) -> Outcome<()> {
+        if let Some(first) = locked(&self.shared.faults).first() {
+            return Err(format!("the sink had to refuse a request: {first}").into());
+        }
+        match self.shared.doubles.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            doubles => Err(format!("{doubles} documents came twice under one _id").into()),
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let index = path.strip_suffix("_bulk").map(|index| index.trim_matches('/'));
+    match (parts.method, index) {
+        (Method::POST | Method::PUT, Some(index)) => {
+            match shared.bulk(index, parts.uri.query(), &parts.headers, body).await {
+                Ok(reply) => json(StatusCode::OK, reply),
+                Err((status, reason)) => {
+                    let reply = serde_json::json!({"error": {"type": "illegal_argument_exception",
+                        "reason": reason}, "status": status.as_u16()});
+                    locked(&shared.faults).push(reason);
+                    json(status, reply.to_string())
+                }
+            }
+        }
+        (Method::GET, _) if path == "/" => json(StatusCode::OK, WELCOME),
+        (Method::GET, _) if path.starts_with("/_cluster/health") => {
+            json(StatusCode::OK, "{\"cluster_name\":\"sink\",\"status\":\"green\",\"timed_out\":false}")
+        }
+        (Method::GET, _) if path.starts_with("/_data_stream") => {
+            json(StatusCode::OK, "{\"data_streams\":[]}")
+        }
+        (Method::GET | Method::HEAD, _) => json(StatusCode::OK, "{}"),
+        _ => json(StatusCode::OK, "{\"acknowledged\":true}"),
+    }
+}
+
+/// What OpenSearch says at its root.
+const WELCOME: &str = "{\"name\":\"sink\",\"cluster_name\":\"sink\",\"cluster_uuid\":\"c2luaw\",\"version\":\
+    {\"distribution\":\"opensearch\",\"number\":\"2.19.6\",\"minimum_wire_compatibility_version\":\"7.10.0\",\
+    \"minimum_index_compatibility_version\":\"7.0.0\"},\"tagline\":\"The OpenSearch Project: https://opensearch.org/\"}";
+
+fn json(status: StatusCode, body: impl Into<Body>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json; charset=UTF-8")], body.into()).into_response()
+}
+
+impl Shared {
+    async fn bulk(
+        &self,
+        index: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Vec<u8>, (StatusCode, String)> {
+        let bad = |reason: String| (StatusCode::BAD_REQUEST, reason);
+        let shape = Shape::from_query(query).map_err(bad)?;
+        let wire = to_bytes(body, MAX_CONTENT_LENGTH).await.map_err(|error| {
+            (StatusCode::PAYLOAD_TOO_LARGE, format!("the body could not be read: {error}"))
+        })?;
+        // Arrival is here: what the sink itself takes to inflate and count is not the agent's delay.
+        let arrived = Nanos::now();
+        let encoding = headers.get(header::CONTENT_ENCODING).map_or(b"identity".as_slice(), |v| v.as_bytes());
+        let reply = match encoding {
+            b"identity" => self.count(&wire, index, &shape, arrived, wire.len()).map_err(bad)?,
+            b"gzip" => {
+                let mut buffer = locked(&self.buffers).pop().unwrap_or_default();
+                buffer.clear();
+                let inflated = inflate(&wire, &mut buffer);
+                let reply = inflated.and_then(|()| self.count(&buffer, index, &shape, arrived, wire.len()));
+                locked(&self.buffers).push(buffer);
+                reply.map_err(bad)?
+            }
+            other => {
+                let reason = format!("unknown Content-Encoding {}", String::from_utf8_lossy(other));
+                return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+            }
+        };
+        Ok(reply)
+    }
+
+    /// Counts a whole body, or nothing of it if a part is malformed.
+    fn count(
+        &self,
+        body: &[u8],
+        index: &str,
+        shape: &Shape,
+        arrived: Nanos,
+        wire: usize,
+    ) -> Result<Vec<u8>, String> {
+        let mut reply = shape.begin();
+        let mut documents = 0;
+        let mut delays = Vec::new();
+        let mut ids = Vec::new();
+        for pair in Pairs::new(body) {
+            let pair = pair?;
+            reply.stored(&pair, index);
+            documents += 1;
+            if self.options.delays {
+                delays.push(delay(&pair, arrived)?);
+            }
+            if self.options.verify_ids {
+                ids.push(place(&pair, index)?);
+            }
+        }
+        if documents == 0 {
+            return Err("request body is required".into());
+        }
+        if self.options.delays {
+            locked(&self.delays).append(&mut delays);
+        }
+        if self.options.verify_ids {
+            let mut known = locked(&self.ids);
+            let doubles = ids.into_iter().map(|id| u64::from(!known.insert(id))).sum();
+            self.doubles.fetch_add(doubles, Ordering::Relaxed);
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.wire.fetch_add(wire as u64, Ordering::Relaxed);
+        self.inflated.fetch_add(body.len() as u64, Ordering::Relaxed);
+        // Last, and with Release: who sees this count sees the others too.
+        self.documents.fetch_add(documents, Ordering::Release);
+        Ok(reply.finish())
+    }
+}
+
+/// Microseconds from the record's own time to `arrived`; a clock that stepped back counts as no delay.
+fn delay(pair: &Pair<'_>, arrived: Nanos) -> Result<u32, String> {
+    let written =
+        pair.timestamp().and_then(clock::parse).ok_or("a document without a readable @timestamp")?;
+    Ok(u32::try_from(arrived.0.saturating_sub(written.0) / 1_000).unwrap_or(u32::MAX))
+}
+
+/// What must be unique: the index and the `_id` within it.
+fn place(pair: &Pair<'_>, index: &str) -> Result<Box<[u8]>, String> {
+    let id = pair.id().ok_or("a document without an _id, where ids are to be verified")?;
+    Ok([pair.index().unwrap_or(index.as_bytes()), b"\0", id].concat().into_boxed_slice())
+}
+
+/// Inflates the one gzip member that a server reads. Bytes after it would be lost there, so they are an error here.
+fn inflate(wire: &[u8], buffer: &mut Vec<u8>) -> Result<(), String> {
+    let mut decoder = GzDecoder::new(wire);
+    decoder.read_to_end(buffer).map_err(|error| format!("broken gzip: {error}"))?;
+    match decoder.into_inner().len() {
+        0 => Ok(()),
+        left => Err(format!("{left} bytes after the first gzip member, which a server would not read")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::Connection;
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
+
+    const BODY: &str = "{\"create\":{\"_id\":\"1\"}}\n{\"@timestamp\":\"2024-02-29T12:34:56Z\"}\n\
+                        {\"create\":{\"_id\":\"2\"}}\n{\"@timestamp\":\"2024-02-29T12:34:57Z\"}\n";
+
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn documents_are_counted_plain_and_gzip() {
+        let sink = Sink::start(Options::default(), 1).unwrap();
+        let mut connection = Connection::open(sink.port()).unwrap();
+        let reply =
+            connection.post("/x/_bulk?filter_path=errors,items.*.status", BODY.as_bytes(), false).unwrap();
+        assert_eq!(
+            String::from_utf8(reply).unwrap(),
+            "{\"errors\":false,\"items\":[{\"create\":{\"status\":201}},{\"create\":{\"status\":201}}]}"
+        );
+        let packed = gzip(BODY);
+        connection.post("/_bulk", &packed, true).unwrap();
+        let expected = Totals {
+            documents: 4,
+            requests: 2,
+            wire: (BODY.len() + packed.len()) as u64,
+            inflated: 2 * BODY.len() as u64,
+        };
+        assert_eq!(sink.totals(), expected);
+        sink.check().unwrap();
+    }
+
+    #[test]
+    fn a_malformed_request_counts_for_nothing_and_is_told() {
+        let sink = Sink::start(Options::default(), 1).unwrap();
+        let mut connection = Connection::open(sink.port()).unwrap();
+        let cut = &BODY[..BODY.len() - 2];
+        assert!(connection.post("/_bulk", cut.as_bytes(), false).unwrap_err().to_string().contains("400"));
+        assert_eq!(sink.totals().documents, 0);
+        assert!(sink.check().is_err());
+    }
+
+    #[test]
+    fn a_second_gzip_member_is_refused() {
+        let sink = Sink::start(Options::default(), 1).unwrap();
+        let mut connection = Connection::open(sink.port()).unwrap();
+        let two = [gzip(BODY), gzip(BODY)].concat();
+        assert!(connection.post("/_bulk", &two, true).is_err());
+        assert_eq!(sink.totals().documents, 0);
+    }
+
+    #[test]
+    fn an_id_that_comes_again_is_found() {
+        let sink = Sink::start(Options { verify_ids: true, delays: true }, 1).unwrap();
+        let mut connection = Connection::open(sink.port()).unwrap();
+        connection.post("/a/_bulk", BODY.as_bytes(), false).unwrap();
+        connection.post("/b/_bulk", BODY.as_bytes(), false).unwrap();
+        sink.check().unwrap();
+        assert_eq!(sink.take_delays().len(), 4);
+        connection.post("/a/_bulk", BODY.as_bytes(), false).unwrap();
+        assert!(sink.check().unwrap_err().to_string().starts_with("2 documents"));
+    }
+}

@@ -1,0 +1,193 @@
+//! The agent under test, as a process.
+//!
+//! What comes in: a configuration and a node. What goes out: a running agent with its stderr in a file, its exit code,
+//! and at a test's failure what it said. It never lets an agent outlive its test, nor ends a process that it did not start.
+
+use crate::node::Node;
+use crate::{eventually, seconds};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How long an agent may take to end once it is asked to; the default grace period of a pod is 30 s.
+const TIME_TO_END: Duration = seconds(60);
+
+/// The `taffrail` binary: env `TAFFRAIL_BIN`, else the one that cargo built beside the running test.
+///
+/// # Panics
+/// When there is none.
+pub fn binary() -> PathBuf {
+    let path = match std::env::var_os("TAFFRAIL_BIN") {
+        Some(path) => path.into(),
+        None => {
+            // target/debug/deps/opensearch-0123456789abcdef
+            let test = std::env::current_exe().expect("the test's own path");
+            test.parent().and_then(Path::parent).expect("a target directory").join("taffrail")
+        }
+    };
+    assert!(path.exists(), "there is no {}: run `cargo build` first, or set TAFFRAIL_BIN", path.display());
+    path
+}
+
+/// How a process ended, and what it wrote.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+/// A running `taffrail`. It is killed when the value goes; in a test that fails, its stderr is printed first.
+pub struct Agent {
+    child: Child,
+    /// The pid, for tests that look into `/proc`.
+    pub pid: u32,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Agent {
+    /// Starts `taffrail run` with this configuration. The node's folder holds the configuration and what the agent
+    /// writes to stdout and stderr, under a new number at each start.
+    ///
+    /// # Panics
+    /// When the binary cannot be started.
+    pub fn start(config: &str, node: &Node) -> Agent {
+        let file = write_config(config, node);
+        Agent::spawn(&["run", "--config", &file], node)
+    }
+
+    fn spawn(arguments: &[&str], node: &Node) -> Agent {
+        let name = next_name();
+        let file = |ending: &str| node.path().join(format!("{name}.{ending}"));
+        let (stdout, stderr) = (file("stdout"), file("stderr"));
+        let binary = binary();
+        // setpriv asks the kernel to kill the agent with the thread that starts it, then becomes the agent, under the same
+        // pid: not even a test that is killed leaves an agent behind.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(&binary)
+            .args(arguments)
+            // A developer's own cluster is none of the test's business, and what `demo` leaves goes with the node.
+            .env_remove("KUBECONFIG")
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .env_remove("RUST_LOG")
+            .env("TMPDIR", node.path())
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("a file for the agent's stdout"))
+            .stderr(File::create(&stderr).expect("a file for the agent's stderr"))
+            .spawn();
+        let child = child.unwrap_or_else(|error| {
+            panic!("cannot start {} by setpriv (Debian: util-linux): {error}", binary.display())
+        });
+        Agent { pid: child.id(), child, stdout, stderr }
+    }
+
+    /// Ends it as a crash would: at once, by SIGKILL.
+    ///
+    /// # Panics
+    /// When it had ended by itself before: a test that kills a corpse proves nothing.
+    pub fn kill9(mut self) {
+        if let Some(status) = self.status() {
+            panic!("the agent had ended by itself before it was killed: {status}");
+        }
+        self.child.kill().expect("to kill the agent");
+        self.child.wait().expect("to see the agent end");
+    }
+
+    /// Asks it to end, by SIGTERM, and waits until it has.
+    ///
+    /// # Panics
+    /// When it has not ended after 60 s.
+    pub fn terminate(self) -> Ended {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("to signal the agent");
+        self.ends()
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// When it has not after 60 s.
+    pub fn ends(mut self) -> Ended {
+        let status = eventually(TIME_TO_END, "the agent to end", || {
+            self.status().ok_or_else(|| "it still runs".to_owned())
+        });
+        Ended { code: status.code(), stdout: read(&self.stdout), stderr: self.stderr() }
+    }
+
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        read(&self.stderr)
+    }
+
+    /// What it has written to stdout so far.
+    pub fn stdout(&self) -> String {
+        read(&self.stdout)
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.status().is_none()
+    }
+
+    fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("to ask after the agent")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Both fail only if it has ended and been waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let said = self.stderr();
+            let lines: Vec<&str> = said.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(60)..];
+            eprintln!(
+                "--- stderr of agent {} (its last {} lines)\n{}\n---",
+                self.pid,
+                tail.len(),
+                tail.join("\n")
+            );
+        }
+    }
+}
+
+/// Runs `taffrail` with these arguments to its end.
+///
+/// # Panics
+/// When it does not end within 60 s.
+pub fn run(arguments: &[&str], node: &Node) -> Ended {
+    Agent::spawn(arguments, node).ends()
+}
+
+/// Runs `taffrail check` on this configuration.
+///
+/// # Panics
+/// As [`run`].
+pub fn check(config: &str, node: &Node) -> Ended {
+    let file = write_config(config, node);
+    run(&["check", "--config", &file], node)
+}
+
+fn write_config(config: &str, node: &Node) -> String {
+    let file = node.path().join(format!("{}.toml", next_name()));
+    fs::write(&file, config).expect("to write the configuration");
+    file.to_str().expect("a temporary path of plain letters").to_owned()
+}
+
+fn next_name() -> String {
+    static STARTED: AtomicU32 = AtomicU32::new(1);
+    format!("agent-{}", STARTED.fetch_add(1, Ordering::Relaxed))
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}

@@ -1,0 +1,6 @@
+//! End-to-end tests that need no server: files in, the file or stdout output out, and bad input.
+
+mod bad_input;
+mod lifecycle;
+mod lines;
+mod output;

@@ -1,0 +1,132 @@
+//! A server that is away, overloaded, refuses or answers into the void: everything arrives, once.
+
+use serde_json::json;
+use std::net::SocketAddr;
+use taffrail_tests::agent::Agent;
+use taffrail_tests::http::Reply;
+use taffrail_tests::node::Node;
+use taffrail_tests::opensearch::{OpenSearch, Space};
+use taffrail_tests::proxy::{Action, Proxy};
+use taffrail_tests::{eventually, seconds, verify};
+
+fn through(space: &Space, node: &Node, address: SocketAddr) -> String {
+    space.config_at(node, address, "index", "{date}")
+}
+
+#[test]
+fn a_server_that_is_away_at_the_start_is_waited_for() {
+    let space = OpenSearch::shared().space().takes_indices();
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.writes(500);
+    let mut proxy = Proxy::away(space.server.address(), |_, _| Action::Forward);
+    let mut agent = Agent::start(&through(&space, &node, proxy.address()), &node);
+    eventually(seconds(30), "a message that names the server", || {
+        let said = agent.stderr();
+        if said.contains(&proxy.address().to_string()) { Ok(()) } else { Err(said) }
+    });
+    assert!(agent.runs(), "not a reason to end: {}", agent.stderr());
+    web.writes(100).rotate().writes(100);
+    proxy.comes_up();
+    verify::exactly_once(seconds(90), || space.documents(), &[&web]);
+}
+
+#[test]
+fn requests_answered_503_and_429_are_sent_again() {
+    let space = OpenSearch::shared().space().takes_indices();
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.writes(500);
+    let proxy = Proxy::open(space.server.address(), |number, _| match number {
+        0 => Action::Answer(Reply::json(503, &json!({"error": {"type": "unavailable"}, "status": 503}))),
+        1 => {
+            let mut reply = Reply::json(429, &json!({"error": {"type": "too many"}, "status": 429}));
+            reply.headers.push(("retry-after".into(), "1".into()));
+            Action::Answer(reply)
+        }
+        2 => {
+            Action::Answer(Reply { status: 502, headers: Vec::new(), body: b"<html>no JSON</html>".to_vec() })
+        }
+        3 => Action::Hangup,
+        _ => Action::Forward,
+    });
+    let _agent = Agent::start(&through(&space, &node, proxy.address()), &node);
+    verify::exactly_once(seconds(90), || space.documents(), &[&web]);
+    assert!(proxy.bulks() >= 5, "{} bulk requests", proxy.bulks());
+}
+
+#[test]
+fn items_answered_429_are_sent_again_alone() {
+    let space = OpenSearch::shared().space().takes_indices();
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.writes(300);
+    // In the first three requests every line whose number ends in 7 is too much.
+    let proxy = Proxy::open(space.server.address(), |number, _| match number {
+        0..3 => Action::RefuseItems(|document| document.contains("7 of web").then_some(429)),
+        _ => Action::Forward,
+    });
+    let _agent = Agent::start(&through(&space, &node, proxy.address()), &node);
+    verify::exactly_once(seconds(90), || space.documents(), &[&web]);
+    assert!(proxy.refused() >= 30, "{} refused", proxy.refused());
+}
+
+#[test]
+fn an_item_that_is_refused_for_good_is_reported_and_blocks_nothing() {
+    let space = OpenSearch::shared().space().takes_typed(json!({"code": {"type": "integer"}}));
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.writes(100).writes_line(r#"{"msg":"poison","level":"info","code":"not a number"}"#);
+    web.writes(100);
+    let agent = Agent::start(&space.dated(&node), &node);
+    let documents = verify::exactly_once(seconds(60), || space.documents(), &[&web]);
+    assert_eq!(documents.len(), 200, "all but the one that the server cannot take");
+    // Lines behind it arrive too, though the server said 400 to one of their batch.
+    web.writes(100);
+    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
+    let ended = agent.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("mapper_parsing_exception"),
+        "the server's reason is told: {}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_lost_reply_doubles_nothing() {
+    let space = OpenSearch::shared().space().takes_indices();
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.writes(1_000);
+    let proxy = Proxy::open(space.server.address(), |number, _| match number {
+        0..3 => Action::LoseReply,
+        _ => Action::Forward,
+    });
+    let agent = Agent::start(&through(&space, &node, proxy.address()), &node);
+    verify::exactly_once(seconds(90), || space.documents(), &[&web]);
+    web.writes(200);
+    verify::exactly_once(seconds(90), || space.documents(), &[&web]);
+    assert_eq!(agent.terminate().code, Some(0));
+    verify::clean(&space.documents().unwrap(), &[&web]);
+    assert!(proxy.bulks() >= 4, "{} bulk requests", proxy.bulks());
+}
+
+#[test]
+fn a_lost_reply_and_a_kill_double_nothing_in_a_data_stream() {
+    let space = OpenSearch::shared().space().takes_data_streams();
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.writes(1_000);
+    // No reply ever comes back, and yet all is there.
+    let proxy = Proxy::open(space.server.address(), |_, _| Action::LoseReply);
+    let config = space.config_at(&node, proxy.address(), "data_stream", "{namespace}");
+    let agent = Agent::start(&config, &node);
+    eventually(seconds(60), "documents that the agent does not know of", || {
+        let documents = space.documents()?.len();
+        if documents > 0 { Ok(()) } else { Err("none".into()) }
+    });
+    agent.kill9();
+    let _agent = Agent::start(&space.stream(&node), &node);
+    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
+}

@@ -1,0 +1,6 @@
+//! End-to-end tests against a real OpenSearch, one server for all of them; and proof of the kit itself on it.
+
+mod crashes;
+mod delivery;
+mod faults;
+mod kit;
