@@ -393,7 +393,7 @@ impl<'a> Context<'a> {
         let split = self.rules.oversize == Oversize::Split;
         let group = match at.open[Lane::Long as usize] {
             Some(group) if split => {
-                self.emit_part(at, &group, &self.window[..taken], (self.base, end), false, emit);
+                let _ = self.emit_part(at, &group, &self.window[..taken], (self.base, end), false, emit);
                 OpenGroup { first: end, end, part: group.part + 1, before: group.before + taken as u64, ..group }
             }
             Some(group) => OpenGroup { end, content: group.content + taken as u64, ..group },
@@ -409,7 +409,7 @@ impl<'a> Context<'a> {
                 let group =
                     OpenGroup { first: self.base, end, content: 0, last: at.time, part: 0, before: 0, stream };
                 if split {
-                    self.emit_part(at, &group, content, (self.base, end), false, emit);
+                    let _ = self.emit_part(at, &group, content, (self.base, end), false, emit);
                     OpenGroup { first: end, part: 1, before: content.len() as u64, ..group }
                 } else {
                     OpenGroup { content: content.len() as u64, ..group }

@@ -314,7 +314,7 @@ impl Scanner {
 }
 
 /// The stamp of an open file.
-pub(crate) fn stamp_of(file: &File) -> io::Result<Stamp> {
+pub(in crate::catalog) fn stamp_of(file: &File) -> io::Result<Stamp> {
     let stat = rustix::fs::statx(
         file.as_fd(),
         "",

@@ -212,13 +212,15 @@ fn draw(frame: &mut Frame, view: &View, colour: bool) {
     /// Title, width, the least width of the terminal that has room for it, content.
     const COLUMNS: [Column; 6] = [
         ("POD", 0, 0, |row| row.pod.clone()),
-        ("CONTAINER", 11, 84, |row| row.container.to_owned()),
+        ("CONTAINER", 10, 76, |row| row.container.to_owned()),
         ("LINES", 9, 30, |row| grouped(row.lines)),
         ("BYTES", 9, 72, |row| size(row.bytes)),
         ("LAG", 9, 60, |row| size(row.lag)),
         ("DELIVERED", 10, 42, |row| grouped(row.delivered)),
     ];
     let columns: Vec<_> = COLUMNS.iter().filter(|column| body.width >= column.2).collect();
+    let others: u16 = columns.iter().filter(|column| column.1 > 0).map(|column| column.1 + 1).sum();
+    let room = usize::from(body.width.saturating_sub(others));
     let cell = |column: &&Column, text: String| {
         let text = Text::from(text);
         if matches!(column.0, "POD" | "CONTAINER") { text } else { text.right_aligned() }
@@ -226,13 +228,29 @@ fn draw(frame: &mut Frame, view: &View, colour: bool) {
     let header = Row::new(columns.iter().map(|column| cell(column, column.0.to_owned()))).style(bold);
     let rows = view.rows.iter().map(|row| {
         let style = if row.lag > 0 { tint(Style::new(), Color::Yellow) } else { Style::new() };
-        Row::new(columns.iter().map(|column| cell(column, column.3(row)))).style(style)
+        let content = |column: &&Column| match column.1 {
+            0 => shortened(&column.3(row), room),
+            _ => column.3(row),
+        };
+        Row::new(columns.iter().map(|column| cell(column, content(column)))).style(style)
     });
     let widths = columns.iter().map(|column| match column.1 {
         0 => Constraint::Fill(1),
         width => Constraint::Length(width),
     });
     frame.render_widget(Table::new(rows, widths).header(header), body);
+}
+
+/// A pod's name in `room` letters: without its namespace, or only its end, which tells it from its siblings.
+fn shortened(pod: &str, room: usize) -> String {
+    if pod.len() <= room {
+        return pod.to_owned();
+    }
+    let name = pod.split_once('/').map_or(pod, |(_, name)| name);
+    match name.len().checked_sub(room.saturating_sub(1)) {
+        Some(cut) if name.len() > room => format!("…{}", name.get(cut..).unwrap_or_default()),
+        _ => name.to_owned(),
+    }
 }
 
 /// Divides `text` at its dots into lines of at most `width` letters.
@@ -367,6 +385,15 @@ mod tests {
     fn a_narrow_terminal_keeps_the_pods_and_what_was_delivered() {
         let text = drawn(50, 12);
         assert!(text.contains("ledger-0") && text.contains("DELIVERED") && !text.contains("BYTES"), "{text}");
+    }
+
+    #[test]
+    fn a_pod_whose_name_does_not_fit_keeps_its_end() {
+        let names = [40, 25, 10, 1, 0].map(|room| shortened("shop/storefront-mhjfn7klgw-ckfct", room));
+        let end = |cut: &str| format!("…{cut}");
+        let full = "shop/storefront-mhjfn7klgw-ckfct".to_owned();
+        assert_eq!(names, [full, end("refront-mhjfn7klgw-ckfct"), end("lgw-ckfct"), end(""), end("")]);
+        assert_eq!(shortened("shop/cart-1", 8), "cart-1");
     }
 
     #[test]
