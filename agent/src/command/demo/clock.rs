@@ -1,5 +1,6 @@
-//! The wall clock as the demo's programs write it: RFC 3339 with nanoseconds, klog's and nginx's own forms, the suffix
-//! of a rotated file. Comes in: the system's time. Goes out: UTC text. It never reads a time zone: a container's is UTC.
+//! The wall clock as the demo's programs write it: RFC 3339 with nanoseconds, klog's and nginx's own forms,
+//! the suffix of a rotated file. Comes in: the system's time. Goes out: UTC text. It never reads a time zone:
+//! a container's is UTC.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -101,7 +102,8 @@ impl Moment {
     }
 }
 
-/// Go's `RFC3339Nano`, which containerd puts before every line: zeros at the end of the fraction are left out.
+/// Go's `RFC3339Nano`, which containerd puts before every line: zeros at the end of the fraction are left
+/// out.
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Moment { year, month, day, hour, minute, second, .. } = self;

@@ -1,10 +1,12 @@
-//! One container's log, written as containerd writes it and rotated as kubelet rotates it. Comes in: lines that a program
-//! printed. Goes out: `<n>.log` in the container's folder, its rotated and compressed predecessors, and a tally that
-//! others may read at any time. It never deletes a file of which a line is not yet delivered.
+//! One container's log, written as containerd writes it and rotated as kubelet rotates it. Comes in: lines
+//! that a program printed. Goes out: `<n>.log` in the container's folder, its rotated and compressed
+//! predecessors, and a tally that others may read at any time. It never deletes a file of which a line is not
+//! yet delivered.
 //!
-//! Kubelet is not so kind: it deletes the oldest file whether anyone has read it or not, and what an agent missed is gone.
-//! The demo wants to end in a count that is exact for every line ever written, with any rate and any output, even one
-//! that is down for a minute. So a file that kubelet would delete is doomed first, and goes when it has been delivered.
+//! Kubelet is not so kind: it deletes the oldest file whether anyone has read it or not, and what an agent
+//! missed is gone. The demo wants to end in a count that is exact for every line ever written, with any rate
+//! and any output, even one that is down for a minute. So a file that kubelet would delete is doomed first,
+//! and goes when it has been delivered.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -18,14 +20,16 @@ use flate2::write::GzEncoder;
 use super::clock::Moment;
 use super::programs::Line;
 
-/// containerd's buffer: a longer line is written in pieces of this size, cut wherever it falls, even within a letter.
+/// containerd's buffer: a longer line is written in pieces of this size, cut wherever it falls, even within a
+/// letter.
 pub const PIECE_BYTES: usize = 16 * 1024;
 
-/// Files that kubelet keeps of a running container: the one being written and four rotated (`containerLogMaxFiles`).
+/// Files that kubelet keeps of a running container: the one being written and four rotated
+/// (`containerLogMaxFiles`).
 const KEEP_FILES: usize = 5;
 
-/// What a container has written so far and how much of it is known to be delivered. Written by the little node and by
-/// the command's loop, read by the table.
+/// What a container has written so far and how much of it is known to be delivered. Written by the little
+/// node and by the command's loop, read by the table.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Namespace of the pod.
@@ -60,8 +64,8 @@ impl Tally {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    /// Notes that the agent has delivered `records` of this container. A count that falls, as when the agent has
-    /// forgotten a deleted file, is not believed.
+    /// Notes that the agent has delivered `records` of this container. A count that falls, as when the agent
+    /// has forgotten a deleted file, is not believed.
     pub fn note_delivered(&self, records: u64) {
         self.delivered.fetch_max(records, Ordering::Relaxed);
     }
@@ -99,7 +103,8 @@ struct Old {
 }
 
 impl Log {
-    /// Makes the folder `dir` and opens `0.log` in it. Files are rotated when they are larger than `limit` bytes.
+    /// Makes the folder `dir` and opens `0.log` in it. Files are rotated when they are larger than `limit`
+    /// bytes.
     pub fn create(dir: PathBuf, limit: u64) -> io::Result<Log> {
         fs::create_dir_all(&dir)?;
         let file = open(&dir, 0)?;
@@ -118,8 +123,8 @@ impl Log {
         })
     }
 
-    /// Takes the lines of one turn. Of two long lines on different streams the pieces are written in turn, as the
-    /// runtime does that copies both pipes at once.
+    /// Takes the lines of one turn. Of two long lines on different streams the pieces are written in turn, as
+    /// the runtime does that copies both pipes at once.
     pub fn append(&mut self, lines: &[Line]) {
         if let [first, second] = lines
             && first.stream != second.stream
@@ -152,11 +157,11 @@ impl Log {
         self.buffer.push(b'\n');
     }
 
-    /// Writes what was appended, then rotates if the file has grown too large. Returns the bytes written and whether a
-    /// rotation was completed. `tally` must count all that was appended.
+    /// Writes what was appended, then rotates if the file has grown too large. Returns the bytes written and
+    /// whether a rotation was completed. `tally` must count all that was appended.
     ///
-    /// A rotation takes two calls, for kubelet renames the file first and tells the runtime afterwards: what is written
-    /// in between lands in the renamed file. Records are never divided between two files.
+    /// A rotation takes two calls, for kubelet renames the file first and tells the runtime afterwards: what
+    /// is written in between lands in the renamed file. Records are never divided between two files.
     pub fn flush(&mut self, tally: &Tally) -> io::Result<(u64, bool)> {
         let written = self.buffer.len() as u64;
         self.file.write_all(&self.buffer)?;
@@ -171,7 +176,8 @@ impl Log {
         Ok((written, false))
     }
 
-    /// Completes a rotation, if one was begun: opens a new file in place of the renamed one. Returns whether it did.
+    /// Completes a rotation, if one was begun: opens a new file in place of the renamed one. Returns whether
+    /// it did.
     pub fn reopen(&mut self, tally: &Tally) -> io::Result<bool> {
         let Some(path) = self.moved.take() else { return Ok(false) };
         self.file = open(&self.dir, self.restart)?;
@@ -201,8 +207,8 @@ impl Log {
         Ok(())
     }
 
-    /// Ends this instance of the container and begins the next, which writes to `<n + 1>.log`. The files of the instance
-    /// before the one that ended are doomed.
+    /// Ends this instance of the container and begins the next, which writes to `<n + 1>.log`. The files of
+    /// the instance before the one that ended are doomed.
     pub fn restart(&mut self, tally: &Tally) -> io::Result<()> {
         self.doomed.append(&mut self.dead);
         self.dead.extend(self.rotated.drain(..));
@@ -238,7 +244,8 @@ fn pieces(line: &Line) -> impl Iterator<Item = (&'static str, &[u8])> {
         .map(move |(text, n)| (if n == count { "F" } else { "P" }, text))
 }
 
-/// Compresses a rotated file as kubelet does: into `.tmp`, which is renamed to `.gz` when complete. Returns the new path.
+/// Compresses a rotated file as kubelet does: into `.tmp`, which is renamed to `.gz` when complete. Returns
+/// the new path.
 fn compress(path: &Path) -> io::Result<PathBuf> {
     let with = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();

@@ -1,12 +1,15 @@
-//! `taffrail demo`: the true agent over a little node in a folder of its own, and the proof that nothing was lost. Comes
-//! in: a rate, a time and a destination. Goes out: a live table, a verdict, an exit code, and the documents to look at.
-//! It never touches a file outside its folder, nor a log of the machine that it runs on.
+//! `taffrail demo`: the true agent over a little node in a folder of its own, and the proof that nothing was
+//! lost. Comes in: a rate, a time and a destination. Goes out: a live table, a verdict, an exit code, and the
+//! documents to look at. It never touches a file outside its folder, nor a log of the machine that it runs
+//! on.
 //!
-//! `programs` is what the pods print, `container` how the runtime and kubelet treat it, `world` the node as a whole;
-//! `table` shows what happens; `verify` judges, for a search cluster with what `search` reads back.
+//! `programs` is what the pods print, `container` how the runtime and kubelet treat it, `world` the node as a
+//! whole; `folder` is where it all lies; `table` shows what happens; `verify` judges, for a search cluster
+//! with what `search` reads back.
 
 mod clock;
 mod container;
+mod folder;
 mod programs;
 mod search;
 mod table;
@@ -17,7 +20,6 @@ mod world;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::container::Tally;
+use self::folder::{Folder, shell_quoted};
 use self::search::{INDEX, Search};
 use self::table::{ContainerRow, Guard, Screen, View, counted, grouped, say, size};
 use self::verify::{Checker, Verdict, Written};
@@ -46,8 +49,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Run the agent over a little node of its own and verify that nothing was lost.
 ///
-/// A dozen pods print JSON, nginx, Java, Go and Kubernetes logs into a temporary folder, with rotations and restarts. The
-/// agent reads them as it would on a real node. At the end every line written is looked for in what was delivered.
+/// A dozen pods print JSON, nginx, Java, Go and Kubernetes logs into a temporary folder, with rotations and
+/// restarts. The agent reads them as it would on a real node. At the end every line written is looked for in
+/// what was delivered.
 #[derive(clap::Args, Debug, Clone)]
 pub struct DemoArgs {
     /// Records a second over all pods.
@@ -102,8 +106,8 @@ enum Failure {
     Trouble(String),
 }
 
-/// Runs the demo. Exit code 0: every line was delivered exactly once; 1: it was not, or could not be verified; 2: the
-/// arguments are of no use.
+/// Runs the demo. Exit code 0: every line was delivered exactly once; 1: it was not, or could not be
+/// verified; 2: the arguments are of no use.
 ///
 /// Blocks until the end and starts a runtime of its own: not to be called from asynchronous code.
 pub fn demo(args: DemoArgs) -> ExitCode {
@@ -201,7 +205,8 @@ fn configuration(folder: &Folder, output: &Destination) -> String {
     )
 }
 
-/// Shows the table while the pods write, which began at `begin`, until the time is over or the user has had enough.
+/// Shows the table while the pods write, which began at `begin`, until the time is over or the user has had
+/// enough.
 fn watch_writing(
     agent: &Agent,
     world: &World,
@@ -253,7 +258,8 @@ fn watch_catching_up(
             (last, since) = (now, Instant::now());
         }
         let delivered = view.rows.iter().all(|row| row.delivered >= row.lines);
-        // An agent that has forgotten a deleted file may count less than was delivered. The verification will tell.
+        // An agent that has forgotten a deleted file may count less than was delivered. The verification will
+        // tell.
         let patience = if now.0 == 0 { PATIENCE / 5 } else { PATIENCE };
         if (delivered && now.0 == 0) || since.elapsed() > patience {
             return;
@@ -328,8 +334,8 @@ fn watch_signals(guard: Option<Guard>, folder: &Folder) -> Arc<AtomicBool> {
     interrupted
 }
 
-/// Compares everything that was delivered with what was written. Returns the verdict, and of a search cluster the names of
-/// the indices that hold this run's documents.
+/// Compares everything that was delivered with what was written. Returns the verdict, and of a search cluster
+/// the names of the indices that hold this run's documents.
 fn verify(
     written: Vec<Written>,
     folder: &Folder,
@@ -412,93 +418,4 @@ fn suggestion(out: &str) -> String {
         return format!("jq -r '{filter}' {out}/*.ndjson | head");
     }
     format!("grep -h '\"level\":\"error\"' {out}/*.ndjson | head -n 3")
-}
-
-/// `path` as a shell takes it for one word.
-fn shell_quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    if text.chars().all(|c| c.is_alphanumeric() || "/._-+@%".contains(c)) {
-        return text.into_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// The folder that the demo works in.
-#[derive(Debug)]
-struct Folder {
-    root: PathBuf,
-}
-
-impl Folder {
-    /// Makes the folder: `dir`, which must be new or empty because parts of it are deleted afterwards, or a new one under
-    /// the system's temporary folder.
-    fn make(dir: Option<&Path>) -> Result<Folder, String> {
-        let root = match dir {
-            Some(dir) => dir.to_owned(),
-            None => std::env::temp_dir().join(format!("taffrail-demo-{:08x}", fastrand::u32(..))),
-        };
-        let root = std::path::absolute(&root).map_err(|error| format!("{}: {error}", root.display()))?;
-        let failed = |error: io::Error| {
-            format!("cannot work in {}: {error}; choose another with --dir", root.display())
-        };
-        if root.to_str().is_none_or(|text| text.contains(['{', '}'])) {
-            return Err(format!("cannot work in {}: the name must be UTF-8 without braces", root.display()));
-        }
-        fs::create_dir_all(&root).map_err(failed)?;
-        if fs::read_dir(&root).map_err(failed)?.next().is_some() {
-            return Err(format!("{} is not empty; give --dir a new folder", root.display()));
-        }
-        let folder = Folder { root: root.clone() };
-        for part in [folder.pods(), folder.state(), folder.out()] {
-            fs::create_dir(&part).map_err(failed)?;
-        }
-        Ok(folder)
-    }
-
-    /// The node's `/var/log/pods`.
-    fn pods(&self) -> PathBuf {
-        self.root.join("pods")
-    }
-
-    /// The agent's state.
-    fn state(&self) -> PathBuf {
-        self.root.join("state")
-    }
-
-    /// The documents.
-    fn out(&self) -> PathBuf {
-        self.root.join("out")
-    }
-
-    /// The agent's configuration.
-    fn config(&self) -> PathBuf {
-        self.root.join("taffrail.toml")
-    }
-
-    /// Bytes of documents.
-    fn out_bytes(&self) -> u64 {
-        let entries = fs::read_dir(self.out()).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
-    }
-
-    /// Says that the folder was kept.
-    fn stays(&self) -> String {
-        format!("the logs and documents are kept in {}", self.root.display())
-    }
-
-    /// Deletes all but the documents; of the folder itself nothing is left if there are none.
-    fn remove_inputs(&self) {
-        // What cannot be deleted stays in a temporary folder: no reason to spoil a good end.
-        let _ = fs::remove_dir_all(self.pods());
-        let _ = fs::remove_dir_all(self.state());
-        let _ = fs::remove_file(self.config());
-        let _ = fs::remove_dir(self.out());
-        let _ = fs::remove_dir(&self.root);
-    }
-
-    /// Deletes everything that the demo made.
-    fn remove(&self) {
-        let _ = fs::remove_dir_all(self.out());
-        self.remove_inputs();
-    }
 }

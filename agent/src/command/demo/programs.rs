@@ -1,9 +1,10 @@
-//! What the demo's pods print: the formats that a real node's logs are made of. Comes in: a random number generator and
-//! the time. Goes out: lines, each carrying a number unique in its container, so that delivery can be verified by content.
-//! It never touches a file: how a line becomes bytes on disk is the runtime's business (`world`).
+//! What the demo's pods print: the formats that a real node's logs are made of. Comes in: a random number
+//! generator and the time. Goes out: lines, each carrying a number unique in its container, so that delivery
+//! can be verified by content. It never touches a file: how a line becomes bytes on disk is the runtime's
+//! business (`world`).
 //!
-//! The number is `"seq":123` in JSON and the last `seq=123` in text. Every line of a stack trace is a record of its own,
-//! so each has one.
+//! The number is `"seq":123` in JSON and the last `seq=123` in text. Every line of a stack trace is a record
+//! of its own, so each has one.
 
 use std::fmt::Write as _;
 
@@ -39,10 +40,12 @@ pub struct Line {
     pub text: String,
 }
 
-/// What a container printed in one turn, and the numbers that it has used so far. The numbers go on over a restart.
+/// What a container printed in one turn, and the numbers that it has used so far. The numbers go on over a
+/// restart.
 #[derive(Debug, Default)]
 pub struct Paper {
-    /// The lines in the order of printing. Line i carries the i-th number handed out since the paper was last cleared.
+    /// The lines in the order of printing. Line i carries the i-th number handed out since the paper was last
+    /// cleared.
     pub lines: Vec<Line>,
     /// The highest number handed out; the first is 1.
     pub last_seq: u64,
@@ -57,13 +60,15 @@ impl Paper {
         self.lines.push(Line { stream, text });
     }
 
-    /// Prints a line of a stack trace: the number stands in brackets, for it is no part of what programs print there.
+    /// Prints a line of a stack trace: the number stands in brackets, for it is no part of what programs
+    /// print there.
     fn trace(&mut self, stream: Stream, text: &str) {
         self.last_seq += 1;
         self.lines.push(Line { stream, text: format!("{text} [seq={}]", self.last_seq) });
     }
 
-    /// Prints a JSON object of which `members` is the inside, without the braces; the number is its last member.
+    /// Prints a JSON object of which `members` is the inside, without the braces; the number is its last
+    /// member.
     fn json(&mut self, stream: Stream, members: &str) {
         self.last_seq += 1;
         self.lines.push(Line { stream, text: format!("{{{members},\"seq\":{}}}", self.last_seq) });
@@ -430,8 +435,9 @@ fn report(paper: &mut Paper, rng: &mut Rng, now: &Moment) {
     paper.text(Stream::Stdout, text);
 }
 
-/// A request of many items on stdout and, at the same moment, a long query on stderr: the runtime writes both in pieces
-/// which stand between one another in the file. Letters of several bytes are cut wherever a piece ends.
+/// A request of many items on stdout and, at the same moment, a long query on stderr: the runtime writes both
+/// in pieces which stand between one another in the file. Letters of several bytes are cut wherever a piece
+/// ends.
 fn importer(paper: &mut Paper, rng: &mut Rng, now: &Moment) {
     if rng.u32(..8) != 0 {
         let text = format!("{} imported {} rows", now.slashes(), rng.u32(1..500));

@@ -1,6 +1,6 @@
-//! The demo's side of Elasticsearch or OpenSearch: is it there, and what has been delivered to it. Comes in: an endpoint,
-//! the uids of this run's pods. Goes out: every document of those pods, to the verification. It never writes a document,
-//! and sends no credentials: a cluster that wants some is not one to try things on.
+//! The demo's side of Elasticsearch or OpenSearch: is it there, and what has been delivered to it. Comes in:
+//! an endpoint, the uids of this run's pods. Goes out: every document of those pods, to the verification. It
+//! never writes a document, and sends no credentials: a cluster that wants some is not one to try things on.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -73,8 +73,9 @@ impl Search {
         })
     }
 
-    /// Lays down the index template of the demo's indices. The programs' own JSON is kept but not indexed: their members
-    /// disagree about types, as those of real programs do, and a server that maps them all refuses documents.
+    /// Lays down the index template of the demo's indices. The programs' own JSON is kept but not indexed:
+    /// their members disagree about types, as those of real programs do, and a server that maps them all
+    /// refuses documents.
     pub fn prepare(&self) -> Result<(), SearchError> {
         let template = json!({
             "index_patterns": [format!("{INDEX}-*")],
@@ -87,7 +88,8 @@ impl Search {
         self.ask(Method::PUT, &format!("/_index_template/{INDEX}"), &template).map(|_| ())
     }
 
-    /// Gives every document of the pods with these uids to `checker`. Returns the names of the indices they were in.
+    /// Gives every document of the pods with these uids to `checker`. Returns the names of the indices they
+    /// were in.
     pub fn read(&self, uids: &[String], checker: &mut Checker) -> Result<BTreeSet<String>, SearchError> {
         let mut indices = BTreeSet::new();
         self.ask(Method::POST, &format!("/{INDEX}-*/_refresh"), &json!({}))?;

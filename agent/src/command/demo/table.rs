@@ -1,10 +1,10 @@
-//! The live view: a table on a terminal, a line now and then elsewhere. Comes in: a snapshot of the world and of the
-//! agent's progress. Goes out: text on stdout. It never decides anything, and leaves the terminal as it was, whatever
-//! happens.
+//! The live view: a table on a terminal, a line now and then elsewhere. Comes in: a snapshot of the world and
+//! of the agent's progress. Goes out: text on stdout. It never decides anything, and leaves the terminal as
+//! it was, whatever happens.
 //!
-//! The table is drawn on the terminal's alternate screen: an inline one is torn when the window is narrowed, because the
-//! terminal wraps what was drawn. What is worth keeping is printed after it. The keyboard is left alone, so that ctrl-C
-//! remains the signal that it is everywhere.
+//! The table is drawn on the terminal's alternate screen: an inline one is torn when the window is narrowed,
+//! because the terminal wraps what was drawn. What is worth keeping is printed after it. The keyboard is left
+//! alone, so that ctrl-C remains the signal that it is everywhere.
 
 use std::io::{self, IsTerminal, Stdout, Write};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The world and the verification together, with a stand-in for the agent: it copies records when all is written, and
-//! can be told to make the mistakes that the verification must find.
+//! The world and the verification together, with a stand-in for the agent: it copies records when all is
+//! written, and can be told to make the mistakes that the verification must find.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 use super::verify::read_folder;
 use super::*;
 
-/// A node that has written for a second, with small files; nothing was deleted, for nothing was ever reported delivered.
+/// A node that has written for a second, with small files; nothing was deleted, for nothing was ever reported
+/// delivered.
 fn node(rate: u32, milliseconds: u64) -> (tempfile::TempDir, Vec<Written>, u64) {
     let folder = tempfile::tempdir().unwrap();
     let plan = Plan { pods: folder.path().to_owned(), rate, duration: Duration::from_millis(milliseconds) };

@@ -1,6 +1,7 @@
-//! Whether every record that was written was delivered exactly once, and unaltered. Comes in: fingerprints of what the
-//! containers wrote, then the delivered documents, one after another. Goes out: a verdict for each container. It never
-//! asks the agent, and counts by the number within a record's text, never by an `_id` or a position.
+//! Whether every record that was written was delivered exactly once, and unaltered. Comes in: fingerprints of
+//! what the containers wrote, then the delivered documents, one after another. Goes out: a verdict for each
+//! container. It never asks the agent, and counts by the number within a record's text, never by an `_id` or
+//! a position.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,8 +29,9 @@ pub struct Written {
     pub fingerprints: Vec<u64>,
 }
 
-/// The fingerprint of the document that a printed line must become: a JSON object gives its members to `app`, save the
-/// first of `message`, `msg`, `log` that is a string, which is the message; any other text is the message.
+/// The fingerprint of the document that a printed line must become: a JSON object gives its members to `app`,
+/// save the first of `message`, `msg`, `log` that is a string, which is the message; any other text is the
+/// message.
 pub fn expected(stream: &str, text: &str) -> u64 {
     if text.starts_with('{')
         && let Ok(mut app) = serde_json::from_str::<Map<String, Value>>(text)
@@ -42,7 +44,8 @@ pub fn expected(stream: &str, text: &str) -> u64 {
     fingerprint(stream, Some(text), &Map::new())
 }
 
-/// A hash of all that a program printed. Members are compared as values, so that white space and order do not matter.
+/// A hash of all that a program printed. Members are compared as values, so that white space and order do not
+/// matter.
 fn fingerprint(stream: &str, message: Option<&str>, app: &Map<String, Value>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (stream, message).hash(&mut hasher);
@@ -142,8 +145,8 @@ impl Checker {
         self.note(result, place, || String::from_utf8_lossy(json).into_owned());
     }
 
-    /// Takes one delivered document that is part of a server's reply. A number is not turned to text and back, which
-    /// could change its last digit.
+    /// Takes one delivered document that is part of a server's reply. A number is not turned to text and
+    /// back, which could change its last digit.
     pub fn hit(&mut self, source: &Value, place: impl fmt::Display) {
         let result = Document::deserialize(source).map_err(|error| error.to_string());
         self.note(result, place, || source.to_string());
@@ -305,7 +308,8 @@ fn ranges(numbers: &[u64]) -> String {
     if runs.len() > EXAMPLES { format!("{text}, …") } else { text }
 }
 
-/// Gives every line of the NDJSON files in `dir` to `checker`. A file without a line end is read all the same.
+/// Gives every line of the NDJSON files in `dir` to `checker`. A file without a line end is read all the
+/// same.
 pub fn read_folder(dir: &Path, checker: &mut Checker) -> io::Result<()> {
     let mut paths = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     paths.sort();

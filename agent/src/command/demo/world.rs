@@ -1,7 +1,8 @@
-//! The little node: a dozen pods that print, on a thread of their own, into a folder that looks like `/var/log/pods`.
-//! Comes in: the folder, a rate, a time. Goes out: log files under `<namespace>_<pod>_<uid>/<container>/`, tallies to
-//! watch, and in the end the fingerprint of every record. Pods come and go, and containers crash and are started anew.
-//! It never reads what the agent does, save for the tallies' delivered counts.
+//! The little node: a dozen pods that print, on a thread of their own, into a folder that looks like
+//! `/var/log/pods`. Comes in: the folder, a rate, a time. Goes out: log files under
+//! `<namespace>_<pod>_<uid>/<container>/`, tallies to watch, and in the end the fingerprint of every record.
+//! Pods come and go, and containers crash and are started anew. It never reads what the agent does, save for
+//! the tallies' delivered counts.
 
 use std::fs;
 use std::io;
@@ -18,8 +19,8 @@ use super::container::{Log, Tally};
 use super::programs::{Paper, Program};
 use super::verify::{Written, expected};
 
-/// How often the containers get a turn. What is due is written with one call for each container: 40 times a second looks
-/// continuous and costs the writer about a percent of a core at the default rate.
+/// How often the containers get a turn. What is due is written with one call for each container: 40 times a
+/// second looks continuous and costs the writer two percent of a core at the default rate.
 const TICK: Duration = Duration::from_millis(25);
 
 /// Average size of a record on disk, to choose the size of rotation by.
@@ -338,8 +339,8 @@ impl Container {
         Ok(())
     }
 
-    /// Gives the lines on the paper to the log, and notes their fingerprints. Whole turns, for the pieces of long lines
-    /// within one turn are mixed.
+    /// Gives the lines on the paper to the log, and notes their fingerprints. Whole turns, for the pieces of
+    /// long lines within one turn are mixed.
     fn hand_over(&mut self) {
         let lines = &mut self.paper.lines;
         self.fingerprints.extend(lines.iter().map(|line| expected(line.stream.name(), &line.text)));
@@ -381,7 +382,8 @@ impl Container {
     }
 }
 
-/// Size in bytes at which logs are rotated: kubelet's 10 MiB, or so much less that a short run sees a dozen rotations.
+/// Size in bytes at which logs are rotated: kubelet's 10 MiB, or so much less that a short run sees a dozen
+/// rotations.
 fn rotation_limit(plan: &Plan) -> u64 {
     let total = (f64::from(plan.rate) * plan.duration.as_secs_f64()) as u64 * RECORD_BYTES;
     (total / 24).clamp(16 * 1024, 10 * 1024 * 1024)
