@@ -22,7 +22,7 @@ pub struct Files {
     max_size: u64,
     keep: usize,
     open: HashMap<PathBuf, (Arc<File>, Written)>,
-    /// Segments of the batch in hand that have been written, should the rest have to be tried again.
+    /// Bytes of the batch in hand that have been written, should the rest have to be tried again.
     done: usize,
 }
 
@@ -38,16 +38,18 @@ impl Files {
 
     /// Writes a batch, or what is left of it after an error.
     pub fn write(&mut self, sealed: &Sealed) -> io::Result<()> {
-        while let Some(segment) = sealed.segments.get(self.done) {
-            let begin = self.done.checked_sub(1).map_or(0, |before| sealed.segments[before].end);
-            let bytes = &sealed.body[begin..segment.end];
+        for segment in &sealed.segments {
             let path = Path::new(&segment.path);
-            self.make_room(path)?;
-            let (file, written) = self.opened(path)?;
-            // At the known length, so that what an error left half written is written over.
-            file.write_all_at(bytes, written.length)?;
-            written.length += bytes.len() as u64;
-            self.done += 1;
+            while self.done < segment.end {
+                self.make_room(path)?;
+                let (max_size, bytes) = (self.max_size, &sealed.body[self.done..segment.end]);
+                let (file, written) = self.opened(path)?;
+                let part = &bytes[..lines_within(bytes, max_size.saturating_sub(written.length))];
+                // At the known length, so that what an error left half written is written over.
+                file.write_all_at(part, written.length)?;
+                written.length += part.len() as u64;
+                self.done += part.len();
+            }
         }
         self.done = 0;
         Ok(())
@@ -109,6 +111,13 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// How many bytes the whole lines take that fit into `room`; one line at least.
+fn lines_within(bytes: &[u8], room: u64) -> usize {
+    let room = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+    let fitting = memchr::memrchr(b'\n', &bytes[..room]);
+    fitting.or_else(|| memchr::memchr(b'\n', bytes)).map_or(bytes.len(), |newline| newline + 1)
 }
 
 fn numbered(path: &Path, number: u64) -> PathBuf {
@@ -232,6 +241,18 @@ mod tests {
         let (_, _files) = world.start();
         assert_eq!(fs::read_to_string(&a).unwrap(), "0123456789\n");
         assert!(!numbered(&a, 1).exists() && !numbered(&a, 2).exists());
+    }
+
+    #[test]
+    fn one_batch_may_fill_several_files_each_with_whole_lines() {
+        let world = world();
+        let a = world.out.path().join("a");
+        let (_, mut files) = world.start();
+        files.write(&batch(&[(&a, "1234\n1234\n123456789012\n12\n")])).unwrap();
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        assert_eq!(read(&numbered(&a, 1)), "1234\n1234\n");
+        assert_eq!(read(&numbered(&a, 2)), "123456789012\n");
+        assert_eq!(read(&a), "12\n");
     }
 
     #[test]
