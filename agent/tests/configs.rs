@@ -1,0 +1,36 @@
+//! The configurations that people start from, and those that the README shows, are ones that the agent takes.
+
+use std::fs;
+use std::path::Path;
+
+use taffrail::config::Config;
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+#[test]
+fn every_configuration_in_configs_is_taken() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("configs")).unwrap() {
+        let path = entry.unwrap().path();
+        if let Err(diagnostics) = Config::load(&path) {
+            panic!("{}:\n{diagnostics}", path.display());
+        }
+        count += 1;
+    }
+    assert!(count >= 2, "there are {count}");
+}
+
+#[test]
+fn every_configuration_in_the_readme_is_taken() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut blocks = readme.split("```toml\n");
+    let shown: Vec<&str> = blocks.by_ref().skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!shown.is_empty());
+    for text in shown {
+        if let Err(diagnostics) = Config::parse(text, "README.md") {
+            panic!("{diagnostics}\nin\n{text}");
+        }
+    }
+}
