@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use taffrail::command::{check, demo, run};
+use taffrail::command::{check, dead_letter, demo, run};
 
 /// A node-level logging agent for Kubernetes: nothing lost, nothing twice.
 #[derive(Parser)]
@@ -22,6 +22,13 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration and say what it would do
     Check(ConfigFile),
+    /// List the records that a destination refused, or send them again
+    DeadLetter {
+        #[command(subcommand)]
+        action: dead_letter::Action,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// Run the agent over a small node of its own making, and prove that nothing was lost
     Demo(demo::DemoArgs),
 }
@@ -29,7 +36,7 @@ enum Command {
 #[derive(Args)]
 struct ConfigFile {
     /// The configuration, a TOML file; without one: the pod logs of this node to standard output
-    #[arg(long, short, env = "TAFFRAIL_CONFIG", value_name = "FILE")]
+    #[arg(long, short, global = true, env = "TAFFRAIL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
@@ -37,6 +44,7 @@ fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Run(file) => run::run(file.config.as_deref()),
         Command::Check(file) => check::check(file.config.as_deref()),
+        Command::DeadLetter { action, file } => dead_letter::dead_letter(file.config.as_deref(), action),
         Command::Demo(args) => demo::demo(args),
     }
 }

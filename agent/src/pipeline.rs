@@ -22,6 +22,7 @@ use crate::catalog::{self, Catalog, Subscriber};
 use crate::config::template::Safe;
 use crate::config::{Color, Config, OutputConfig, Start, StdoutFormat};
 use crate::metadata::NodeFacts;
+use crate::output::dead_letter::DeadLetters;
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::file::Files;
 use crate::output::stdout::Stdout;
@@ -216,7 +217,7 @@ impl Agent {
         };
         let client = match output {
             OutputConfig::Elasticsearch(es) => Some(Arc::new(
-                Elasticsearch::new(name, es, stats.clone(), stop.clone()).map_err(|e| refused(e.to_string()))?,
+                Elasticsearch::new(name, es, DeadLetters::new(&config.state_dir, name), stats.clone(), stop.clone()).map_err(|e| refused(e.to_string()))?,
             )),
             _ => None,
         };

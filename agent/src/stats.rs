@@ -43,8 +43,12 @@ pub struct OutputStats {
     /// Of these, the ones that this process is certain not to have sent: a sign of two agents with one name, or of a
     /// fault in us.
     pub unexpected_duplicates: Counter,
-    /// Records that the destination refused for good.
+    /// Records that the destination refused, and that were sent once more with their JSON as text.
+    pub reshaped: Counter,
+    /// Records that the destination refused for good: they are dead letters.
     pub refused: Counter,
+    /// Dead letters that had to go for newer ones.
+    pub dead_letters_dropped: Counter,
     /// Bytes that went away unread, such as a file deleted while nobody could hold it.
     pub lost_bytes: Counter,
     /// Requests that succeeded.

@@ -1,14 +1,15 @@
 //! The `elasticsearch` output: bulk requests to Elasticsearch or OpenSearch.
 //!
 //! In: sealed batches, several at a time. Out: each settled by the server's own word on every item. A request that
-//! failed is sent again with back-off; items that were refused for now are sent again alone, and after some tries their
-//! container is set aside; items refused for good are counted and told. Never decides what to read, never builds a tree
-//! of a reply. No call but `_bulk` is made.
+//! failed is sent again with back-off, one that is too large in halves; items that were refused for now are sent again
+//! alone, and after some tries their container is set aside; items refused for good are sent once more in safe form, and
+//! then go to the dead letters. Never decides what to read, never builds a tree of a reply. No call but `_bulk` is made.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,8 @@ use reqwest::{Client, StatusCode, Url};
 use tokio::sync::watch;
 
 use super::backoff::Backoff;
+use super::dead_letter::{self, DeadLetters, Letter};
+use super::refused::{self, Verdict};
 use super::reply::{self, FILTER_PATH, Item};
 use super::{Fate, Settled};
 use crate::batch::{Run, Sealed};
@@ -38,6 +41,8 @@ pub struct Elasticsearch {
     next: AtomicUsize,
     retry: Backoff,
     level: Option<u32>,
+    dead_letters: DeadLetters,
+    batch_limit: AtomicU64,
     stats: Arc<OutputStats>,
     stop: watch::Receiver<bool>,
     /// Whether the present trouble has been told.
@@ -50,15 +55,35 @@ struct Trouble {
     retry_after: Option<Duration>,
     /// Whether the server may have taken it nevertheless.
     in_doubt: bool,
+    /// The server takes no request of this size (413).
+    too_large: bool,
 }
 
-/// What is being sent: the batch, or what is left of it.
+/// What is being sent: the batch, or a part of it.
 struct Load {
     body: Bytes,
     compressed: bool,
     /// For each item its place in the batch; empty while it is the whole batch.
     places: Vec<u32>,
     items: u32,
+    /// Its documents are in safe form: refused once more, they are refused for good.
+    safe: bool,
+}
+
+/// One item taken out of a load.
+struct Taken {
+    place: u32,
+    action: Vec<u8>,
+    document: Vec<u8>,
+}
+
+/// How the delivery of a batch stands.
+#[derive(Default)]
+struct Standing {
+    /// Runs that the destination does not take for now.
+    parked: BTreeSet<usize>,
+    /// A request's end was not seen: what it held may be there already.
+    in_doubt: bool,
 }
 
 impl Elasticsearch {
@@ -66,6 +91,7 @@ impl Elasticsearch {
     pub fn new(
         name: &str,
         config: &ElasticsearchConfig,
+        dead_letters: DeadLetters,
         stats: Arc<OutputStats>,
         stop: watch::Receiver<bool>,
     ) -> Result<Elasticsearch, reqwest::Error> {
@@ -93,6 +119,8 @@ impl Elasticsearch {
             next: AtomicUsize::new(0),
             retry: Backoff::new(config.retry_initial, config.retry_max),
             level: config.gzip_level(),
+            dead_letters,
+            batch_limit: AtomicU64::new(u64::MAX),
             stats,
             stop,
             told: AtomicBool::new(false),
@@ -103,55 +131,94 @@ impl Elasticsearch {
     pub async fn deliver(&self, sealed: Sealed) -> Settled {
         let Sealed { body, compressed, runs, items, .. } = sealed;
         let whole = Bytes::from(body);
-        let mut load = Load { body: whole.clone(), compressed, places: Vec::new(), items };
-        let mut backoff = self.retry.clone();
-        let mut item_tries = 0;
-        let mut in_doubt = false;
-        let mut parked = BTreeSet::new();
+        let first = Load { body: whole.clone(), compressed, places: Vec::new(), items, safe: false };
+        let mut loads = VecDeque::from([first]);
+        let mut standing = Standing::default();
+        while let Some(load) = loads.pop_front() {
+            match self.send(load, &runs, &mut standing).await {
+                Some(more) => more.into_iter().rev().for_each(|load| loads.push_front(load)),
+                None => return settle(runs, |_| Fate::Abandoned, whole),
+            }
+        }
+        settle(
+            runs,
+            |run| if standing.parked.contains(&run) { Fate::Parked } else { Fate::Acknowledged },
+            whole,
+        )
+    }
+
+    /// Sends a load until each of its items is taken, refused, parked, or part of a further load, which is returned;
+    /// `None` if the agent stops.
+    async fn send(&self, mut load: Load, runs: &[Run], standing: &mut Standing) -> Option<Vec<Load>> {
         let mut stop = self.stop.clone();
+        let mut backoff = self.retry.clone();
+        let (mut more, mut tries) = (Vec::new(), 0);
         loop {
             let attempt = tokio::select! {
                 attempt = self.attempt(&load) => attempt,
-                _ = stop.wait_for(|stop| *stop) => return settle(runs, |_| Fate::Abandoned, whole),
+                _ = stop.wait_for(|stop| *stop) => return None,
             };
             let wait = match attempt {
+                Err(trouble) if trouble.too_large => {
+                    self.tell_trouble(&trouble.what);
+                    if load.items > 1 {
+                        return Some(self.or_park(&load, self.halves(&load), runs, standing));
+                    }
+                    let item = Item { index: 0, status: 413, reason: trouble.what, ..Item::default() };
+                    return Some(self.or_park(&load, self.put_aside(&load, vec![item]), runs, standing));
+                }
                 Err(trouble) => {
-                    in_doubt |= trouble.in_doubt;
+                    standing.in_doubt |= trouble.in_doubt;
                     self.tell_trouble(&trouble.what);
                     self.stats.retries.add(1);
                     backoff.next(trouble.retry_after)
                 }
                 Ok(failed) => {
                     self.tell_recovery();
-                    let again = self.judge(&load, failed, &runs, in_doubt);
-                    if again.is_empty() {
-                        break;
+                    let (again, refused) = self.judge(&load, failed, runs, standing);
+                    if !refused.is_empty() {
+                        more.extend(self.or_park(&load, self.put_aside(&load, refused), runs, standing));
                     }
-                    item_tries += 1;
-                    if item_tries == ITEM_TRIES {
-                        parked.extend(again.iter().map(|item| run_of(&runs, item.index)));
-                        break;
+                    if again.is_empty() {
+                        return Some(more);
+                    }
+                    tries += 1;
+                    if tries == ITEM_TRIES {
+                        standing.parked.extend(again.iter().map(|&item| run_of(runs, load.place(item))));
+                        return Some(more);
                     }
                     self.stats.retries.add(again.len() as u64);
-                    match self.only(&load, again) {
+                    let rest = self.take(&load, &again).and_then(|items| self.pack(&load, items, load.safe));
+                    match rest {
                         Ok(rest) => load = rest,
-                        Err(error) => {
-                            // Our own bytes cannot be read back: nothing of the batch is taken as sent.
-                            tracing::error!(output = self.name, %error, "cannot take a batch apart; reading it again");
-                            parked.extend(0..runs.len());
-                            break;
-                        }
+                        rest => return Some(self.or_park(&load, rest.map(|_| Vec::new()), runs, standing)),
                     }
                     backoff.next(None)
                 }
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                _ = stop.wait_for(|stop| *stop) => return settle(runs, |_| Fate::Abandoned, whole),
+                _ = stop.wait_for(|stop| *stop) => return None,
             }
         }
-        drop(load);
-        settle(runs, |run| if parked.contains(&run) { Fate::Parked } else { Fate::Acknowledged }, whole)
+    }
+
+    /// Further loads, or, if they could not be made (a dead letter that could not be written), the whole load's runs
+    /// parked: their records stay in their logs.
+    fn or_park(
+        &self,
+        load: &Load,
+        loads: io::Result<Vec<Load>>,
+        runs: &[Run],
+        standing: &mut Standing,
+    ) -> Vec<Load> {
+        loads.unwrap_or_else(|error| {
+            self.stats.fail(&error);
+            tracing::error!(output = self.name, %error, dead_letters = %self.dead_letters.path().display(),
+                "cannot put refused records aside; their containers wait");
+            standing.parked.extend((0..load.items).map(|item| run_of(runs, load.place(item))));
+            Vec::new()
+        })
     }
 
     /// Sends once; the items that were not created, or why all is to be sent again.
@@ -169,6 +236,7 @@ impl Elasticsearch {
                 what: format!("{}: {}", place(url), causes(&error)),
                 retry_after: None,
                 in_doubt: !error.is_connect(),
+                too_large: false,
             }
         })?;
         let status = response.status();
@@ -178,7 +246,8 @@ impl Elasticsearch {
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
         let in_doubt = status.is_success() || status.is_server_error();
-        let trouble = |what: String| Trouble { what, retry_after, in_doubt };
+        let too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
+        let trouble = |what: String| Trouble { what, retry_after, in_doubt, too_large };
         let mut reply = Vec::new();
         while let Some(chunk) = response
             .chunk()
@@ -203,46 +272,96 @@ impl Elasticsearch {
             .map_err(|what| trouble(format!("{}: not a bulk reply: {what}", place(url))))
     }
 
-    /// Counts what became of each item; returns those to be sent again, with their places in the batch.
-    fn judge(&self, load: &Load, failed: Vec<Item>, runs: &[Run], in_doubt: bool) -> Vec<Item> {
+    /// Counts what became of each item; returns which are to be sent again, and those that were refused.
+    fn judge(
+        &self,
+        load: &Load,
+        failed: Vec<Item>,
+        runs: &[Run],
+        standing: &mut Standing,
+    ) -> (Vec<u32>, Vec<Item>) {
         let mut delivered = u64::from(load.items) - failed.len() as u64;
-        let mut again = Vec::new();
-        for mut item in failed {
-            if let Some(&place) = load.places.get(item.index as usize) {
-                item.index = place;
-            }
-            match item.status {
-                409 => {
+        let (mut again, mut refused) = (Vec::new(), Vec::new());
+        for item in failed {
+            let run = run_of(runs, load.place(item.index));
+            match refused::verdict(&item) {
+                Verdict::Exists => {
                     delivered += 1;
                     self.stats.duplicates.add(1);
-                    if !in_doubt && !runs[run_of(runs, item.index)].in_doubt {
+                    if !standing.in_doubt && !runs[run].in_doubt {
                         self.tell_unexpected(&item);
                     }
                 }
-                429 | 500.. => {
-                    self.stats.fail(format!("item refused for now: {} {}: {}", item.status, item.kind, item.reason));
-                    again.push(item);
+                Verdict::Again => {
+                    self.stats.fail(&item);
+                    again.push(item.index);
                 }
-                _ => {
-                    self.stats.refused.add(1);
-                    let what = format!("record refused: {} {}: {}", item.status, item.kind, item.reason);
-                    if self.stats.last_error().as_deref() != Some(&what) {
-                        tracing::warn!(output = self.name, status = item.status, kind = item.kind, reason = item.reason,
-                            "the destination refused a record for good; it is counted and left out");
+                Verdict::Park => {
+                    self.stats.fail(&item);
+                    standing.parked.insert(run);
+                }
+                Verdict::Refused => {
+                    if self.stats.reshaped.get() + self.stats.refused.get() == 0 {
+                        tracing::warn!(output = self.name, answer = %item,
+                            "the destination refused a record: such records are sent once more with their JSON as text, then kept as dead letters");
                     }
-                    self.stats.fail(what);
+                    self.stats.fail(&item);
+                    refused.push(item);
                 }
             }
         }
         self.stats.records_delivered.add(delivered);
-        again
+        (again, refused)
+    }
+
+    /// Refused items: once more in safe form, in a load of their own, or to the dead letters.
+    fn put_aside(&self, load: &Load, refused: Vec<Item>) -> io::Result<Vec<Load>> {
+        let indices: Vec<u32> = refused.iter().map(|item| item.index).collect();
+        let (mut safe, mut letters) = (Vec::new(), Vec::new());
+        for (item, taken) in refused.into_iter().zip(self.take(load, &indices)?) {
+            let form = if load.safe { None } else { refused::safe_form(&taken.document, &item.reason) };
+            match form {
+                Some(document) => safe.push(Taken { document, ..taken }),
+                None => letters.push(letter(&self.name, item, &taken)?),
+            }
+        }
+        if !letters.is_empty() {
+            // A few milliseconds for the disk, and rarely: the other requests go on in the runtime's second thread.
+            self.stats.dead_letters_dropped.add(self.dead_letters.append(&letters)?);
+            self.stats.refused.add(letters.len() as u64);
+        }
+        if safe.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.stats.reshaped.add(safe.len() as u64);
+        Ok(vec![self.pack(load, safe, true)?])
+    }
+
+    /// The load in two, since the server takes no request of its size. Batches to come are made no larger.
+    fn halves(&self, load: &Load) -> io::Result<Vec<Load>> {
+        let middle = load.items / 2;
+        let plain = load.plain()?;
+        self.batch_limit.fetch_min(plain.len() as u64 / 2, Ordering::Relaxed);
+        let half = |items: std::ops::Range<u32>| {
+            let taken = self.take(load, &items.collect::<Vec<_>>())?;
+            self.pack(load, taken, load.safe)
+        };
+        Ok(vec![half(0..middle)?, half(middle..load.items)?])
+    }
+
+    /// Bytes that a batch may have before compression, as far as the server's refusals have taught.
+    pub fn batch_limit(&self) -> u64 {
+        self.batch_limit.load(Ordering::Relaxed)
     }
 
     #[cold]
     fn tell_unexpected(&self, item: &Item) {
         if self.stats.unexpected_duplicates.get() == 0 {
-            tracing::warn!(output = self.name, reason = item.reason,
-                "a record that was never sent before exists already: do two agents run with the same cluster and node name?");
+            tracing::warn!(
+                output = self.name,
+                reason = item.reason,
+                "a record that was never sent before exists already: do two agents run with the same cluster and node name?"
+            );
         }
         self.stats.unexpected_duplicates.add(1);
     }
@@ -250,8 +369,11 @@ impl Elasticsearch {
     fn tell_trouble(&self, what: &str) {
         self.stats.fail(what);
         if !self.told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(output = self.name, trouble = what,
-                "cannot deliver; trying again until it works, nothing is lost meanwhile");
+            tracing::warn!(
+                output = self.name,
+                trouble = what,
+                "cannot deliver; trying again until it works, nothing is lost meanwhile"
+            );
         }
     }
 
@@ -261,39 +383,82 @@ impl Elasticsearch {
         }
     }
 
-    /// A load of nothing but `items` (places in the batch), taken out of `load`.
-    fn only(&self, load: &Load, items: Vec<Item>) -> io::Result<Load> {
-        let mut plain = Vec::new();
-        let plain: &[u8] = if load.compressed {
-            flate2::read::GzDecoder::new(&load.body[..]).read_to_end(&mut plain)?;
-            &plain
-        } else {
-            &load.body
-        };
-        let wanted: BTreeSet<u32> = items.iter().map(|item| item.index).collect();
-        let mut rest = Vec::new();
+    /// Takes items (in ascending order) out of a load.
+    fn take(&self, load: &Load, items: &[u32]) -> io::Result<Vec<Taken>> {
+        let plain = load.plain()?;
         // Two lines an item: its action and its document.
         let mut lines = plain.split_inclusive(|&byte| byte == b'\n');
+        let mut wanted = items.iter().copied().peekable();
+        let mut taken = Vec::with_capacity(items.len());
         let mut index = 0;
         while let (Some(action), Some(document)) = (lines.next(), lines.next()) {
-            let place = load.places.get(index).copied().unwrap_or(index as u32);
-            if wanted.contains(&place) {
-                rest.extend_from_slice(action);
-                rest.extend_from_slice(document);
+            if wanted.next_if_eq(&index).is_some() {
+                let place = load.place(index);
+                taken.push(Taken { place, action: action.to_vec(), document: document.to_vec() });
             }
             index += 1;
         }
+        Ok(taken)
+    }
+
+    /// Makes a load of items, compressed like the one that they come from.
+    fn pack(&self, from: &Load, items: Vec<Taken>, safe: bool) -> io::Result<Load> {
+        let plain: Vec<u8> =
+            items.iter().flat_map(|item| [&item.action[..], &item.document]).flatten().copied().collect();
         let body = match self.level {
-            Some(level) if load.compressed => {
+            Some(level) if from.compressed => {
                 let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
-                encoder.write_all(&rest)?;
+                encoder.write_all(&plain)?;
                 encoder.finish()?
             }
-            _ => rest,
+            _ => plain,
         };
-        let items = wanted.len() as u32;
-        Ok(Load { body: body.into(), compressed: load.compressed, places: wanted.into_iter().collect(), items })
+        let places: Vec<u32> = items.iter().map(|item| item.place).collect();
+        Ok(Load { body: body.into(), compressed: from.compressed, items: places.len() as u32, places, safe })
     }
+}
+
+impl Load {
+    fn place(&self, item: u32) -> u32 {
+        self.places.get(item as usize).copied().unwrap_or(item)
+    }
+
+    fn plain(&self) -> io::Result<Cow<'_, [u8]>> {
+        if !self.compressed {
+            return Ok(Cow::Borrowed(&self.body));
+        }
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&self.body[..]).read_to_end(&mut plain)?;
+        Ok(Cow::Owned(plain))
+    }
+}
+
+/// The action of an item, as [`crate::batch`] writes it.
+#[derive(serde::Deserialize)]
+struct Action {
+    create: ActionOf,
+}
+
+#[derive(serde::Deserialize)]
+struct ActionOf {
+    #[serde(rename = "_index")]
+    index: String,
+    #[serde(rename = "_id", default)]
+    id: String,
+}
+
+fn letter(output: &str, item: Item, taken: &Taken) -> io::Result<Letter> {
+    let action: Action = serde_json::from_slice(&taken.action)?;
+    Ok(Letter {
+        time: dead_letter::now(),
+        output: output.to_owned(),
+        status: item.status,
+        kind: item.kind,
+        reason: item.reason,
+        index: action.create.index,
+        id: action.create.id,
+        document: serde_json::from_slice(&taken.document)?,
+    })
 }
 
 fn settle(runs: Vec<Run>, fate: impl Fn(usize) -> Fate, body: Bytes) -> Settled {
@@ -315,7 +480,12 @@ fn run_of(runs: &[Run], item: u32) -> usize {
 
 /// An endpoint for people: without the path and query that are ours.
 fn place(url: &Url) -> String {
-    format!("{}://{}:{}", url.scheme(), url.host_str().unwrap_or(""), url.port_or_known_default().unwrap_or(0))
+    format!(
+        "{}://{}:{}",
+        url.scheme(),
+        url.host_str().unwrap_or(""),
+        url.port_or_known_default().unwrap_or(0)
+    )
 }
 
 /// An error with its causes, since reqwest tells only the outermost.
@@ -334,7 +504,7 @@ fn advice(status: StatusCode) -> &'static str {
         401 => " (the server wants credentials, or others)",
         403 => " (the credentials lack the permission to create documents)",
         404 => " (is the endpoint that of Elasticsearch or OpenSearch, and not of Kibana?)",
-        413 => " (a smaller `batch` may be needed)",
+        413 => " (the batch is sent in halves, and later ones are made smaller)",
         301 | 302 | 307 | 308 => " (the endpoint redirects: name the place that it redirects to)",
         _ => "",
     }

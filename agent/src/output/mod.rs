@@ -4,8 +4,10 @@
 //! each run whether the destination has taken it. Never decides what to read.
 
 pub mod backoff;
+pub mod dead_letter;
 pub mod elasticsearch;
 pub mod file;
+pub mod refused;
 pub mod reply;
 pub mod stdout;
 

@@ -4,11 +4,15 @@
 //! was not simply created, its place in the request and what the server said. The order of items is that of the
 //! request; a reply with another number of them is not believed.
 
+use std::fmt;
+
 /// The `filter_path` that a request asks with: some 26 bytes for an item that went well, where the full reply has 200.
-pub const FILTER_PATH: &str = "errors,items.*.status,items.*.error.type,items.*.error.reason";
+/// `failure_store` is Elasticsearch's (9.1 and later): a success that put the document aside.
+pub const FILTER_PATH: &str =
+    "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store";
 
 /// An item that was not created.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Item {
     /// Its place in the request, from 0.
     pub index: u32,
@@ -18,6 +22,14 @@ pub struct Item {
     pub kind: String,
     /// What the server says of it, for people; bounded.
     pub reason: String,
+    /// The server says that it succeeded, and has put the document into its failure store.
+    pub failure_store: bool,
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.status, self.kind, self.reason)
+    }
 }
 
 /// Longest `reason` that is kept, in bytes.
@@ -49,7 +61,7 @@ pub fn judge(reply: &[u8], expected: u32) -> Result<Vec<Item>, String> {
 fn judge_items(scan: &mut Scan<'_>) -> Result<(u32, Vec<Item>), &'static str> {
     let (mut count, mut failed) = (0, Vec::new());
     scan.array(|scan| {
-        let mut item = Item { index: count, status: 0, kind: String::new(), reason: String::new() };
+        let mut item = Item { index: count, ..Item::default() };
         // { "create": { "status": 400, "error": { "type": …, "reason": … } } }
         scan.object(|scan, _action| {
             scan.object(|scan, key| match key {
@@ -58,10 +70,18 @@ fn judge_items(scan: &mut Scan<'_>) -> Result<(u32, Vec<Item>), &'static str> {
                     Ok(())
                 }
                 b"error" => scan.error(&mut item),
+                b"failure_store" if scan.peek() == Some(b'"') => {
+                    // `not_applicable_or_unknown` and `not_enabled` come with ordinary answers.
+                    item.failure_store = matches!(scan.string()?, b"used" | b"failed");
+                    Ok(())
+                }
                 _ => scan.skip(),
             })
         })?;
-        if item.status != 201 && item.status != 200 {
+        if item.failure_store && item.reason.is_empty() {
+            item.reason = "the server put the document into its failure store".to_owned();
+        }
+        if (item.status != 201 && item.status != 200) || item.failure_store {
             failed.push(item);
         }
         count += 1;
@@ -212,7 +232,8 @@ impl<'a> Scan<'a> {
 /// The inside of a JSON string as text for people.
 fn readable(inside: &[u8]) -> String {
     let quoted = [b"\"", inside, b"\""].concat();
-    let mut text = serde_json::from_slice(&quoted).unwrap_or_else(|_| String::from_utf8_lossy(inside).into_owned());
+    let mut text =
+        serde_json::from_slice(&quoted).unwrap_or_else(|_| String::from_utf8_lossy(inside).into_owned());
     if text.len() > REASON_LIMIT {
         let end = (0..=REASON_LIMIT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         text.truncate(end);
@@ -236,6 +257,15 @@ mod tests {
         assert_eq!((items[0].index, items[0].status, items[0].reason.as_str()), (1, 409, "[a\"b]: exists"));
         assert_eq!((items[1].index, items[1].status), (2, 429));
         assert_eq!(items[1].kind, "rejected_execution_exception");
+    }
+
+    #[test]
+    fn a_success_by_way_of_the_failure_store_is_none() {
+        let reply = br#"{"errors":false,"items":[{"create":{"status":201,"failure_store":"used"}},
+            {"create":{"status":201,"failure_store":"not_applicable_or_unknown"}}]}"#;
+        let items = judge(reply, 2).unwrap();
+        assert_eq!(items.len(), 1);
+        assert!(items[0].failure_store && items[0].index == 0);
     }
 
     #[test]

@@ -1,0 +1,112 @@
+//! `taffrail dead-letter`: the records that a destination refused, to look at and to send again.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Subcommand;
+use tokio::sync::watch;
+
+use crate::batch::{Run, Sealed};
+use crate::config::{Config, OutputConfig};
+use crate::output::Fate;
+use crate::output::dead_letter::{DeadLetters, Letter};
+use crate::output::elasticsearch::Elasticsearch;
+use crate::position::Position;
+use crate::stats::OutputStats;
+
+/// Records sent in one request of a replay.
+const AT_ONCE: usize = 500;
+
+/// What to do with the dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Action {
+    /// Show what was refused and why, a JSON object on a line
+    List,
+    /// Send it again; what is refused once more stays
+    Replay,
+}
+
+/// Lists or replays the dead letters of every output in the configuration.
+pub fn dead_letter(path: Option<&Path>, action: Action) -> ExitCode {
+    let config = match path.map_or_else(|| Ok(Config::default()), Config::load) {
+        Ok(config) => config,
+        Err(diagnostics) => {
+            eprint!("{diagnostics}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut code = ExitCode::SUCCESS;
+    for (name, output) in &config.outputs {
+        let OutputConfig::Elasticsearch(_) = output else { continue };
+        let result = match action {
+            Action::List => list(&config, name),
+            Action::Replay => replay(&config, name, output),
+        };
+        if let Err(error) = result {
+            eprintln!("error: the dead letters of `{name}`: {error}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+fn list(config: &Config, name: &str) -> Result<(), String> {
+    let letters = DeadLetters::new(&config.state_dir, name);
+    for letter in letters.list().map_err(|e| e.to_string())? {
+        println!("{}", serde_json::to_string(&letter).map_err(|e| e.to_string())?);
+    }
+    Ok(())
+}
+
+fn replay(config: &Config, name: &str, output: &OutputConfig) -> Result<(), String> {
+    let OutputConfig::Elasticsearch(settings) = output else { return Ok(()) };
+    let letters = DeadLetters::new(&config.state_dir, name);
+    let aside = letters.begin_replay().map_err(|e| e.to_string())?;
+    let stats = Arc::new(OutputStats::default());
+    let (_never, stop) = watch::channel(false);
+    let again = DeadLetters::new(&config.state_dir, name);
+    let client = Elasticsearch::new(name, settings, again, stats.clone(), stop).map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    for some in aside.chunks(AT_ONCE) {
+        let settled = runtime.block_on(client.deliver(bulk(some)));
+        if settled.runs.iter().any(|(_, fate)| *fate != Fate::Acknowledged) {
+            let why = stats.last_error().unwrap_or_default();
+            return Err(format!("the destination does not take them now ({why}); they are kept"));
+        }
+    }
+    letters.end_replay().map_err(|e| e.to_string())?;
+    println!("{name}: {} sent again, {} refused once more", aside.len(), stats.refused.get());
+    Ok(())
+}
+
+fn bulk(letters: &[Letter]) -> Sealed {
+    let mut body = Vec::new();
+    for letter in letters {
+        let mut target = serde_json::json!({ "_index": letter.index });
+        if !letter.id.is_empty() {
+            target["_id"] = letter.id.as_str().into();
+        }
+        body.extend_from_slice(serde_json::json!({ "create": target }).to_string().as_bytes());
+        body.push(b'\n');
+        body.extend_from_slice(letter.document.get().as_bytes());
+        body.push(b'\n');
+    }
+    let run = Run {
+        cursor: 0,
+        epoch: 0,
+        number: 0,
+        start: Position::default(),
+        end: Position::default(),
+        items: letters.len() as u32,
+        in_doubt: true,
+    };
+    Sealed {
+        plain_bytes: body.len() as u64,
+        body,
+        compressed: false,
+        runs: vec![run],
+        segments: Vec::new(),
+        items: letters.len() as u32,
+    }
+}

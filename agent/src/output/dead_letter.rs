@@ -1,0 +1,213 @@
+//! Dead letters: records that the destination refused for good, kept on disk with the reason.
+//!
+//! In: refused items with their documents. Out: NDJSON in the state directory (`dead-letters/<output>.ndjson`, readable
+//! by its owner only), bounded: at half of the bound the file is renamed to `….1`, and what was there is counted out.
+//! A letter is on disk before its record counts as dealt with; if it cannot be written, the record stays in its log.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::record::time;
+
+/// Bytes of dead letters kept for an output.
+pub const LIMIT: u64 = 100 << 20;
+
+/// One refused record.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Letter {
+    /// When it was refused, RFC 3339.
+    pub time: String,
+    /// Name of the output.
+    pub output: String,
+    /// HTTP status of the item.
+    pub status: u16,
+    /// The server's type of error.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The server's words.
+    pub reason: String,
+    /// Index or data stream that it was meant for.
+    pub index: String,
+    /// Its `_id`: the key of its file, and its offsets there.
+    pub id: String,
+    /// The document as it was sent.
+    pub document: Box<RawValue>,
+}
+
+/// The dead letters of one output.
+#[derive(Debug)]
+pub struct DeadLetters {
+    path: PathBuf,
+    limit: u64,
+    writing: Mutex<()>,
+}
+
+impl DeadLetters {
+    /// Those of `output`, below the state directory.
+    pub fn new(state_dir: &Path, output: &str) -> DeadLetters {
+        let path = state_dir.join("dead-letters").join(format!("{output}.ndjson"));
+        DeadLetters { path, limit: LIMIT, writing: Mutex::new(()) }
+    }
+
+    /// Where they are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn older(&self) -> PathBuf {
+        self.path.with_extension("ndjson.1")
+    }
+
+    fn replaying(&self) -> PathBuf {
+        self.path.with_extension("ndjson.replaying")
+    }
+
+    /// Keeps another process (the agent, or a replay) from changing the files meanwhile.
+    fn lock(&self) -> io::Result<File> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let lock = File::create(self.path.with_extension("lock"))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(lock)
+    }
+
+    /// Appends letters; on return they are on disk. Returns how many old ones had to go.
+    pub fn append(&self, letters: &[Letter]) -> io::Result<u64> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _locked = self.lock()?;
+        let mut text = Vec::new();
+        for letter in letters {
+            serde_json::to_writer(&mut text, letter)?;
+            text.push(b'\n');
+        }
+        let mut dropped = 0;
+        if fs::metadata(&self.path).is_ok_and(|file| file.len() + text.len() as u64 > self.limit / 2) {
+            dropped = lines(&self.older())?;
+            fs::rename(&self.path, self.older())?;
+        }
+        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
+        let before = file.metadata()?.len();
+        if let Err(error) = file.write_all(&text).and_then(|()| file.sync_data()) {
+            // Half a letter would spoil the next.
+            let _ = file.set_len(before);
+            return Err(error);
+        }
+        Ok(dropped)
+    }
+
+    /// All letters, the oldest first; one for each `_id`, since a crash can make a record be refused again.
+    pub fn list(&self) -> io::Result<Vec<Letter>> {
+        read(&[self.replaying(), self.older(), self.path.clone()])
+    }
+
+    /// Takes all letters aside for a replay: what is refused again is appended anew meanwhile.
+    pub fn begin_replay(&self) -> io::Result<Vec<Letter>> {
+        let _locked = self.lock()?;
+        let mut aside = OpenOptions::new().create(true).append(true).mode(0o600).open(self.replaying())?;
+        for path in [self.older(), self.path.clone()] {
+            match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                file => io::copy(&mut file?, &mut aside)?,
+            };
+            aside.sync_data()?;
+            fs::remove_file(path)?;
+        }
+        read(&[self.replaying()])
+    }
+
+    /// Everything that was taken aside has been delivered, or refused and appended anew.
+    pub fn end_replay(&self) -> io::Result<()> {
+        fs::remove_file(self.replaying())
+    }
+}
+
+fn read(paths: &[PathBuf]) -> io::Result<Vec<Letter>> {
+    let mut letters: Vec<Letter> = Vec::new();
+    let mut seen = HashSet::new();
+    for path in paths {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        for line in BufReader::new(file).lines() {
+            // A last line that a full disk cut off is no letter.
+            let Ok(letter) = serde_json::from_str::<Letter>(&line?) else { continue };
+            if letter.id.is_empty() || seen.insert(letter.id.clone()) {
+                letters.push(letter);
+            }
+        }
+    }
+    Ok(letters)
+}
+
+/// The time now, as letters carry it.
+pub fn now() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    time::format_nanos(now.as_nanos() as i64)
+}
+
+fn lines(path: &Path) -> io::Result<u64> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+        Ok(file) => Ok(BufReader::new(file).lines().count() as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn letter(id: &str) -> Letter {
+        Letter {
+            time: now(),
+            output: "search".into(),
+            status: 400,
+            kind: "mapper_parsing_exception".into(),
+            reason: "why".into(),
+            index: "logs".into(),
+            id: id.into(),
+            document: RawValue::from_string(r#"{"message":"x"}"#.into()).unwrap(),
+        }
+    }
+
+    #[test]
+    fn letters_are_kept_once_for_their_owner_only() {
+        let state = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::new(state.path(), "search");
+        assert!(letters.list().unwrap().is_empty());
+        letters.append(&[letter("a"), letter("b")]).unwrap();
+        letters.append(&[letter("a")]).unwrap();
+        let ids: Vec<String> = letters.list().unwrap().into_iter().map(|l| l.id).collect();
+        assert_eq!(ids, ["a", "b"]);
+        assert_eq!(fs::metadata(letters.path()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(letters.begin_replay().unwrap().len(), 2);
+        letters.append(&[letter("b")]).unwrap();
+        assert_eq!(letters.list().unwrap().len(), 2, "a replay that is cut short loses nothing");
+        letters.end_replay().unwrap();
+        assert_eq!(letters.list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn they_are_bounded_and_the_oldest_are_counted_out() {
+        let state = tempfile::tempdir().unwrap();
+        let letters = DeadLetters { limit: 4000, ..DeadLetters::new(state.path(), "search") };
+        let mut dropped = 0;
+        for n in 0..100 {
+            dropped += letters.append(&[letter(&n.to_string())]).unwrap();
+        }
+        let left = letters.list().unwrap();
+        assert_eq!(left.len() as u64 + dropped, 100);
+        assert_eq!(left.last().unwrap().id, "99");
+        assert!(left.len() > 5 && left.len() < 40, "{}", left.len());
+    }
+}
