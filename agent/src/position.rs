@@ -170,7 +170,17 @@ impl State {
 
     /// Remembers where our clock ended a group.
     pub fn cut(&mut self, key: FileKey, cut: Cut) {
-        self.entries.entry(key).or_default().cuts.push(cut);
+        let cuts = &mut self.entries.entry(key).or_default().cuts;
+        if !cuts.contains(&cut) {
+            cuts.push(cut);
+        }
+    }
+
+    /// The file is there (again); returns what is kept of it.
+    pub fn found(&mut self, key: FileKey) -> Option<&Entry> {
+        let entry = self.entries.get_mut(&key)?;
+        entry.gone = 0;
+        Some(entry)
     }
 
     /// The file is on disk no more.
@@ -208,11 +218,19 @@ struct Header {
     written: BTreeMap<PathBuf, Written>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Line {
     k: String,
     #[serde(flatten)]
     entry: Entry,
+}
+
+/// A [`Line`] to be written.
+#[derive(Serialize)]
+struct LineOf<'a> {
+    k: String,
+    #[serde(flatten)]
+    entry: &'a Entry,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -248,6 +266,9 @@ impl Ledger {
                 Err(error) => return Err(error),
             }
         }
+        // Gone until it is found: what was deleted while no agent ran is never seen to go, and would be kept for ever.
+        let now = now_seconds();
+        state.entries.values_mut().filter(|entry| entry.gone == 0).for_each(|entry| entry.gone = now);
         Ok(Ledger { path, output: output.to_owned(), state: Mutex::new((state, 0)), saved: Mutex::new(0) })
     }
 
@@ -279,7 +300,8 @@ impl Ledger {
             locked.0.entries.retain(|_, entry| entry.gone == 0 || entry.gone > limit);
             (self.render(&locked.0)?, std::mem::take(&mut locked.0.unsynced), locked.1)
         };
-        let written = unsynced.iter().try_for_each(|file| file.sync_data()).and_then(|()| self.replace(&text));
+        let written =
+            unsynced.iter().try_for_each(|file| file.sync_data()).and_then(|()| self.replace(&text));
         if let Err(error) = written {
             self.lock().0.unsynced.extend(unsynced);
             return Err(error);
@@ -298,7 +320,7 @@ impl Ledger {
         };
         line(&mut text, &header)?;
         for (key, entry) in &state.entries {
-            line(&mut text, &Line { k: key.to_string(), entry: entry.clone() })?;
+            line(&mut text, &LineOf { k: key.to_string(), entry })?;
         }
         let mut crc = flate2::Crc::new();
         crc.update(&text);
@@ -439,68 +461,4 @@ fn save_all(ledgers: &[Arc<Ledger>], told: bool) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn key(n: u8) -> FileKey {
-        FileKey::parse(&format!("{}AAAAAAAAAAAAAAAAAAAAA", char::from(b'A' + n))).unwrap()
-    }
-
-    #[test]
-    fn what_was_saved_is_read_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let group = OpenGroup { first: 7, end: 8, content: 16_384, last: 5, part: 1, before: 3, stream: Some(Lane::Stderr) };
-        let position = Position { offset: 99, open: [None, Some(group), None], time: 12 };
-        let ledger = Ledger::open(dir.path(), "search").unwrap();
-        ledger.change(|state| {
-            state.since = Some(-4);
-            state.acknowledge(key(0), position);
-            state.cut(key(1), Cut { first: 3, end: 9 });
-            state.written.insert("/x/y.ndjson".into(), Written { length: 3, rotations: 1 });
-        });
-        ledger.save().unwrap();
-        let again = Ledger::open(dir.path(), "search").unwrap();
-        again.read(|state| {
-            assert_eq!(state.since, Some(-4));
-            assert_eq!(state.entry(key(0)).unwrap().position, position);
-            assert_eq!(state.entry(key(1)).unwrap().cuts, [Cut { first: 3, end: 9 }]);
-            assert_eq!(state.written[Path::new("/x/y.ndjson")], Written { length: 3, rotations: 1 });
-        });
-    }
-
-    #[test]
-    fn cuts_are_kept_until_their_group_is_acknowledged() {
-        let mut state = State::default();
-        state.cut(key(0), Cut { first: 10, end: 20 });
-        let open = OpenGroup { first: 10, end: 20, content: 1, last: 0, part: 0, before: 0, stream: None };
-        state.acknowledge(key(0), Position { offset: 20, open: [Some(open), None, None], time: 0 });
-        assert_eq!(state.entry(key(0)).unwrap().cuts.len(), 1);
-        state.acknowledge(key(0), Position { offset: 20, ..Position::default() });
-        assert!(state.entry(key(0)).unwrap().cuts.is_empty());
-    }
-
-    #[test]
-    fn a_damaged_file_falls_back_to_the_one_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(dir.path(), "o").unwrap();
-        for offset in [1, 2] {
-            ledger.change(|s| s.acknowledge(key(0), Position { offset, ..Position::default() }));
-            ledger.save().unwrap();
-        }
-        let path = dir.path().join("o.positions");
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[20] ^= 1;
-        fs::write(&path, bytes).unwrap();
-        let again = Ledger::open(dir.path(), "o").unwrap();
-        assert_eq!(again.read(|s| s.entry(key(0)).unwrap().position.offset), 1);
-        assert!(dir.path().join("o.damaged").exists());
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_the_parser_fail_hard(bytes: Vec<u8>) {
-            let _ = parse(&bytes);
-        }
-    }
-}
+mod tests;

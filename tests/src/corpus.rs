@@ -5,7 +5,7 @@
 //! folder.
 
 use crate::http;
-use crate::opensearch::{self, OpenSearch};
+use crate::server::{self, Server};
 use crate::{eventually, seconds};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -32,10 +32,10 @@ pub struct Corpus {
 }
 
 /// Gathers what there is. OpenSearch and Maven are always there; the rest depends on the machine.
-pub fn gather(server: &OpenSearch) -> Corpus {
+pub fn gather(opensearch: &Server) -> Corpus {
     let found: [(&'static str, Result<String, String>); 6] = [
-        ("opensearch", Ok(server.log())),
-        ("maven", opensearch::maven_log().ok_or_else(|| "no build.log".into())),
+        ("opensearch", Ok(opensearch.log())),
+        ("maven", server::maven_log().ok_or_else(|| "no build.log".into())),
         ("dpkg", fs::read_to_string("/var/log/dpkg.log").map_err(|error| error.to_string())),
         ("kernel", output(&mut Command::new("dmesg"))),
         ("go", go()),

@@ -1,4 +1,4 @@
-//! Just enough of HTTP/1.1 for loopback: requests to OpenSearch, and both sides of the faulty proxy.
+//! Just enough of HTTP/1.1 for loopback: requests to the servers, and both sides of the faulty proxy.
 //!
 //! What comes in and goes out: whole messages. It never does TLS, pipelining or streaming, and a client's connection
 //! carries one request. Any ordinary client would do; this one brings no crate whose features would
@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long a reply may take; an overloaded OpenSearch needs seconds for a first index.
+/// How long a reply may take; an overloaded server needs seconds for a first index.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a client asks.
@@ -81,8 +81,9 @@ pub fn forward(address: SocketAddr, request: &Request) -> io::Result<Reply> {
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
-    let mut head =
-        format!("{} {} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n", request.method, request.target);
+    // Not `connection: close`: a server that finds a request too large would then close before it has read all of it, and
+    // its answer would be lost in the reset.
+    let mut head = format!("{} {} HTTP/1.1\r\nhost: {address}\r\n", request.method, request.target);
     write_headers(&mut head, &request.headers, request.body.len());
     (&stream).write_all(head.as_bytes())?;
     (&stream).write_all(&request.body)?;

@@ -1,4 +1,4 @@
-//! The kit of the black-box tests: a node's log files, the built agent, a real OpenSearch, and what must hold between.
+//! The kit of the black-box tests: a node's log files, the built agent, real search servers, and what must hold between.
 //!
 //! What comes in: the path of a built `taffrail` binary (env `TAFFRAIL_BIN`, else the one beside the running test). What
 //! goes out: worlds that a test builds in about five lines, and judgements of what was delivered. It never links the
@@ -23,13 +23,14 @@ pub mod clock;
 pub mod corpus;
 pub mod http;
 pub mod node;
-pub mod opensearch;
 pub mod proxy;
+pub mod server;
+pub mod space;
 pub mod verify;
 
 use std::time::{Duration, Instant};
 
-/// How often [`eventually`] looks. Short enough that a test loses nothing by it, long enough that OpenSearch, which
+/// How often [`eventually`] looks. Short enough that a test loses nothing by it, long enough that a server, which
 /// shares two cores with the agent, is not kept busy by our questions.
 const POLL: Duration = Duration::from_millis(40);
 

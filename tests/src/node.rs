@@ -215,6 +215,20 @@ impl Container {
         self
     }
 
+    /// Writes `n` numbered JSON lines to stdout, each with further members that `more` gives for its number:
+    /// `{"n":17,"msg":"line 17 of web","level":"info","code":7}` for `"code":7`.
+    pub fn writes_json(&mut self, n: u64, more: impl Fn(u64) -> String) -> &mut Container {
+        for _ in 0..n {
+            let number = self.written.len() as u64;
+            let message = format!("line {number} of {}", self.pod.name);
+            let more = more(number);
+            let time =
+                self.writes_line(&format!(r#"{{"n":{number},"msg":"{message}","level":"info",{more}}}"#));
+            self.written.push(Written { number, time, message });
+        }
+        self
+    }
+
     /// Writes `n` numbered plain lines to stdout: `line 17 of web`.
     pub fn writes_text(&mut self, n: u64) -> &mut Container {
         for _ in 0..n {

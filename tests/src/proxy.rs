@@ -1,10 +1,11 @@
-//! A server that misbehaves: it stands before OpenSearch and spoils bulk requests as a test's rule says.
+//! A server that misbehaves: it stands before a real one and spoils bulk requests as a test's rule says.
 //!
-//! What comes in: bulk requests, one after the other to the rule. What goes out: the true answer, none, or a false one.
-//! Requests other than `_bulk` pass untouched. It never changes a document.
+//! What comes in: bulk requests, one after the other to the rule. What goes out: the true answer, none, or a false one;
+//! and a [`Tally`] of all answers. Requests other than `_bulk` pass untouched. It never changes a document.
 
 use crate::http::{self, Reply, Request};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{self, BufReader};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +27,38 @@ pub enum Action {
     RefuseItems(fn(&str) -> Option<u16>),
 }
 
+/// What was answered to bulk requests so far, by the server or by the rule, whether or not the answer came back to the
+/// agent. A request that ended without any answer is not in it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// How many requests were answered with each status.
+    pub requests: BTreeMap<u16, usize>,
+    /// How many items with each status, as far as the answers speak of items.
+    pub items: BTreeMap<u16, usize>,
+}
+
+impl Tally {
+    /// How many requests were answered with this status.
+    pub fn requests(&self, status: u16) -> usize {
+        self.requests.get(&status).copied().unwrap_or_default()
+    }
+
+    /// How many items were answered with this status.
+    pub fn items(&self, status: u16) -> usize {
+        self.items.get(&status).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, reply: &Reply) {
+        *self.requests.entry(reply.status).or_default() += 1;
+        let parsed: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let items = parsed["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for item in items.iter().filter_map(|item| item.as_object()?.values().next()) {
+            let status = item["status"].as_u64().and_then(|status| status.try_into().ok());
+            *self.items.entry(status.unwrap_or_default()).or_default() += 1;
+        }
+    }
+}
+
 type Rule = Box<dyn FnMut(usize, &Request) -> Action + Send>;
 
 struct Shared {
@@ -33,6 +66,7 @@ struct Shared {
     /// Also serialises bulk requests' judgement, so that the rule sees them in an order; carrying out is concurrent.
     rule: Mutex<(usize, Rule)>,
     refused: AtomicUsize,
+    tally: Mutex<Tally>,
     closed: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
 }
@@ -67,6 +101,7 @@ impl Proxy {
             upstream,
             rule: Mutex::new((0, Box::new(rule))),
             refused: AtomicUsize::new(0),
+            tally: Mutex::new(Tally::default()),
             closed: AtomicBool::new(false),
             connections: Mutex::new(Vec::new()),
         };
@@ -109,6 +144,11 @@ impl Proxy {
         self.shared.rule.lock().expect("no thread panicked").0
     }
 
+    /// What was answered so far.
+    pub fn tally(&self) -> Tally {
+        self.shared.tally.lock().expect("no thread panicked").clone()
+    }
+
     /// How many items it has refused so far.
     pub fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::SeqCst)
@@ -136,25 +176,28 @@ impl Shared {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut stream = stream.try_clone()?;
         while let Some(request) = http::read_request(&mut reader)? {
-            let reply = match self.judge(&request) {
-                Action::Forward => http::forward(self.upstream, &request)?,
+            if !request.target.split('?').next().is_some_and(|path| path.ends_with("/_bulk")) {
+                http::write_reply(&mut stream, &http::forward(self.upstream, &request)?)?;
+                continue;
+            }
+            let action = self.judge(&request);
+            let loses = matches!(action, Action::LoseReply);
+            let reply = match action {
+                Action::Forward | Action::LoseReply => http::forward(self.upstream, &request)?,
                 Action::Answer(reply) => reply,
                 Action::RefuseItems(refusal) => self.refuse_items(&request, refusal)?,
-                Action::LoseReply => {
-                    http::forward(self.upstream, &request)?;
-                    return Ok(());
-                }
                 Action::Hangup => return Ok(()),
             };
+            self.tally.lock().expect("no thread panicked").add(&reply);
+            if loses {
+                return Ok(());
+            }
             http::write_reply(&mut stream, &reply)?;
         }
         Ok(())
     }
 
     fn judge(&self, request: &Request) -> Action {
-        if !request.target.split('?').next().is_some_and(|path| path.ends_with("/_bulk")) {
-            return Action::Forward;
-        }
         let mut rule = self.rule.lock().expect("no thread panicked");
         let (count, rule) = &mut *rule;
         *count += 1;

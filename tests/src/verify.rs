@@ -1,6 +1,6 @@
 //! Judging what was delivered against what was written.
 //!
-//! What comes in: documents, from OpenSearch or from NDJSON files, and the containers that wrote. What goes out: per
+//! What comes in: documents, from a server or from NDJSON files, and the containers that wrote. What goes out: per
 //! container the numbers that are missing, doubled or out of order. Lines are known by the number inside the message,
 //! never by `_id`: an agent that makes wrong ids must not pass by them.
 
@@ -39,10 +39,12 @@ impl Document {
         self.text("message").to_owned()
     }
 
-    /// The number of a numbered line: `app.n`, else what stands in `line 17 of web`.
+    /// The number of a numbered line: `app.n`, else what stands in `line 17 of web`, else the `n` of a message that is
+    /// the line's JSON (the safe form, in which a refused document is tried once more).
     pub fn number(&self) -> Option<u64> {
         let inside = || self.text("message").strip_prefix("line ")?.split(' ').next()?.parse().ok();
-        self.get("app.n").and_then(Value::as_u64).or_else(inside)
+        let safe = || serde_json::from_str::<Value>(self.text("message")).ok()?.get("n")?.as_u64();
+        self.get("app.n").and_then(Value::as_u64).or_else(inside).or_else(safe)
     }
 
     /// Whether this container wrote it.
@@ -240,6 +242,18 @@ mod tests {
         ] {
             assert_eq!(find(&source, "a.b.c"), Some(&json!(1)), "{source}");
             assert_eq!(find(&source, "a.b.d"), None);
+        }
+    }
+
+    #[test]
+    fn a_number_is_found_in_every_form_of_a_document() {
+        for source in [
+            json!({"message": "line 17 of web", "app": {"n": 17}}),
+            json!({"message": "line 17 of web"}),
+            json!({"message": "{\"n\":17,\"msg\":\"line 17 of web\"}", "taffrail": {"error": "refused"}}),
+        ] {
+            let document = Document { id: String::new(), index: String::new(), source };
+            assert_eq!(document.number(), Some(17), "{}", document.source);
         }
     }
 

@@ -3,17 +3,21 @@
 //! In: sealed batches. Out: appended lines. The length of each file is part of the output's state and is saved together
 //! with the positions, after the bytes are on disk; a restart cuts each file back to the length that was saved, so that
 //! what is read again is not written twice. Rotation keeps to that: `x.ndjson` becomes `x.ndjson.1`, the next one
-//! `x.ndjson.2`, and a rotation that was not saved is undone.
+//! `x.ndjson.2`, and a rotation that was not saved is undone. A file that somebody moves, deletes or shortens is theirs:
+//! the next batch begins a new one, or goes on at its end.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::batch::Sealed;
 use crate::position::{Ledger, State, Written};
+
+/// Files kept open between batches: a path may name pods and dates, of which there is no end.
+const MOST_OPEN: usize = 1024;
 
 /// Files that are being written, by path.
 #[derive(Debug)]
@@ -21,23 +25,57 @@ pub struct Files {
     ledger: Arc<Ledger>,
     max_size: u64,
     keep: usize,
-    open: HashMap<PathBuf, (Arc<File>, Written)>,
+    open: HashMap<PathBuf, Target>,
     /// Bytes of the batch in hand that have been written, should the rest have to be tried again.
     done: usize,
+    /// Counts batches: which file has not been written to for longest.
+    batches: u64,
+    /// A file was taken up, and the state that says how long it was is not saved yet.
+    unsaved: bool,
+    /// A rotation failed, and that has been told.
+    told: bool,
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+struct Target {
+    /// None after a rotation, until the next one is made.
+    file: Option<Arc<File>>,
+    written: Written,
+    /// The batch that last wrote to it.
+    used: u64,
 }
 
 impl Files {
     /// Brings the files of an earlier run back to what was saved.
     pub fn recover(ledger: Arc<Ledger>, max_size: u64, keep: usize) -> io::Result<Files> {
-        for (path, mut written) in ledger.read(|state| state.written.clone()) {
-            written.length = undo(&path, &written)?;
-            ledger.change(|state| state.written.insert(path, written));
+        for (path, written) in ledger.read(|state| state.written.clone()) {
+            undo(&path, &written)?;
+            // Its length is right now, and need not be remembered until it is written to again.
+            ledger.change(|state| state.written.remove(&path));
         }
-        Ok(Files { ledger, max_size, keep, open: HashMap::new(), done: 0 })
+        let open = HashMap::new();
+        Ok(Files { ledger, max_size, keep, open, done: 0, batches: 0, unsaved: false, told: false })
+    }
+
+    /// Forgets what has been written since the last [`note`](Self::note): what it came from will be read again.
+    pub fn reset(&mut self) -> io::Result<()> {
+        *self = Files::recover(self.ledger.clone(), self.max_size, self.keep)?;
+        Ok(())
     }
 
     /// Writes a batch, or what is left of it after an error.
     pub fn write(&mut self, sealed: &Sealed) -> io::Result<()> {
+        self.batches += 1;
+        let done = self.done;
+        for segment in sealed.segments.iter().filter(|segment| segment.end > done) {
+            self.take_up(Path::new(&segment.path))?;
+        }
+        if self.unsaved {
+            // Before the first byte is written: should we be killed after it, the file is cut back to this.
+            self.ledger.save()?;
+            self.unsaved = false;
+        }
         for segment in &sealed.segments {
             let path = Path::new(&segment.path);
             while self.done < segment.end {
@@ -56,61 +94,129 @@ impl Files {
     }
 
     /// Enters what has been written into the state that the acknowledgement of the batch is part of.
-    pub fn note(&self, state: &mut State) {
-        for (path, (file, written)) in &self.open {
-            if state.written.get(path) != Some(written) {
-                state.written.insert(path.clone(), written.clone());
-                state.sync_first(file.clone());
+    pub fn note(&mut self, state: &mut State) {
+        if self.done > 0 {
+            return;
+        }
+        for (path, target) in self.open.iter().filter(|(_, target)| target.used == self.batches) {
+            if state.written.get(path) != Some(&target.written) {
+                state.written.insert(path.clone(), target.written.clone());
+                target.file.iter().for_each(|file| state.sync_first(file.clone()));
             }
         }
-    }
-
-    fn opened(&mut self, path: &Path) -> io::Result<&mut (Arc<File>, Written)> {
-        if !self.open.contains_key(path) {
-            if let Some(directory) = path.parent() {
-                fs::create_dir_all(directory)?;
-            }
-            // 0640: logs may hold what not everyone should read.
-            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o640).open(path)?;
-            let written = match self.ledger.read(|state| state.written.get(path).cloned()) {
-                Some(written) => written,
-                None => {
-                    // Saved before the first byte is written: should we be killed after it, it is cut back to this.
-                    let written = Written { length: file.metadata()?.len(), rotations: newest(path)? };
-                    self.ledger.change(|state| state.written.insert(path.to_owned(), written.clone()));
-                    self.ledger.save()?;
-                    written
-                }
+        while self.open.len() > MOST_OPEN {
+            let Some(path) =
+                self.open.iter().min_by_key(|(_, target)| target.used).map(|(path, _)| path.clone())
+            else {
+                return;
             };
-            self.open.insert(path.to_owned(), (Arc::new(file), written));
+            // As long as it is now it will be found again.
+            self.open.remove(&path);
+            state.written.remove(&path);
         }
-        self.open.get_mut(path).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Makes sure that what is at `path` is the file that is being written, before a batch goes into it.
+    fn take_up(&mut self, path: &Path) -> io::Result<()> {
+        let known = self.open.get(path);
+        let rotations = known.map_or(0, |target| target.written.rotations);
+        if let Some(Target { file: Some(file), written, .. }) = known {
+            let (ours, there) = (file.metadata()?, fs::metadata(path));
+            match there {
+                Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
+                    if ours.len() >= written.length {
+                        return Ok(());
+                    }
+                    tell_shortened(path, written, ours.len());
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => tracing::warn!(path = %path.display(),
+                    "somebody took an output file away while it was being written: beginning another"),
+            }
+        } else if known.is_some() {
+            return Ok(());
+        }
+        let file = create(path)?;
+        let written = Written { length: file.metadata()?.len(), rotations: newest(path)?.max(rotations) };
+        let directory = directory_of(path)?;
+        self.ledger.change(|state| {
+            state.written.insert(path.to_owned(), written.clone());
+            state.sync_first(directory);
+        });
+        self.unsaved = true;
+        self.open.insert(path.to_owned(), Target { file: Some(Arc::new(file)), written, used: self.batches });
+        Ok(())
+    }
+
+    /// The file at `path`, which has been taken up.
+    fn opened(&mut self, path: &Path) -> io::Result<(&File, &mut Written)> {
+        let target = self.open.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
+        target.used = self.batches;
+        if target.file.is_none() {
+            target.file = Some(Arc::new(create(path)?));
+        }
+        let file = target.file.as_deref().ok_or(io::ErrorKind::NotFound)?;
+        Ok((file, &mut target.written))
+    }
+
+    /// Rotates the file at `path` if it is full. Where that is not possible the file grows on: an output that stands
+    /// still would be worse.
     fn make_room(&mut self, path: &Path) -> io::Result<()> {
         let max_size = self.max_size.max(1);
         let (file, written) = self.opened(path)?;
         if written.length < max_size {
             return Ok(());
         }
-        let (file, written) = (file.clone(), written.clone());
+        let number = written.rotations + 1;
         file.set_len(written.length)?;
         self.ledger.save()?;
-        let number = written.rotations + 1;
-        fs::rename(path, numbered(path, number))?;
-        self.open.remove(path);
-        let fresh = OpenOptions::new().create_new(true).write(true).mode(0o640).open(path)?;
-        self.open.insert(path.to_owned(), (Arc::new(fresh), Written { length: 0, rotations: number }));
-        // The renamed file's bytes must be on disk before a state that says so.
-        self.ledger.change(|state| state.sync_first(file));
-        if let Some(old) = number.checked_sub(self.keep as u64).filter(|old| *old > 0) {
-            match fs::remove_file(numbered(path, old)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+        if let Err(error) = fs::rename(path, numbered(path, number)) {
+            if !std::mem::replace(&mut self.told, true) {
+                tracing::warn!(path = %path.display(), %error, "cannot rotate an output file: it grows over its `max_size`");
             }
+            return Ok(());
         }
+        let directory = directory_of(path)?;
+        let Some(target) = self.open.get_mut(path) else { return Ok(()) };
+        target.written = Written { length: 0, rotations: number };
+        let full = target.file.take();
+        // The renamed file's bytes, and its new name, must be on disk before a state that says so.
+        let saved = self.ledger.change(|state| {
+            full.into_iter().for_each(|file| state.sync_first(file));
+            state.sync_first(directory);
+            state.written.get(path).map_or(0, |written| written.rotations)
+        });
+        // Those later than what is saved would be needed to take the rotations back.
+        remove_down_from(path, number.saturating_sub(self.keep as u64).min(saved));
         Ok(())
     }
+}
+
+/// Opens a file to write to, making it and its directory if need be. Never blocks on a FIFO.
+fn create(path: &Path) -> io::Result<File> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    // 0640: logs may hold what not everyone should read.
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o640)
+        .custom_flags(nonblock)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        let what = format!("{} is not a regular file", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    Ok(file)
+}
+
+/// The directory of a file, to be synced: a name is on disk only when its directory is.
+fn directory_of(path: &Path) -> io::Result<Arc<File>> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new("."))).map(Arc::new)
 }
 
 /// How many bytes the whole lines take that fit into `room`; one line at least.
@@ -126,7 +232,21 @@ fn numbered(path: &Path, number: u64) -> PathBuf {
     name.into()
 }
 
-/// The highest number that a rotated file of `path` has, from runs whose state is gone.
+/// Removes the rotated files from this number downwards, as far as there are any.
+fn remove_down_from(path: &Path, mut number: u64) {
+    while number > 0 {
+        match fs::remove_file(numbered(path, number)) {
+            Ok(()) => number -= 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), number, %error, "cannot remove a rotated output file");
+                return;
+            }
+        }
+    }
+}
+
+/// The highest number that a rotated file of `path` has.
 fn newest(path: &Path) -> io::Result<u64> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
         return Ok(0);
@@ -140,8 +260,9 @@ fn newest(path: &Path) -> io::Result<u64> {
     Ok(newest)
 }
 
-/// Takes back rotations that came after `written` was saved, and cuts the file to the saved length; returns its length.
-fn undo(path: &Path, written: &Written) -> io::Result<u64> {
+/// Takes back rotations that came after `written` was saved, and cuts the file to the saved length. On return that is
+/// on disk.
+fn undo(path: &Path, written: &Written) -> io::Result<()> {
     let mut later = written.rotations + 1;
     if numbered(path, later).exists() {
         fs::rename(numbered(path, later), path)?;
@@ -152,120 +273,28 @@ fn undo(path: &Path, written: &Written) -> io::Result<u64> {
                 other => other?,
             }
         }
+        directory_of(path)?.sync_all()?;
     }
     let file = match OpenOptions::new().write(true).open(path) {
         Ok(file) => file,
         // Somebody took the file away with what was in it: that is theirs to do.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
     let length = file.metadata()?.len();
     if length > written.length {
         file.set_len(written.length)?;
+        file.sync_all()?;
     } else if length < written.length {
-        tracing::warn!(path = %path.display(), expected = written.length, found = length,
-            "somebody shortened an output file: going on at its end");
+        tell_shortened(path, written, length);
     }
-    Ok(length.min(written.length))
+    Ok(())
+}
+
+fn tell_shortened(path: &Path, written: &Written, found: u64) {
+    tracing::warn!(path = %path.display(), expected = written.length, found,
+        "somebody shortened an output file: going on at its end");
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::batch::Segment;
-
-    fn batch(parts: &[(&Path, &str)]) -> Sealed {
-        let mut sealed = Sealed {
-            body: Vec::new(),
-            compressed: false,
-            plain_bytes: 0,
-            runs: Vec::new(),
-            segments: Vec::new(),
-            items: 0,
-        };
-        for (path, text) in parts {
-            sealed.body.extend_from_slice(text.as_bytes());
-            sealed.segments.push(Segment { path: path.display().to_string(), end: sealed.body.len() });
-        }
-        sealed
-    }
-
-    struct World {
-        state: tempfile::TempDir,
-        out: tempfile::TempDir,
-    }
-
-    impl World {
-        fn start(&self) -> (Arc<Ledger>, Files) {
-            let ledger = Arc::new(Ledger::open(self.state.path(), "o").unwrap());
-            let files = Files::recover(ledger.clone(), 10, 2).unwrap();
-            (ledger, files)
-        }
-    }
-
-    fn world() -> World {
-        World { state: tempfile::tempdir().unwrap(), out: tempfile::tempdir().unwrap() }
-    }
-
-    #[test]
-    fn what_was_not_saved_is_cut_off_after_a_crash() {
-        let world = world();
-        let (a, b) = (world.out.path().join("a"), world.out.path().join("b/c"));
-        fs::write(&a, "old\n").unwrap();
-        let (ledger, mut files) = world.start();
-        files.write(&batch(&[(&a, "1\n"), (&b, "2\n")])).unwrap();
-        ledger.change(|state| files.note(state));
-        ledger.save().unwrap();
-        files.write(&batch(&[(&a, "3\n"), (&b, "4\n")])).unwrap();
-        ledger.change(|state| files.note(state));
-        // Killed here: the last change was never saved.
-        let (_, mut files) = world.start();
-        assert_eq!(fs::read_to_string(&a).unwrap(), "old\n1\n");
-        files.write(&batch(&[(&a, "5\n")])).unwrap();
-        assert_eq!(fs::read_to_string(&a).unwrap(), "old\n1\n5\n");
-        assert_eq!(fs::read_to_string(&b).unwrap(), "2\n");
-    }
-
-    #[test]
-    fn a_rotation_that_was_not_saved_is_undone() {
-        let world = world();
-        let a = world.out.path().join("a");
-        let (ledger, mut files) = world.start();
-        files.write(&batch(&[(&a, "0123456789\n")])).unwrap();
-        ledger.change(|state| files.note(state));
-        ledger.save().unwrap();
-        for text in ["second file\n", "third file\n"] {
-            files.write(&batch(&[(&a, text)])).unwrap();
-        }
-        assert_eq!(fs::read_to_string(numbered(&a, 2)).unwrap(), "second file\n");
-        let (_, _files) = world.start();
-        assert_eq!(fs::read_to_string(&a).unwrap(), "0123456789\n");
-        assert!(!numbered(&a, 1).exists() && !numbered(&a, 2).exists());
-    }
-
-    #[test]
-    fn one_batch_may_fill_several_files_each_with_whole_lines() {
-        let world = world();
-        let a = world.out.path().join("a");
-        let (_, mut files) = world.start();
-        files.write(&batch(&[(&a, "1234\n1234\n123456789012\n12\n")])).unwrap();
-        let read = |path: &Path| fs::read_to_string(path).unwrap();
-        assert_eq!(read(&numbered(&a, 1)), "1234\n1234\n");
-        assert_eq!(read(&numbered(&a, 2)), "123456789012\n");
-        assert_eq!(read(&a), "12\n");
-    }
-
-    #[test]
-    fn only_as_many_rotated_files_as_wished_are_kept() {
-        let world = world();
-        let a = world.out.path().join("a");
-        let (ledger, mut files) = world.start();
-        for n in 0..5 {
-            files.write(&batch(&[(&a, &format!("{n} is ten or more\n"))])).unwrap();
-            ledger.change(|state| files.note(state));
-        }
-        assert_eq!(fs::read_to_string(&a).unwrap(), "4 is ten or more\n");
-        assert_eq!(fs::read_to_string(numbered(&a, 3)).unwrap(), "2 is ten or more\n");
-        assert!(!numbered(&a, 2).exists() && numbered(&a, 4).exists());
-    }
-}
+mod tests;

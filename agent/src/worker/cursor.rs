@@ -28,11 +28,11 @@ pub struct Cursor {
     /// Groups that our clock has ended.
     pub cuts: Vec<Cut>,
     /// The open file, between the turns that follow each other.
-    pub source: Option<Source>,
+    source: Option<Source>,
     /// How often it was set back.
     pub epoch: u32,
     /// When something was last read.
-    pub last_read: Instant,
+    last_read: Instant,
     acknowledged: Position,
     /// Runs under way in the order of reading: their ends, and whether each is acknowledged.
     under_way: VecDeque<(Position, bool)>,
@@ -43,6 +43,17 @@ pub struct Cursor {
     end_seen: u64,
     state: State,
     retry_at: Option<Instant>,
+    /// Whether it has been told that the file cannot be read.
+    told: bool,
+}
+
+/// What a read that failed came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// Bytes that will never be read: the file is gone.
+    pub lost: Option<u64>,
+    /// Whether it is the first since the file could last be read.
+    pub first: bool,
 }
 
 /// How far a cursor has come with its file.
@@ -56,10 +67,10 @@ enum State {
 }
 
 impl Cursor {
-    /// A cursor where the positions say.
-    pub fn new(id: u64, file: Arc<LogFile>, known: Option<Entry>) -> Cursor {
+    /// A cursor where the positions say. `again`: this process has sent of the file before, and forgotten how much.
+    pub fn new(id: u64, file: Arc<LogFile>, known: Option<Entry>, again: bool) -> Cursor {
         let known = known.unwrap_or_default();
-        let doubtful = if !file.at_start {
+        let doubtful = if !file.at_start && !again {
             known.position.offset
         } else if file.name.packed {
             u64::MAX
@@ -82,7 +93,29 @@ impl Cursor {
             end_seen: 0,
             state: State::Reading,
             retry_at: None,
+            told: false,
         }
+    }
+
+    /// The catalog had forgotten the file and has found it again: it is read on in what it is now.
+    pub fn found_again(&mut self, file: Arc<LogFile>) {
+        if Arc::ptr_eq(&self.file, &file) {
+            return;
+        }
+        self.file = file;
+        self.source = None;
+        self.end_seen = 0;
+        self.retry_at = None;
+        // The end of it, if it has one, is to be seen and released anew.
+        self.state = State::Reading;
+    }
+
+    /// Gives the cursor up, for another to be made: the file is wanted again if it had been released.
+    pub fn give_up(self) -> Arc<LogFile> {
+        if self.state == State::Released {
+            self.file.claim();
+        }
+        self.file
     }
 
     /// What orders the files of a container.
@@ -92,15 +125,21 @@ impl Cursor {
 
     /// Whether a turn would find something.
     pub fn is_readable(&self) -> bool {
-        if self.retry_at.is_some_and(|at| at > Instant::now()) {
-            return false;
-        }
+        self.has_more() && self.retry_at.is_none_or(|at| at <= Instant::now())
+    }
+
+    fn has_more(&self) -> bool {
         let grew = self.file.size() > self.at.offset.max(self.end_seen);
         match self.state {
             // A settled file is read once more, for the end that ends its last record.
             State::Reading => grew || self.file.is_settled(),
             State::Finished | State::Released => grew && !self.file.name.packed,
         }
+    }
+
+    /// Whether it is in the middle of a compressed file.
+    pub fn is_inflating(&self) -> bool {
+        matches!(self.source, Some(Source::Packed { .. }))
     }
 
     /// Whether it has read a settled file to its end.
@@ -113,9 +152,28 @@ impl Cursor {
         self.is_finished() && self.under_way.is_empty()
     }
 
-    /// Whether a partial line waits for its end.
-    pub fn has_open_pieces(&self) -> bool {
-        self.state == State::Reading && self.at.open[..2].iter().any(Option::is_some)
+    /// Whether batches with something of it are under way.
+    pub fn has_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    /// Since when, or from when on, a partial line that waits for its end has been silent for `gap` and can be read.
+    pub fn silent_at(&self, gap: Duration) -> Option<Instant> {
+        let open = self.state == State::Reading && self.at.open[..2].iter().any(Option::is_some);
+        let silent = self.last_read + gap;
+        open.then(|| self.retry_at.map_or(silent, |at| silent.max(at)))
+    }
+
+    /// Ends the partial lines that wait for their end, here and now; where they end is to be saved.
+    pub fn cut(&mut self) -> Vec<Cut> {
+        let open = self.at.open[..2].iter().flatten();
+        let cuts: Vec<Cut> = open.map(|group| Cut { first: group.first, end: group.end }).collect();
+        for cut in &cuts {
+            if !self.cuts.contains(cut) {
+                self.cuts.push(*cut);
+            }
+        }
+        cuts
     }
 
     /// Bytes on disk that are not acknowledged.
@@ -125,7 +183,7 @@ impl Cursor {
 
     /// When a read that failed is tried again.
     pub fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+        self.retry_at.filter(|_| self.has_more())
     }
 
     /// Before a turn: a file that had been finished and grew after all is taken up again.
@@ -137,30 +195,41 @@ impl Cursor {
         self.state = State::Reading;
     }
 
-    /// Opens the file, unless it is open.
-    pub fn open(&mut self, roots: &Roots) -> io::Result<()> {
-        if self.source.is_none() {
-            self.source = Some(self.file.open(roots)?);
-        }
-        Ok(())
+    /// The open file, for a turn.
+    pub fn take_source(&mut self, roots: &Roots) -> io::Result<Source> {
+        self.source.take().map_or_else(|| self.file.open(roots), Ok)
     }
 
-    /// A read failed: it is tried again later, unless the file is gone; then this is its end, and true is returned.
-    pub fn fail(&mut self, error: &io::Error) -> bool {
+    /// A turn went well, and there may be more: the file stays open for the next.
+    pub fn keep_source(&mut self, source: Source) {
+        self.source = Some(source);
+        self.told = false;
+    }
+
+    /// A read failed: it is tried again later, unless the file, or the part that was to be read, is gone; then this is
+    /// its end.
+    pub fn fail(&mut self, error: &io::Error) -> Failure {
         self.source = None;
-        if error.kind() == io::ErrorKind::NotFound && self.file.is_gone() {
-            self.end_seen = self.file.size();
+        if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+            && self.file.is_gone()
+        {
+            let size = self.file.size();
+            self.end_seen = size;
             self.state = State::Finished;
-            return true;
+            self.retry_at = None;
+            let unread =
+                self.at.open.iter().flatten().map(|group| group.first).min().unwrap_or(self.at.offset);
+            return Failure { lost: Some(size.saturating_sub(unread)), first: true };
         }
         self.retry_at = Some(Instant::now() + RETRY);
-        false
+        Failure { lost: None, first: !std::mem::replace(&mut self.told, true) }
     }
 
     /// A turn reached the end of the file, which had `size` bytes and was `settled` when it began. Returns the damage if
     /// the end is not the true one.
     pub fn reached_end(&mut self, size: u64, settled: bool, source: Source) -> Option<String> {
         self.end_seen = size.max(self.at.offset);
+        self.told = false;
         if !settled {
             return None;
         }
@@ -177,13 +246,13 @@ impl Cursor {
         self.last_read = now;
         batch.opened.get_or_insert(now);
         let end = self.at;
-        if let (Some(last), Some((under_way, _))) = (batch.runs.last_mut(), self.under_way.back_mut()) {
-            if last.cursor == self.id && last.epoch == self.epoch {
-                last.end = end;
-                last.items += items;
-                *under_way = end;
-                return;
-            }
+        if let (Some(last), Some((under_way, _))) = (batch.runs.last_mut(), self.under_way.back_mut())
+            && (last.cursor, last.epoch) == (self.id, self.epoch)
+        {
+            last.end = end;
+            last.items += items;
+            *under_way = end;
+            return;
         }
         batch.runs.push(Run {
             cursor: self.id,
@@ -208,8 +277,14 @@ impl Cursor {
             self.under_way.pop_front();
             self.first_under_way += 1;
         }
-        let oldest =
-            self.acknowledged.open.iter().flatten().map(|g| g.first).min().unwrap_or(self.acknowledged.offset);
+        let oldest = self
+            .acknowledged
+            .open
+            .iter()
+            .flatten()
+            .map(|g| g.first)
+            .min()
+            .unwrap_or(self.acknowledged.offset);
         self.cuts.retain(|cut| cut.first >= oldest);
         (self.acknowledged != before).then_some(self.acknowledged)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use taffrail_tests::agent::Agent;
 use taffrail_tests::node::{Container, Node};
-use taffrail_tests::opensearch::OpenSearch;
+use taffrail_tests::server::{Kind, Server};
 use taffrail_tests::{let_pass, seconds, seed, verify};
 
 /// At most so many documents a test: this OpenSearch takes one or two thousand a second.
@@ -12,7 +12,7 @@ const DOCUMENTS: u64 = 20_000;
 #[test]
 fn killed_at_ten_random_moments_nothing_is_missing_and_nothing_twice() {
     let mut random = fastrand::Rng::with_seed(seed());
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     // Kubelet keeps ten files here: this test is of kills; what kubelet removes unread is another's.
     let mut containers: Vec<Container> =
@@ -44,7 +44,7 @@ fn killed_at_ten_random_moments_nothing_is_missing_and_nothing_twice() {
 
 #[test]
 fn corrupt_positions_are_reported_and_nothing_is_missing_or_twice() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(500).rotate().writes(500);
@@ -63,7 +63,7 @@ fn corrupt_positions_are_reported_and_nothing_is_missing_or_twice() {
 
 #[test]
 fn sigterm_with_a_backlog_catches_up_and_ends_with_zero() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(10);
@@ -77,7 +77,7 @@ fn sigterm_with_a_backlog_catches_up_and_ends_with_zero() {
 
 #[test]
 fn a_pod_deleted_while_it_is_being_read_arrives_to_its_end() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(100);
@@ -90,7 +90,7 @@ fn a_pod_deleted_while_it_is_being_read_arrives_to_its_end() {
 
 #[test]
 fn a_pod_reborn_under_the_same_name_is_another_pod() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let mut first = node.pod("db-0").container("app");
     first.writes(300);

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use taffrail_tests::agent::Agent;
 use taffrail_tests::node::{Container, Node};
-use taffrail_tests::opensearch::{OpenSearch, Space};
+use taffrail_tests::server::{Kind, Server};
+use taffrail_tests::space::Space;
 use taffrail_tests::verify::Document;
 use taffrail_tests::{corpus, eventually, seconds, verify};
 
@@ -61,7 +62,7 @@ fn timestamps_are_indexed_in_nanoseconds(space: &Space, web: &Container) {
 
 #[test]
 fn two_rotations_and_a_gz_arrive_in_a_dated_index() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let web = rotated_twice(&node);
     let agent = Agent::start(&space.dated(&node), &node);
@@ -80,7 +81,7 @@ fn two_rotations_and_a_gz_arrive_in_a_dated_index() {
 
 #[test]
 fn two_rotations_and_a_gz_arrive_in_a_data_stream() {
-    let space = OpenSearch::shared().space().takes_data_streams();
+    let space = Server::shared(Kind::OpenSearch).space().takes_data_streams();
     let node = Node::new();
     let web = rotated_twice(&node);
     let agent = Agent::start(&space.stream(&node), &node);
@@ -95,7 +96,7 @@ fn two_rotations_and_a_gz_arrive_in_a_data_stream() {
 
 #[test]
 fn without_compression_the_same_arrives() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(500);
@@ -105,7 +106,7 @@ fn without_compression_the_same_arrives() {
 
 #[test]
 fn lines_that_real_programs_wrote_arrive_unchanged() {
-    let server = OpenSearch::shared();
+    let server = Server::shared(Kind::OpenSearch);
     let space = server.space().takes_data_streams();
     let node = Node::new();
     let corpus = corpus::gather(server);

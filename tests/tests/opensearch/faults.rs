@@ -5,17 +5,18 @@ use std::net::SocketAddr;
 use taffrail_tests::agent::Agent;
 use taffrail_tests::http::Reply;
 use taffrail_tests::node::Node;
-use taffrail_tests::opensearch::{OpenSearch, Space};
 use taffrail_tests::proxy::{Action, Proxy};
+use taffrail_tests::server::{Kind, Server};
+use taffrail_tests::space::{Space, Target};
 use taffrail_tests::{eventually, seconds, verify};
 
 fn through(space: &Space, node: &Node, address: SocketAddr) -> String {
-    space.config_at(node, address, "index", "{date}")
+    space.config_at(node, address, Target::Indices, "{date}")
 }
 
 #[test]
 fn a_server_that_is_away_at_the_start_is_waited_for() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(500);
@@ -33,7 +34,7 @@ fn a_server_that_is_away_at_the_start_is_waited_for() {
 
 #[test]
 fn requests_answered_503_and_429_are_sent_again() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(500);
@@ -57,7 +58,7 @@ fn requests_answered_503_and_429_are_sent_again() {
 
 #[test]
 fn items_answered_429_are_sent_again_alone() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(300);
@@ -73,7 +74,7 @@ fn items_answered_429_are_sent_again_alone() {
 
 #[test]
 fn an_item_that_is_refused_for_good_is_reported_and_blocks_nothing() {
-    let space = OpenSearch::shared().space().takes_typed(json!({"code": {"type": "integer"}}));
+    let space = Server::shared(Kind::OpenSearch).space().takes_typed(json!({"code": {"type": "integer"}}));
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(100).writes_line(r#"{"msg":"poison","level":"info","code":"not a number"}"#);
@@ -95,7 +96,7 @@ fn an_item_that_is_refused_for_good_is_reported_and_blocks_nothing() {
 
 #[test]
 fn a_lost_reply_doubles_nothing() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(1_000);
@@ -114,13 +115,13 @@ fn a_lost_reply_doubles_nothing() {
 
 #[test]
 fn a_lost_reply_and_a_kill_double_nothing_in_a_data_stream() {
-    let space = OpenSearch::shared().space().takes_data_streams();
+    let space = Server::shared(Kind::OpenSearch).space().takes_data_streams();
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(1_000);
     // No reply ever comes back, and yet all is there.
     let proxy = Proxy::open(space.server.address(), |_, _| Action::LoseReply);
-    let config = space.config_at(&node, proxy.address(), "data_stream", "{namespace}");
+    let config = space.config_at(&node, proxy.address(), Target::DataStreams, "{namespace}");
     let agent = Agent::start(&config, &node);
     eventually(seconds(60), "documents that the agent does not know of", || {
         let documents = space.documents()?.len();

@@ -3,9 +3,10 @@
 use serde_json::json;
 use taffrail_tests::http::{self, Reply};
 use taffrail_tests::node::{Container, Node};
-use taffrail_tests::opensearch::{OpenSearch, Space};
 use taffrail_tests::proxy::{Action, Proxy};
-use taffrail_tests::{clock, verify};
+use taffrail_tests::server::{Kind, Server};
+use taffrail_tests::space::Space;
+use taffrail_tests::{clock, seconds, verify};
 
 /// A bulk body for these numbered lines of a container, `_id` included.
 fn bulk(space: &Space, container: &Container, numbers: impl Iterator<Item = u64>) -> String {
@@ -26,7 +27,7 @@ fn bulk(space: &Space, container: &Container, numbers: impl Iterator<Item = u64>
 
 #[test]
 fn every_page_of_an_index_is_fetched_and_each_line_is_found() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(5_001);
@@ -42,7 +43,7 @@ fn every_page_of_an_index_is_fetched_and_each_line_is_found() {
 
 #[test]
 fn a_space_leaves_nothing_behind() {
-    let server = OpenSearch::shared();
+    let server = Server::shared(Kind::OpenSearch);
     let space = server.space().takes_data_streams();
     let stream = format!("{}-default", space.prefix);
     server.send(
@@ -58,7 +59,7 @@ fn a_space_leaves_nothing_behind() {
 
 #[test]
 fn the_proxy_loses_replies_and_refuses_items_and_the_server_keeps_the_rest() {
-    let space = OpenSearch::shared().space().takes_indices();
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
     let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(20);
@@ -73,7 +74,7 @@ fn the_proxy_loses_replies_and_refuses_items_and_the_server_keeps_the_rest() {
         http::send(
             proxy.address(),
             "POST",
-            "/_bulk?filter_path=errors",
+            "/_bulk?filter_path=errors,items.*.status",
             bulk(&space, &web, numbers).as_bytes(),
         )
     };
@@ -91,6 +92,10 @@ fn the_proxy_loses_replies_and_refuses_items_and_the_server_keeps_the_rest() {
         .collect();
     assert_eq!(statuses, [409, 201, 201, 201, 429, 201, 201, 201, 201, 201, 201]);
     assert_eq!((proxy.refused(), proxy.bulks()), (1, 4));
+    // The second request was never answered; the third was, though the answer was lost on its way.
+    let tally = proxy.tally();
+    assert_eq!((tally.requests(503), tally.requests(200)), (1, 2), "{tally:?}");
+    assert_eq!((tally.items(201), tally.items(409), tally.items(429)), (19, 1, 1), "{tally:?}");
     assert_eq!(verify::faults(&space.documents().unwrap(), &web).missing, [13]);
     send(13..14).unwrap();
     verify::clean(&space.documents().unwrap(), &[&web]);
@@ -98,10 +103,25 @@ fn the_proxy_loses_replies_and_refuses_items_and_the_server_keeps_the_rest() {
 
 #[test]
 fn a_server_of_its_own_takes_settings_and_goes_with_its_value() {
-    let server = OpenSearch::start(&["http.max_content_length=1mb"]);
+    let server = Server::start(Kind::OpenSearch, &["http.max_content_length=1mb"]);
     let address = server.address();
     let reply = http::send(address, "POST", "/x/_doc", &vec![b' '; 2 << 20]);
     assert!(reply.is_err() || reply.unwrap().status == 413);
     drop(server);
     assert!(http::send(address, "GET", "/", b"").is_err());
+}
+
+#[test]
+fn a_server_that_was_killed_returns_at_its_address_with_its_data() {
+    let server = Server::start(Kind::OpenSearch, &[]);
+    let space = server.space().takes_indices();
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.writes(10);
+    let body = bulk(&space, &web, 0..10);
+    http::send(server.address(), "POST", "/_bulk", body.as_bytes()).unwrap();
+    server.kill9();
+    assert!(http::send(server.address(), "GET", "/", b"").is_err());
+    server.returns();
+    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
 }

@@ -1,7 +1,7 @@
 package taffrail.tests;
 
+import java.io.Closeable;
 import java.io.IOException;
-import java.net.InetSocketAddress;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -9,27 +9,18 @@ import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
-import org.opensearch.analysis.common.CommonAnalysisPlugin;
-import org.opensearch.common.settings.Settings;
-import org.opensearch.env.Environment;
-import org.opensearch.http.HttpServerTransport;
-import org.opensearch.index.mapper.MapperExtrasPlugin;
-import org.opensearch.index.reindex.ReindexPlugin;
-import org.opensearch.ingest.common.IngestCommonPlugin;
-import org.opensearch.node.InternalSettingsPreparer;
-import org.opensearch.node.Node;
-import org.opensearch.painless.PainlessPlugin;
-import org.opensearch.plugins.Plugin;
-import org.opensearch.transport.Netty4Plugin;
 
 /**
- * One real OpenSearch node on loopback, for the tests.
+ * One real search server on loopback, for the tests: what all of them have in common. Each server's own {@code Main}
+ * brings only how its node is made.
  *
  * <p>Arguments: {@code HOME [--rehearse] [setting=value ...]}. {@code HOME} holds the node's data; it is made if it is
- * not there and is removed when the node ends. {@code http.port} is by default one that the system picks.
+ * not there and is removed when the node ends by itself (so a killed one can be started again on what it had).
+ * {@code http.port} is by default one that the system picks.
  *
  * <p>Once the node takes requests it writes one line to standard output, {@code ready http://127.0.0.1:PORT}; its log
  * goes to standard error. It ends, with status 0, at the end of its standard input (so it cannot outlive the test that
@@ -38,23 +29,33 @@ import org.opensearch.transport.Netty4Plugin;
  *
  * <p>Exit status 2 for wrong arguments, 1 if the node does not start; the reason is on standard error.
  */
-public final class OpenSearchNode extends Node {
-    private static final String NAME = "test-node";
+final class TestNode {
+    /** The node's name in its own settings and log. */
+    static final String NAME = "test-node";
 
-    /** {@link Node}'s own constructor that takes plugin classes is for subclasses only: hence this class. */
-    private OpenSearchNode(Environment environment, List<Class<? extends Plugin>> plugins) {
-        super(environment, plugins, false);
+    /** Makes a node in a home, which exists with its {@code config} folder, and starts it. */
+    interface Starter {
+        Started start(Path home, Map<String, String> settings) throws Exception;
     }
 
-    /** Starts the node, says where it listens, and waits for the end of standard input. */
-    public static void main(String[] arguments) {
+    /** A node that takes requests at a port, and how it is ended. */
+    record Started(Closeable node, int port) {}
+
+    private TestNode() {}
+
+    /**
+     * Starts the node, says where it listens, and waits for the end of standard input. Does not return.
+     *
+     * @param flatType what the server calls the field type that holds an object of any shape, for the rehearsal
+     */
+    static void run(String[] arguments, String flatType, Starter starter) {
         if (arguments.length == 0) {
-            System.err.println("usage: OpenSearchNode HOME [--rehearse] [setting=value ...]");
+            System.err.println("usage: Main HOME [--rehearse] [setting=value ...]");
             System.exit(2);
         }
         Path home = Path.of(arguments[0]).toAbsolutePath();
         boolean rehearse = false;
-        Settings.Builder settings = defaults(home);
+        Map<String, String> settings = defaults(home);
         for (String argument : List.of(arguments).subList(1, arguments.length)) {
             int equals = argument.indexOf('=');
             if (argument.equals("--rehearse")) {
@@ -67,60 +68,45 @@ public final class OpenSearchNode extends Node {
             }
         }
         try {
-            URI address = start(home, settings.build());
+            Files.createDirectories(home.resolve("config"));
+            Started started = starter.start(home, settings);
+            Runtime.getRuntime().addShutdownHook(new Thread(() -> end(started.node(), home)));
+            URI address = URI.create("http://127.0.0.1:" + started.port());
             System.out.println("ready " + address);
             if (rehearse) {
-                rehearse(address);
+                rehearse(address, flatType);
             } else {
                 while (System.in.read() != -1) {
                     // Nothing is said to us this way: only the end counts.
                 }
             }
-        } catch (Exception error) {
+        } catch (Throwable error) {
+            // Errors too: a missing class would else leave the node's threads running without a word.
             error.printStackTrace();
             System.exit(1);
         }
         System.exit(0);
     }
 
-    private static Settings.Builder defaults(Path home) {
-        return Settings.builder()
-                .put("path.home", home)
-                .put("cluster.name", "taffrail-tests")
-                .put("node.name", NAME)
-                .put("discovery.type", "single-node")
-                .put("network.host", "127.0.0.1")
-                .put("http.port", "0")
-                .put("transport.port", "0")
-                .put("http.type", "netty4")
-                .put("transport.type", "netty4")
-                // A developer's disk is often over 85% full, which would make every index read-only.
-                .put("cluster.routing.allocation.disk.threshold_enabled", false);
+    private static Map<String, String> defaults(Path home) {
+        Map<String, String> settings = new HashMap<>();
+        settings.put("path.home", home.toString());
+        settings.put("cluster.name", "taffrail-tests");
+        settings.put("node.name", NAME);
+        settings.put("discovery.type", "single-node");
+        settings.put("network.host", "127.0.0.1");
+        settings.put("http.port", "0");
+        settings.put("transport.port", "0");
+        settings.put("http.type", "netty4");
+        settings.put("transport.type", "netty4");
+        // A test deletes its own indices by their common prefix; Elasticsearch 8 forbids that by default.
+        settings.put("action.destructive_requires_name", "false");
+        // A developer's disk is often over 85% full, which would make every index read-only.
+        settings.put("cluster.routing.allocation.disk.threshold_enabled", "false");
+        return settings;
     }
 
-    private static URI start(Path home, Settings settings) throws Exception {
-        Path config = Files.createDirectories(home.resolve("config"));
-        Environment environment = InternalSettingsPreparer.prepareEnvironment(settings, Map.of(), config, () -> NAME);
-        Node node = new OpenSearchNode(
-                environment,
-                List.of(
-                        Netty4Plugin.class,
-                        IngestCommonPlugin.class,
-                        PainlessPlugin.class,
-                        MapperExtrasPlugin.class,
-                        ReindexPlugin.class,
-                        CommonAnalysisPlugin.class));
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> end(node, home)));
-        node.start();
-        InetSocketAddress bound = node.injector()
-                .getInstance(HttpServerTransport.class)
-                .boundAddress()
-                .publishAddress()
-                .address();
-        return URI.create("http://127.0.0.1:" + bound.getPort());
-    }
-
-    private static void end(Node node, Path home) {
+    private static void end(Closeable node, Path home) {
         try {
             node.close();
         } catch (IOException error) {
@@ -134,19 +120,19 @@ public final class OpenSearchNode extends Node {
         }
     }
 
-    /** A template, a data stream, a bulk, a search and a deletion: the classes that every test needs. */
-    private static void rehearse(URI address) throws Exception {
+    /** A template, a data stream, a bulk and a search: the classes that every test needs. */
+    private static void rehearse(URI address, String flatType) throws Exception {
         String template = "{\"index_patterns\":[\"rehearsal-*\"],\"data_stream\":{},\"priority\":300,\"template\":{"
                 + "\"settings\":{\"number_of_replicas\":0},\"mappings\":{\"properties\":{"
-                + "\"@timestamp\":{\"type\":\"date_nanos\"},\"app\":{\"type\":\"flat_object\"}}}}}";
+                + "\"@timestamp\":{\"type\":\"date_nanos\"},\"app\":{\"type\":\"" + flatType + "\"}}}}}";
         String item = "{\"create\":{\"_id\":\"1\"}}\n"
                 + "{\"@timestamp\":\"2026-11-23T00:00:00.000000001Z\",\"message\":\"hello\",\"app\":{\"n\":1}}\n";
         send(address, "GET", "/_cluster/health?wait_for_status=yellow&timeout=60s", "");
         send(address, "PUT", "/_index_template/rehearsal", template);
         send(address, "POST", "/rehearsal-1/_bulk?refresh=true", item + item);
         send(address, "POST", "/rehearsal-1/_search?scroll=1m", "{\"size\":10,\"sort\":[\"_doc\"]}");
+        send(address, "POST", "/rehearsal-1/_rollover", "");
         send(address, "GET", "/rehearsal-1/_count", "");
-        send(address, "DELETE", "/_data_stream/rehearsal-1", "");
     }
 
     private static void send(URI address, String method, String path, String body) throws Exception {

@@ -1,0 +1,165 @@
+//! What is saved is read back, whatever happens to the files.
+
+use super::*;
+use proptest::prelude::*;
+
+fn key(n: u8) -> FileKey {
+    FileKey::parse(&format!("{}AAAAAAAAAAAAAAAAAAAAA", char::from(b'A' + n))).unwrap()
+}
+
+#[test]
+fn what_was_saved_is_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = OpenGroup {
+        first: 7,
+        end: 8,
+        content: 16_384,
+        last: 5,
+        part: 1,
+        before: 3,
+        stream: Some(Lane::Stderr),
+    };
+    let position = Position { offset: 99, open: [None, Some(group), None], time: 12 };
+    let ledger = Ledger::open(dir.path(), "search").unwrap();
+    ledger.change(|state| {
+        state.since = Some(-4);
+        state.acknowledge(key(0), position);
+        state.cut(key(1), Cut { first: 3, end: 9 });
+        state.written.insert("/x/y.ndjson".into(), Written { length: 3, rotations: 1 });
+    });
+    ledger.save().unwrap();
+    let again = Ledger::open(dir.path(), "search").unwrap();
+    again.read(|state| {
+        assert_eq!(state.since, Some(-4));
+        assert_eq!(state.entry(key(0)).unwrap().position, position);
+        assert_eq!(state.entry(key(1)).unwrap().cuts, [Cut { first: 3, end: 9 }]);
+        assert_eq!(state.written[Path::new("/x/y.ndjson")], Written { length: 3, rotations: 1 });
+    });
+}
+
+#[test]
+fn cuts_are_kept_until_their_group_is_acknowledged() {
+    let mut state = State::default();
+    state.cut(key(0), Cut { first: 10, end: 20 });
+    let open = OpenGroup { first: 10, end: 20, content: 1, last: 0, part: 0, before: 0, stream: None };
+    state.acknowledge(key(0), Position { offset: 20, open: [Some(open), None, None], time: 0 });
+    assert_eq!(state.entry(key(0)).unwrap().cuts.len(), 1);
+    state.acknowledge(key(0), Position { offset: 20, ..Position::default() });
+    assert!(state.entry(key(0)).unwrap().cuts.is_empty());
+}
+
+#[test]
+fn a_damaged_file_falls_back_to_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path(), "o").unwrap();
+    for offset in [1, 2] {
+        ledger.change(|s| s.acknowledge(key(0), Position { offset, ..Position::default() }));
+        ledger.save().unwrap();
+    }
+    let path = dir.path().join("o.positions");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let again = Ledger::open(dir.path(), "o").unwrap();
+    assert_eq!(again.read(|s| s.entry(key(0)).unwrap().position.offset), 1);
+    assert!(dir.path().join("o.damaged").exists());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_parser_fail_hard(bytes: Vec<u8>) {
+        let _ = parse(&bytes);
+    }
+}
+
+#[test]
+fn a_cut_is_entered_once_however_often_it_is_tried() {
+    let mut state = State::default();
+    for _ in 0..3 {
+        state.cut(key(0), Cut { first: 10, end: 20 });
+    }
+    assert_eq!(state.entry(key(0)).unwrap().cuts.len(), 1);
+}
+
+#[test]
+fn what_went_while_no_agent_ran_is_forgotten_after_a_day_and_what_is_found_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path(), "o").unwrap();
+    ledger.change(|s| {
+        (0..2).for_each(|n| s.acknowledge(key(n), Position { offset: 1, ..Position::default() }))
+    });
+    ledger.save().unwrap();
+    let again = Ledger::open(dir.path(), "o").unwrap();
+    assert_eq!(again.change(|s| s.found(key(0)).unwrap().position.offset), 1);
+    again.read(|s| assert!(s.entry(key(0)).unwrap().gone == 0 && s.entry(key(1)).unwrap().gone > 0));
+    // A day later.
+    again.change(|s| {
+        s.entries.values_mut().filter(|e| e.gone > 0).for_each(|e| e.gone -= KEEP_GONE_SECONDS + 1)
+    });
+    again.save().unwrap();
+    let last = Ledger::open(dir.path(), "o").unwrap();
+    last.read(|s| assert!(s.entry(key(0)).is_some() && s.entry(key(1)).is_none()));
+}
+
+#[test]
+fn a_crash_at_any_step_of_saving_leaves_one_of_the_two_states() {
+    // The steps: a fresh file half written, whole, the old one moved aside, the fresh one in its place.
+    for step in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("o.positions");
+        let ledger = Ledger::open(dir.path(), "o").unwrap();
+        let mut texts = Vec::new();
+        for offset in [1, 2, 3] {
+            ledger.change(|s| s.acknowledge(key(0), Position { offset, ..Position::default() }));
+            ledger.save().unwrap();
+            texts.push(fs::read(&path).unwrap());
+        }
+        fs::write(previous(&path), &texts[0]).unwrap();
+        fs::write(&path, &texts[1]).unwrap();
+        let fresh = path.with_extension("tmp");
+        fs::write(&fresh, if step == 0 { &texts[2][..20] } else { &texts[2] }).unwrap();
+        if step >= 2 {
+            fs::rename(&path, previous(&path)).unwrap();
+        }
+        if step == 3 {
+            fs::rename(&fresh, &path).unwrap();
+        }
+        let again = Ledger::open(dir.path(), "o").unwrap();
+        let offset = again.read(|s| s.entry(key(0)).unwrap().position.offset);
+        assert_eq!(offset, if step == 3 { 3 } else { 2 }, "step {step}");
+        again.change(|s| s.acknowledge(key(0), Position { offset: 4, ..Position::default() }));
+        again.save().unwrap();
+        let last = Ledger::open(dir.path(), "o").unwrap();
+        assert_eq!(last.read(|s| s.entry(key(0)).unwrap().position.offset), 4);
+    }
+}
+
+/// Run by hand: `cargo test --release -p taffrail -- --ignored --nocapture saving_100`.
+#[test]
+#[ignore = "a measurement"]
+fn saving_100_000_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path(), "o").unwrap();
+    ledger.change(|state| {
+        for n in 0..100_000u32 {
+            let key = FileKey::parse(&format!("{n:021}A")).unwrap();
+            let position =
+                Position { offset: u64::from(n) * 1000, open: [None; 3], time: 1_800_000_000_000_000_000 };
+            state.acknowledge(key, position);
+        }
+    });
+    let begun = Instant::now();
+    let text = ledger.render(&ledger.lock().0).unwrap();
+    println!(
+        "{} entries, {} bytes, rendered in {:?}",
+        ledger.read(|s| s.entries.len()),
+        text.len(),
+        begun.elapsed()
+    );
+    let begun = Instant::now();
+    ledger.save().unwrap();
+    println!("saved in {:?}", begun.elapsed());
+    let begun = Instant::now();
+    let again = Ledger::open(dir.path(), "o").unwrap();
+    println!("read in {:?}, {} entries", begun.elapsed(), again.read(|s| s.entries.len()));
+}

@@ -1,0 +1,196 @@
+//! Sending: when a batch goes, how it is accounted for, and what its end does to cursors and positions.
+
+use std::time::{Duration, Instant};
+
+use super::{Landed, Sink, Worker};
+use crate::batch::Run;
+use crate::output::Fate;
+
+/// A batch is closed when it covers this many stretches, whatever its size: they are kept in memory.
+const MOST_RUNS: usize = 1024;
+
+impl Worker {
+    pub(super) fn is_full(&self) -> bool {
+        self.batch.plain_bytes() >= self.settings.batch || self.batch.runs.len() >= MOST_RUNS
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        let waited = self.batch.opened.is_some_and(|opened| opened.elapsed() >= self.settings.linger);
+        self.is_full()
+            || waited
+            || (!self.batch.is_empty() && self.phase.is_draining() && !self.has_readable())
+    }
+
+    pub(super) fn has_credit(&self) -> bool {
+        self.waiting.is_none()
+            && self.in_flight < self.settings.in_flight
+            && (self.in_flight == 0 || self.in_flight_bytes < self.settings.in_flight_bytes)
+    }
+
+    /// Closes the batch and sends it.
+    pub(super) fn dispatch(&mut self) {
+        let sealed = match self.batch.seal(self.spare.pop().unwrap_or_default()) {
+            Ok(sealed) => sealed,
+            // Compression writes into memory: there is nothing that could fail.
+            Err(error) => unreachable!("compressing into memory failed: {error}"),
+        };
+        if sealed.items == 0 {
+            let runs = sealed.runs.into_iter().map(|run| (run, Fate::Acknowledged)).collect();
+            return self.acknowledge(runs);
+        }
+        match &mut self.sink {
+            Sink::Elasticsearch(client, runtime) => {
+                let bytes = sealed.body.len() as u64;
+                self.in_flight += 1;
+                self.in_flight_bytes += bytes;
+                let (client, settle, wake) =
+                    (client.clone(), self.channels.settle.clone(), self.channels.wake.clone());
+                let delivery = runtime.spawn(async move { client.deliver(sealed).await });
+                runtime.spawn(async move {
+                    // An error is a panic of the delivery: its credit must come back nevertheless.
+                    let settled = delivery.await.ok();
+                    // The worker is gone only when the agent stops.
+                    let _ = settle.send(Landed { settled, bytes });
+                    wake.wake();
+                });
+            }
+            Sink::Files(_) | Sink::Stdout(_) => {
+                self.waiting = Some((sealed, Instant::now()));
+                self.write_waiting();
+            }
+        }
+    }
+
+    /// Writes the batch that waits, if it is time; true if it is written.
+    pub(super) fn write_waiting(&mut self) -> bool {
+        let Some((sealed, at)) = self.waiting.take() else { return false };
+        if at > Instant::now() {
+            self.waiting = Some((sealed, at));
+            return false;
+        }
+        let written = match &mut self.sink {
+            Sink::Files(files) => files.write(&sealed),
+            Sink::Stdout(out) => out.write(&sealed),
+            Sink::Elasticsearch(..) => Ok(()),
+        };
+        if let Err(error) = written {
+            if self.retry.tries() == 0 {
+                tracing::warn!(output = self.settings.output, %error,
+                    "cannot write; trying again until it works, nothing is lost meanwhile");
+            }
+            self.stats.fail(&error);
+            self.stats.retries.add(1);
+            self.waiting = Some((sealed, Instant::now() + self.retry.next(None)));
+            return false;
+        }
+        if self.retry.tries() > 0 {
+            tracing::info!(output = self.settings.output, "writing again");
+            self.retry.reset();
+        }
+        self.stats.requests.add(1);
+        self.stats.sent_bytes.add(sealed.body.len() as u64);
+        self.stats.records_delivered.add(sealed.items.into());
+        self.acknowledge(sealed.runs.into_iter().map(|run| (run, Fate::Acknowledged)).collect());
+        self.keep_spare(sealed.body);
+        true
+    }
+
+    fn keep_spare(&mut self, body: Vec<u8>) {
+        if self.spare.len() < self.settings.in_flight && body.capacity() > 0 {
+            self.spare.push(body);
+        }
+    }
+
+    /// A batch has come back: gives its credit back and enters what became of it.
+    pub(super) fn land(&mut self, landed: Landed) {
+        assert!(self.in_flight > 0, "more batches came back than were sent");
+        self.in_flight -= 1;
+        self.in_flight_bytes -= landed.bytes;
+        match landed.settled {
+            Some(settled) => {
+                if self.settings.gzip.is_none() {
+                    self.keep_spare(settled.spare);
+                }
+                self.acknowledge(settled.runs);
+            }
+            None => {
+                tracing::error!(
+                    output = self.settings.output,
+                    "a delivery failed, which is a bug in Taffrail; what was under way is read and sent again"
+                );
+                for place in 0..self.containers.len() {
+                    let mut lost = false;
+                    for cursor in self.containers[place].cursors.iter_mut().filter(|c| c.has_under_way()) {
+                        cursor.set_back();
+                        lost = true;
+                    }
+                    if lost {
+                        self.park(place);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves positions over what the destination has taken, and sets back the cursors of what it has not.
+    pub(super) fn acknowledge(&mut self, runs: Vec<(Run, Fate)>) {
+        let mut moved = Vec::new();
+        for (run, fate) in runs {
+            let Some(&place) = self.owners.get(&run.cursor).and_then(|owner| self.places.get(owner)) else {
+                continue;
+            };
+            let reading = &mut self.containers[place];
+            let Some(cursor) =
+                reading.cursors.iter_mut().find(|c| c.id == run.cursor && c.epoch == run.epoch)
+            else {
+                continue;
+            };
+            match fate {
+                Fate::Acknowledged => {
+                    reading.stats.records_delivered.add(run.items.into());
+                    if let Some(position) = cursor.acknowledge(&run) {
+                        moved.push((cursor.file.key, position));
+                        reading.backoff.reset();
+                    }
+                }
+                Fate::Parked => {
+                    cursor.set_back();
+                    self.park(place);
+                }
+                Fate::Abandoned => {}
+            }
+        }
+        self.ledger.change(|state| {
+            for (key, position) in moved {
+                state.acknowledge(key, position);
+            }
+            if let Sink::Files(files) = &mut self.sink {
+                files.note(state);
+            }
+        });
+        self.forget_finished();
+    }
+
+    /// Sets a container aside for a while; the others go on.
+    fn park(&mut self, place: usize) {
+        let reading = &mut self.containers[place];
+        if reading.parked.is_some() {
+            return;
+        }
+        let wait = Duration::from_secs(1) + reading.backoff.next(None);
+        if reading.backoff.tries() == 1 {
+            tracing::warn!(
+                output = self.settings.output,
+                container = reading.plan.label,
+                error = self.stats.last_error(),
+                "the destination does not take a container's records: set aside and tried again, others go on"
+            );
+        }
+        self.stats.parked.add(1);
+        reading.parked = Some(Instant::now() + wait);
+    }
+
+    pub(super) fn has_parked(&self) -> bool {
+        self.containers.iter().any(|c| c.parked.is_some())
+    }
+}

@@ -1,0 +1,303 @@
+//! The worker driven by hand: one step at a time, and settlements that the test makes up.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use super::*;
+use crate::batch::Run;
+use crate::catalog::file::KeyMaker;
+use crate::catalog::{self, Catalog, Subscriber};
+use crate::config::Oversize;
+use crate::output::Fate;
+
+const LINE: &str = "2026-11-23T10:00:00Z stdout F";
+
+/// A node of which a worker writes everything into one file.
+struct World {
+    folder: tempfile::TempDir,
+    catalog: Catalog,
+    ledger: Arc<Ledger>,
+    phase: Arc<Phase>,
+}
+
+impl World {
+    /// `files`: path below the root of the pod logs, and content.
+    fn with(files: &[(&str, &str)]) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = folder.path().join("pods").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        let catalog = Catalog::start(catalog::Settings {
+            roots: Roots::new(folder.path().join("pods"), Vec::new()),
+            keys: KeyMaker { cluster: "c".into(), node: "n".into() },
+            rescan: Duration::from_secs(60),
+            tick: Duration::from_millis(10),
+            outputs: 1,
+            descriptors: if files.len() > 3 { 0 } else { 100 },
+        })
+        .unwrap();
+        let ledger = Arc::new(Ledger::open(&folder.path().join("state"), "o").unwrap());
+        World { folder, catalog, ledger, phase: Arc::default() }
+    }
+
+    /// A worker that looks for files below `root`, and has been told of all there are.
+    fn worker_in(&self, root: PathBuf) -> Worker {
+        let (files, files_in) = mpsc::channel();
+        let (settle, settled) = mpsc::channel();
+        let wake = Arc::new(Wake::default());
+        self.catalog.subscribe(Subscriber { files, wake: wake.clone() });
+        self.catalog.refresh();
+        let template = Template::parse(&self.out().display().to_string()).unwrap();
+        let mut worker = Worker::new(
+            Settings {
+                output: "o".into(),
+                shard: (0, 1),
+                roots: Roots::new(root, Vec::new()),
+                facts: NodeFacts { cluster: "c".into(), node: "n".into() },
+                target: Some((template, Safe::Path)),
+                format: Format::Lines,
+                gzip: None,
+                rules: Rules {
+                    max_record: 1 << 20,
+                    oversize: Oversize::Split,
+                    join_gap: Duration::ZERO,
+                    since: None,
+                },
+                linger: Duration::ZERO,
+                batch: 1 << 20,
+                in_flight: 2,
+                in_flight_bytes: 1 << 20,
+            },
+            Channels { files: files_in, settled, settle, wake },
+            self.ledger.clone(),
+            Arc::default(),
+            self.phase.clone(),
+            Sink::Files(Files::recover(self.ledger.clone(), 1 << 30, 1).unwrap()),
+        );
+        worker.take_news();
+        worker
+    }
+
+    fn worker(&self) -> Worker {
+        self.worker_in(self.folder.path().join("pods"))
+    }
+
+    fn log(&self, path: &str) -> PathBuf {
+        self.folder.path().join("pods").join(path)
+    }
+
+    fn out(&self) -> PathBuf {
+        self.folder.path().join("out.ndjson")
+    }
+
+    /// What has been delivered.
+    fn messages(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.out()).unwrap_or_default();
+        text.lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().into()
+            })
+            .collect()
+    }
+}
+
+fn append(path: &Path, text: &str) {
+    use std::io::Write;
+    fs::OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// Takes the worker's batch as one that has been sent.
+fn send(worker: &mut Worker) -> Vec<Run> {
+    let sealed = worker.batch.seal(Vec::new()).unwrap();
+    worker.in_flight += 1;
+    sealed.runs
+}
+
+fn land(worker: &mut Worker, runs: Vec<Run>, fate: Fate) {
+    let runs = runs.into_iter().map(|run| (run, fate)).collect();
+    worker.land(Landed { settled: Some(Settled { runs, spare: Vec::new() }), bytes: 0 });
+}
+
+fn acknowledged(worker: &Worker, cursor: usize) -> u64 {
+    let key = worker.containers[0].cursors[cursor].file.key;
+    worker.ledger.read(|state| state.entry(key).map_or(0, |entry| entry.position.offset))
+}
+
+#[test]
+fn a_position_moves_in_the_order_of_the_file_whatever_the_order_of_acknowledgements() {
+    let log = "a_b_u/app/0.log";
+    let world = World::with(&[(log, &format!("{LINE} one\n"))]);
+    let mut worker = world.worker();
+    let mut sent = Vec::new();
+    for text in ["", "two\n", "three\n"] {
+        if !text.is_empty() {
+            append(&world.log(log), &format!("{LINE} {text}"));
+        }
+        world.catalog.refresh();
+        assert!(worker.round());
+        sent.push(send(&mut worker));
+    }
+    let ends: Vec<u64> = sent.iter().map(|runs| runs[0].end.offset).collect();
+    land(&mut worker, sent.pop().unwrap(), Fate::Acknowledged);
+    assert_eq!(acknowledged(&worker, 0), 0);
+    land(&mut worker, sent.remove(0), Fate::Acknowledged);
+    assert_eq!(acknowledged(&worker, 0), ends[0]);
+    land(&mut worker, sent.remove(0), Fate::Acknowledged);
+    assert_eq!(acknowledged(&worker, 0), ends[2]);
+}
+
+#[test]
+fn a_container_that_is_parked_is_read_again_from_what_is_acknowledged_and_late_news_of_it_count_no_more() {
+    let log = "a_b_u/app/0.log";
+    let world = World::with(&[(log, &format!("{LINE} one\n"))]);
+    let mut worker = world.worker();
+    assert!(worker.round());
+    let first = send(&mut worker);
+    append(&world.log(log), &format!("{LINE} two\n"));
+    world.catalog.refresh();
+    assert!(worker.round());
+    let second = send(&mut worker);
+    let (start, end) = (first[0].start, second[0].end);
+    land(&mut worker, first, Fate::Parked);
+    assert!(worker.has_parked() && !worker.round());
+    land(&mut worker, second, Fate::Acknowledged);
+    assert_eq!((acknowledged(&worker, 0), worker.in_flight), (0, 0));
+    worker.containers[0].parked = Some(Instant::now());
+    assert!(worker.round());
+    let again = send(&mut worker);
+    assert_eq!((again[0].start, again[0].end, again[0].items, again[0].in_doubt), (start, end, 2, true));
+    land(&mut worker, again, Fate::Acknowledged);
+    assert_eq!(acknowledged(&worker, 0), end.offset);
+}
+
+#[test]
+fn a_delivery_that_failed_gives_its_credit_back_and_is_read_again() {
+    let world = World::with(&[("a_b_u/app/0.log", &format!("{LINE} one\n"))]);
+    let mut worker = world.worker();
+    assert!(worker.round());
+    send(&mut worker);
+    worker.in_flight_bytes = 77;
+    worker.land(Landed { settled: None, bytes: 77 });
+    assert_eq!((worker.in_flight, worker.in_flight_bytes, worker.has_parked()), (0, 0, true));
+    worker.containers[0].parked = None;
+    assert!(worker.round());
+    assert_eq!(worker.batch.items, 1);
+}
+
+#[test]
+fn nobody_spins_while_there_is_no_room_to_read() {
+    let world = World::with(&[("a_b_u/app/0.log", &format!("{LINE} one\n{LINE} two\n"))]);
+    let mut worker = world.worker();
+    // The batch is full and there is no credit; the time of a parked container has come.
+    worker.settings.batch = 1;
+    worker.settings.in_flight = 0;
+    assert!(worker.step());
+    worker.containers[0].parked = Some(Instant::now());
+    assert!(!worker.step());
+    assert!(worker.next_event() > Duration::from_secs(1), "{:?}", worker.next_event());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_holds_back_neither_the_next_nor_the_end_which_says_so() {
+    let text = |n| format!("{LINE} of {n}\n");
+    let (a, b, c, d) = (text(0), text(1), text(2), text(3));
+    let files = ["a_b_u/app/0.log", "a_b_u/app/1.log", "a_b_u/app/2.log", "a_b_u/app/3.log"];
+    let world = World::with(&[(files[0], &a), (files[1], &b), (files[2], &c), (files[3], &d)]);
+    // A root of its own in which the first file is missing.
+    let root = world.folder.path().join("other");
+    fs::create_dir_all(root.join("a_b_u/app")).unwrap();
+    for file in &files[1..] {
+        fs::hard_link(world.log(file), root.join(file)).unwrap();
+    }
+    let mut worker = world.worker_in(root);
+    world.phase.drain();
+    assert!(!worker.run(), "not everything was delivered");
+    assert_eq!(world.messages(), ["of 1", "of 2", "of 3"]);
+}
+
+#[test]
+fn a_silent_partial_line_is_ended_though_others_are_busy_and_its_end_is_saved_first() {
+    let piece = "2026-11-23T10:00:00Z stdout P half";
+    let world = World::with(&[
+        ("a_quiet_u/app/0.log", &format!("{piece}\n")),
+        ("a_busy_u/app/0.log", &format!("{LINE} one\n").repeat(1000)),
+    ]);
+    let mut worker = world.worker();
+    worker.settings.batch = 1 << 30;
+    worker.settings.linger = Duration::from_secs(60);
+    worker.cuts_looked = Instant::now() - turns::LOOK_FOR_CUTS;
+    assert!(worker.step());
+    let saved = Ledger::open(&world.folder.path().join("state"), "o").unwrap();
+    let quiet = worker.containers.iter().find(|c| c.stats.container.pod == "quiet").unwrap();
+    let end = piece.len() as u64 + 1;
+    assert_eq!(
+        saved.read(|s| s.entry(quiet.cursors[0].file.key).unwrap().cuts.clone()),
+        [crate::position::Cut { first: 0, end }]
+    );
+    assert_eq!(quiet.cursors[0].at.open, [None; 3]);
+    // And where there is no room nothing is ended.
+    append(&world.log("a_quiet_u/app/0.log"), &format!("{piece}\n"));
+    world.catalog.refresh();
+    assert!(worker.step());
+    worker.settings.batch = 1;
+    worker.cuts_looked = Instant::now() - turns::LOOK_FOR_CUTS;
+    assert!(!worker.cut_silent_groups());
+}
+
+#[test]
+fn a_worker_that_failed_begins_again_and_nothing_is_lost_or_doubled() {
+    let log = "a_b_u/app/0.log";
+    let lines =
+        |numbers: std::ops::Range<u32>| -> String { numbers.map(|n| format!("{LINE} {n}\n")).collect() };
+    let world = World::with(&[(log, &lines(0..5000)), ("a_b_u/app/1.log", "")]);
+    let mut worker = world.worker();
+    let settle = worker.channels.settle.clone();
+    let wake = worker.channels.wake.clone();
+    let thread = std::thread::spawn(move || run_guarded(&mut worker).unwrap());
+    while world.messages().len() < 5000 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    append(&world.log("a_b_u/app/1.log"), &lines(5000..9000));
+    // More comes back than was sent: a fault as good as any.
+    settle.send(Landed { settled: None, bytes: 1 }).unwrap();
+    wake.wake();
+    world.catalog.refresh();
+    append(&world.log("a_b_u/app/1.log"), &lines(9000..9500));
+    while world.messages().len() < 9500 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    world.catalog.refresh();
+    world.phase.drain();
+    wake.wake();
+    assert!(thread.join().unwrap());
+    assert_eq!(world.messages(), (0..9500).map(|n: u32| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_comes_back_is_not_forgotten() {
+    let log = "a_b_u/app/0.log";
+    let world = World::with(&[(log, &format!("{LINE} one\n"))]);
+    let mut worker = world.worker();
+    while worker.step() {}
+    // The whole directory goes out of sight, and comes back, such as by an unmount.
+    let (pods, aside) = (world.folder.path().join("pods/a_b_u"), world.folder.path().join("aside"));
+    fs::rename(&pods, &aside).unwrap();
+    world.catalog.refresh();
+    while worker.step() {}
+    worker.tell_lag();
+    world.catalog.refresh();
+    worker.tell_lag();
+    assert!(worker.containers.is_empty());
+    fs::rename(&aside, &pods).unwrap();
+    world.catalog.refresh();
+    worker.take_news();
+    let key = worker.containers[0].cursors[0].file.key;
+    assert_eq!(world.ledger.read(|state| state.entry(key).unwrap().gone), 0);
+    append(&world.log(log), &format!("{LINE} two\n"));
+    world.catalog.refresh();
+    while worker.step() {}
+    assert_eq!(world.messages(), ["one", "two"]);
+}
