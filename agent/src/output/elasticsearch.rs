@@ -6,11 +6,11 @@
 //! then go to the dead letters. Never decides what to read, never builds a tree of a reply. No call but `_bulk` is made.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
@@ -20,10 +20,11 @@ use tokio::sync::watch;
 use super::backoff::Backoff;
 use super::dead_letter::{self, DeadLetters, Letter};
 use super::refused::{self, Verdict};
+use super::rollover::{self, Unknown};
 use super::reply::{self, FILTER_PATH, Item};
 use super::{Fate, Settled};
 use crate::batch::{Run, Sealed};
-use crate::config::ElasticsearchConfig;
+use crate::config::{ElasticsearchConfig, Target};
 use crate::stats::OutputStats;
 
 /// How often an item that is refused for now is sent again before its container is set aside.
@@ -43,6 +44,12 @@ pub struct Elasticsearch {
     level: Option<u32>,
     dead_letters: DeadLetters,
     batch_limit: AtomicU64,
+    /// Whether it writes to data streams, which roll over.
+    streams: bool,
+    /// What is in doubt after a restart, or after a container was set aside, was not sent before this.
+    doubt_began: SystemTime,
+    told_rollover: AtomicBool,
+    told_refused: AtomicBool,
     stats: Arc<OutputStats>,
     stop: watch::Receiver<bool>,
     /// Whether the present trouble has been told.
@@ -50,6 +57,7 @@ pub struct Elasticsearch {
 }
 
 /// Why a request is to be sent again.
+#[derive(Default)]
 struct Trouble {
     what: String,
     retry_after: Option<Duration>,
@@ -78,8 +86,9 @@ struct Taken {
 }
 
 /// How the delivery of a batch stands.
-#[derive(Default)]
 struct Standing {
+    /// When it was first sent.
+    begun: SystemTime,
     /// Runs that the destination does not take for now.
     parked: BTreeSet<usize>,
     /// A request's end was not seen: what it held may be there already.
@@ -87,11 +96,12 @@ struct Standing {
 }
 
 impl Elasticsearch {
-    /// A client for the configured endpoints. Nothing is sent yet: a server that is away is waited for.
+    /// A client for the configured endpoints; `previous_end` is when an earlier process last saved its positions. Nothing is sent yet: a server that is away is waited for.
     pub fn new(
         name: &str,
         config: &ElasticsearchConfig,
         dead_letters: DeadLetters,
+        previous_end: Option<SystemTime>,
         stats: Arc<OutputStats>,
         stop: watch::Receiver<bool>,
     ) -> Result<Elasticsearch, reqwest::Error> {
@@ -121,6 +131,10 @@ impl Elasticsearch {
             level: config.gzip_level(),
             dead_letters,
             batch_limit: AtomicU64::new(u64::MAX),
+            streams: matches!(config.target, Target::DataStream(_)),
+            doubt_began: doubt_began(previous_end),
+            told_rollover: AtomicBool::new(false),
+            told_refused: AtomicBool::new(false),
             stats,
             stop,
             told: AtomicBool::new(false),
@@ -133,7 +147,7 @@ impl Elasticsearch {
         let whole = Bytes::from(body);
         let first = Load { body: whole.clone(), compressed, places: Vec::new(), items, safe: false };
         let mut loads = VecDeque::from([first]);
-        let mut standing = Standing::default();
+        let mut standing = Standing { begun: SystemTime::now(), parked: BTreeSet::new(), in_doubt: false };
         while let Some(load) = loads.pop_front() {
             match self.send(load, &runs, &mut standing).await {
                 Some(more) => more.into_iter().rev().for_each(|load| loads.push_front(load)),
@@ -153,11 +167,15 @@ impl Elasticsearch {
         let mut stop = self.stop.clone();
         let mut backoff = self.retry.clone();
         let (mut more, mut tries) = (Vec::new(), 0);
+        let mut doubtful = runs.iter().any(|run| run.in_doubt);
         loop {
             let attempt = tokio::select! {
-                attempt = self.attempt(&load) => attempt,
+                attempt = self.attempt_once(&mut load, doubtful.then(|| self.doubt_began(standing))) => attempt,
                 _ = stop.wait_for(|stop| *stop) => return None,
             };
+            if load.items == 0 {
+                return Some(more);
+            }
             let wait = match attempt {
                 Err(trouble) if trouble.too_large => {
                     self.tell_trouble(&trouble.what);
@@ -169,12 +187,14 @@ impl Elasticsearch {
                 }
                 Err(trouble) => {
                     standing.in_doubt |= trouble.in_doubt;
+                    doubtful |= trouble.in_doubt;
                     self.tell_trouble(&trouble.what);
                     self.stats.retries.add(1);
                     backoff.next(trouble.retry_after)
                 }
                 Ok(failed) => {
                     self.tell_recovery();
+                    doubtful = false;
                     let (again, refused) = self.judge(&load, failed, runs, standing);
                     if !refused.is_empty() {
                         more.extend(self.or_park(&load, self.put_aside(&load, refused), runs, standing));
@@ -219,6 +239,56 @@ impl Elasticsearch {
             standing.parked.extend((0..load.items).map(|item| run_of(runs, load.place(item))));
             Vec::new()
         })
+    }
+
+    /// Since when something of a batch may have been sent before.
+    fn doubt_began(&self, standing: &Standing) -> SystemTime {
+        if standing.in_doubt { standing.begun.min(self.doubt_began) } else { self.doubt_began }
+    }
+
+    /// Sends once, without what an older backing index of its data stream holds, where something may have been sent
+    /// since `doubt`.
+    async fn attempt_once(&self, load: &mut Load, doubt: Option<SystemTime>) -> Result<Vec<Item>, Trouble> {
+        if let Some(since) = doubt.filter(|_| self.streams) {
+            self.leave_out_held(load, since).await?;
+            if load.items == 0 {
+                return Ok(Vec::new());
+            }
+        }
+        self.attempt(load).await
+    }
+
+    async fn leave_out_held(&self, load: &mut Load, since: SystemTime) -> Result<(), Trouble> {
+        let broken = |error: io::Error| Trouble { what: error.to_string(), ..Trouble::default() };
+        let all: Vec<u32> = (0..load.items).collect();
+        let items = self.take(load, &all).map_err(broken)?;
+        let mut streams: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
+        for (at, item) in items.iter().enumerate() {
+            let action: Action = serde_json::from_slice(&item.action).map_err(|e| broken(e.into()))?;
+            streams.entry(action.create.index).or_default().push((at, action.create.id));
+        }
+        let mut held = vec![false; items.len()];
+        for (stream, members) in &streams {
+            let ids: Vec<&str> = members.iter().map(|(_, id)| id.as_str()).collect();
+            match rollover::held_by_older(&self.client, stream, &ids, since).await {
+                Ok(found) => members.iter().zip(found).for_each(|((at, _), found)| held[*at] = found),
+                Err(Unknown::NoAnswer(what)) => return Err(Trouble { what, ..Trouble::default() }),
+                Err(Unknown::Declined(what)) => {
+                    if !self.told_rollover.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(output = self.name, answer = what,
+                            "cannot ask for the backing indices of a data stream (privileges `view_index_metadata` and `read`): after a lost reply, a record could stand twice across a rollover");
+                    }
+                }
+            }
+        }
+        let count = held.iter().filter(|held| **held).count();
+        if count > 0 {
+            self.stats.records_delivered.add(count as u64);
+            self.stats.duplicates.add(count as u64);
+            let left = items.into_iter().zip(held).filter(|(_, held)| !held).map(|(item, _)| item).collect();
+            *load = self.pack(load, left, load.safe).map_err(broken)?;
+        }
+        Ok(())
     }
 
     /// Sends once; the items that were not created, or why all is to be sent again.
@@ -301,7 +371,7 @@ impl Elasticsearch {
                     standing.parked.insert(run);
                 }
                 Verdict::Refused => {
-                    if self.stats.reshaped.get() + self.stats.refused.get() == 0 {
+                    if !self.told_refused.swap(true, Ordering::Relaxed) {
                         tracing::warn!(output = self.name, answer = %item,
                             "the destination refused a record: such records are sent once more with their JSON as text, then kept as dead letters");
                     }
@@ -459,6 +529,15 @@ fn letter(output: &str, item: Item, taken: &Taken) -> io::Result<Letter> {
         id: action.create.id,
         document: serde_json::from_slice(&taken.document)?,
     })
+}
+
+/// An earlier process saved its positions every second; what it had sent by then without an answer can be older by as
+/// long as a request may hang.
+const UNANSWERED: Duration = Duration::from_secs(300);
+
+fn doubt_began(previous_end: Option<SystemTime>) -> SystemTime {
+    let now = SystemTime::now();
+    previous_end.map_or(now, |end| end.min(now).checked_sub(UNANSWERED).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 fn settle(runs: Vec<Run>, fate: impl Fn(usize) -> Fate, body: Bytes) -> Settled {

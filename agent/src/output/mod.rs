@@ -9,6 +9,7 @@ pub mod elasticsearch;
 pub mod file;
 pub mod refused;
 pub mod reply;
+pub mod rollover;
 pub mod stdout;
 
 use crate::batch::Run;
