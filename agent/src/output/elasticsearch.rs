@@ -8,16 +8,16 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::StatusCode;
 use tokio::sync::watch;
 
 use super::backoff::Backoff;
-use super::reply::{self, FILTER_PATH, Item};
+use super::http::{HttpClient, SetupError};
+use super::reply::{self, Item};
 use super::{Fate, Settled};
 use crate::batch::{Run, Sealed};
 use crate::config::ElasticsearchConfig;
@@ -26,16 +26,11 @@ use crate::stats::OutputStats;
 /// How often an item that is refused for now is sent again before its container is set aside.
 const ITEM_TRIES: u32 = 4;
 
-/// A reply longer than this is not a bulk reply.
-const REPLY_LIMIT: usize = 32 << 20;
-
 /// One destination.
 #[derive(Debug)]
 pub struct Elasticsearch {
     name: String,
-    client: Client,
-    urls: Vec<Url>,
-    next: AtomicUsize,
+    client: HttpClient,
     retry: Backoff,
     level: Option<u32>,
     stats: Arc<OutputStats>,
@@ -68,29 +63,10 @@ impl Elasticsearch {
         config: &ElasticsearchConfig,
         stats: Arc<OutputStats>,
         stop: watch::Receiver<bool>,
-    ) -> Result<Elasticsearch, reqwest::Error> {
-        let client = Client::builder()
-            .user_agent(concat!("taffrail/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(config.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_keepalive(Duration::from_secs(30))
-            .build()?;
-        let urls = config
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                let mut url = endpoint.clone();
-                url.set_path(&format!("{}/_bulk", endpoint.path().trim_end_matches('/')));
-                url.set_query(Some(&format!("filter_path={FILTER_PATH}")));
-                url
-            })
-            .collect();
+    ) -> Result<Elasticsearch, SetupError> {
         Ok(Elasticsearch {
             name: name.to_owned(),
-            client,
-            urls,
-            next: AtomicUsize::new(0),
+            client: HttpClient::new(config)?,
             retry: Backoff::new(config.retry_initial, config.retry_max),
             level: config.gzip_level(),
             stats,
@@ -156,51 +132,18 @@ impl Elasticsearch {
 
     /// Sends once; the items that were not created, or why all is to be sent again.
     async fn attempt(&self, load: &Load) -> Result<Vec<Item>, Trouble> {
-        let url = &self.urls[self.next.load(Ordering::Relaxed) % self.urls.len()];
-        let mut request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/x-ndjson");
-        if load.compressed {
-            request = request.header(CONTENT_ENCODING, "gzip");
-        }
-        let sent = request.body(load.body.clone()).send().await;
-        let mut response = sent.map_err(|error| {
-            // Another endpoint may be well.
-            self.next.fetch_add(1, Ordering::Relaxed);
-            Trouble {
-                what: format!("{}: {}", place(url), causes(&error)),
-                retry_after: None,
-                in_doubt: !error.is_connect(),
-            }
-        })?;
-        let status = response.status();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
-        let in_doubt = status.is_success() || status.is_server_error();
-        let trouble = |what: String| Trouble { what, retry_after, in_doubt };
-        let mut reply = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| trouble(format!("{}: the reply broke off: {}", place(url), causes(&error))))?
-        {
-            reply.extend_from_slice(&chunk);
-            if reply.len() > REPLY_LIMIT {
-                return Err(trouble(format!("{}: the reply has no end", place(url))));
-            }
-        }
-        if status != StatusCode::OK {
-            if status.is_server_error() {
-                self.next.fetch_add(1, Ordering::Relaxed);
-            }
-            let told = String::from_utf8_lossy(&reply[..reply.len().min(300)]).replace(['\n', '\r'], " ");
-            return Err(trouble(format!("{} answered {status}: {told}{}", place(url), advice(status))));
+        let sent = self.client.bulk(load.body.clone(), load.compressed).await;
+        let reply =
+            sent.map_err(|error| Trouble { what: error.what, retry_after: None, in_doubt: error.in_doubt })?;
+        let in_doubt = reply.status.is_success() || reply.status.is_server_error();
+        let trouble = |what: String| Trouble { what, retry_after: reply.retry_after, in_doubt };
+        if reply.status != StatusCode::OK {
+            return Err(trouble(format!("{}{}", reply.told(), advice(reply.status))));
         }
         self.stats.requests.add(1);
         self.stats.sent_bytes.add(load.body.len() as u64);
-        reply::judge(&reply, load.items)
-            .map_err(|what| trouble(format!("{}: not a bulk reply: {what}", place(url))))
+        reply::judge(&reply.body, load.items)
+            .map_err(|what| trouble(format!("{}: not a bulk reply: {what}", reply.from)))
     }
 
     /// Counts what became of each item; returns those to be sent again, with their places in the batch.
@@ -220,15 +163,23 @@ impl Elasticsearch {
                     }
                 }
                 429 | 500.. => {
-                    self.stats.fail(format!("item refused for now: {} {}: {}", item.status, item.kind, item.reason));
+                    self.stats.fail(format!(
+                        "item refused for now: {} {}: {}",
+                        item.status, item.kind, item.reason
+                    ));
                     again.push(item);
                 }
                 _ => {
                     self.stats.refused.add(1);
                     let what = format!("record refused: {} {}: {}", item.status, item.kind, item.reason);
                     if self.stats.last_error().as_deref() != Some(&what) {
-                        tracing::warn!(output = self.name, status = item.status, kind = item.kind, reason = item.reason,
-                            "the destination refused a record for good; it is counted and left out");
+                        tracing::warn!(
+                            output = self.name,
+                            status = item.status,
+                            kind = item.kind,
+                            reason = item.reason,
+                            "the destination refused a record for good; it is counted and left out"
+                        );
                     }
                     self.stats.fail(what);
                 }
@@ -241,8 +192,11 @@ impl Elasticsearch {
     #[cold]
     fn tell_unexpected(&self, item: &Item) {
         if self.stats.unexpected_duplicates.get() == 0 {
-            tracing::warn!(output = self.name, reason = item.reason,
-                "a record that was never sent before exists already: do two agents run with the same cluster and node name?");
+            tracing::warn!(
+                output = self.name,
+                reason = item.reason,
+                "a record that was never sent before exists already: do two agents run with the same cluster and node name?"
+            );
         }
         self.stats.unexpected_duplicates.add(1);
     }
@@ -250,8 +204,11 @@ impl Elasticsearch {
     fn tell_trouble(&self, what: &str) {
         self.stats.fail(what);
         if !self.told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(output = self.name, trouble = what,
-                "cannot deliver; trying again until it works, nothing is lost meanwhile");
+            tracing::warn!(
+                output = self.name,
+                trouble = what,
+                "cannot deliver; trying again until it works, nothing is lost meanwhile"
+            );
         }
     }
 
@@ -292,7 +249,12 @@ impl Elasticsearch {
             _ => rest,
         };
         let items = wanted.len() as u32;
-        Ok(Load { body: body.into(), compressed: load.compressed, places: wanted.into_iter().collect(), items })
+        Ok(Load {
+            body: body.into(),
+            compressed: load.compressed,
+            places: wanted.into_iter().collect(),
+            items,
+        })
     }
 }
 
@@ -311,22 +273,6 @@ fn run_of(runs: &[Run], item: u32) -> usize {
             item < end
         })
         .unwrap_or(runs.len().saturating_sub(1))
-}
-
-/// An endpoint for people: without the path and query that are ours.
-fn place(url: &Url) -> String {
-    format!("{}://{}:{}", url.scheme(), url.host_str().unwrap_or(""), url.port_or_known_default().unwrap_or(0))
-}
-
-/// An error with its causes, since reqwest tells only the outermost.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn advice(status: StatusCode) -> &'static str {

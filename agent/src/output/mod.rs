@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod elasticsearch;
 pub mod file;
+pub mod http;
 pub mod reply;
 pub mod stdout;
 

@@ -212,7 +212,8 @@ impl<'a> Scan<'a> {
 /// The inside of a JSON string as text for people.
 fn readable(inside: &[u8]) -> String {
     let quoted = [b"\"", inside, b"\""].concat();
-    let mut text = serde_json::from_slice(&quoted).unwrap_or_else(|_| String::from_utf8_lossy(inside).into_owned());
+    let mut text =
+        serde_json::from_slice(&quoted).unwrap_or_else(|_| String::from_utf8_lossy(inside).into_owned());
     if text.len() > REASON_LIMIT {
         let end = (0..=REASON_LIMIT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         text.truncate(end);
