@@ -9,19 +9,19 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::StatusCode;
 use tokio::sync::watch;
 
 use super::backoff::Backoff;
 use super::dead_letter::{self, DeadLetters, Letter};
+use super::http::{HttpClient, SetupError};
 use super::refused::{self, Verdict};
+use super::reply::{self, Item};
 use super::rollover::{self, Unknown};
-use super::reply::{self, FILTER_PATH, Item};
 use super::{Fate, Settled};
 use crate::batch::{Run, Sealed};
 use crate::config::{ElasticsearchConfig, Target};
@@ -30,16 +30,11 @@ use crate::stats::OutputStats;
 /// How often an item that is refused for now is sent again before its container is set aside.
 const ITEM_TRIES: u32 = 4;
 
-/// A reply longer than this is not a bulk reply.
-const REPLY_LIMIT: usize = 32 << 20;
-
 /// One destination.
 #[derive(Debug)]
 pub struct Elasticsearch {
     name: String,
-    client: Client,
-    urls: Vec<Url>,
-    next: AtomicUsize,
+    client: HttpClient,
     retry: Backoff,
     level: Option<u32>,
     dead_letters: DeadLetters,
@@ -104,29 +99,10 @@ impl Elasticsearch {
         previous_end: Option<SystemTime>,
         stats: Arc<OutputStats>,
         stop: watch::Receiver<bool>,
-    ) -> Result<Elasticsearch, reqwest::Error> {
-        let client = Client::builder()
-            .user_agent(concat!("taffrail/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(config.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_keepalive(Duration::from_secs(30))
-            .build()?;
-        let urls = config
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                let mut url = endpoint.clone();
-                url.set_path(&format!("{}/_bulk", endpoint.path().trim_end_matches('/')));
-                url.set_query(Some(&format!("filter_path={FILTER_PATH}")));
-                url
-            })
-            .collect();
+    ) -> Result<Elasticsearch, SetupError> {
         Ok(Elasticsearch {
             name: name.to_owned(),
-            client,
-            urls,
-            next: AtomicUsize::new(0),
+            client: HttpClient::new(config)?,
             retry: Backoff::new(config.retry_initial, config.retry_max),
             level: config.gzip_level(),
             dead_letters,
@@ -275,8 +251,11 @@ impl Elasticsearch {
                 Err(Unknown::NoAnswer(what)) => return Err(Trouble { what, ..Trouble::default() }),
                 Err(Unknown::Declined(what)) => {
                     if !self.told_rollover.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(output = self.name, answer = what,
-                            "cannot ask for the backing indices of a data stream (privileges `view_index_metadata` and `read`): after a lost reply, a record could stand twice across a rollover");
+                        tracing::warn!(
+                            output = self.name,
+                            answer = what,
+                            "cannot ask for the backing indices of a data stream (privileges `view_index_metadata` and `read`): after a lost reply, a record could stand twice across a rollover"
+                        );
                     }
                 }
             }
@@ -293,53 +272,25 @@ impl Elasticsearch {
 
     /// Sends once; the items that were not created, or why all is to be sent again.
     async fn attempt(&self, load: &Load) -> Result<Vec<Item>, Trouble> {
-        let url = &self.urls[self.next.load(Ordering::Relaxed) % self.urls.len()];
-        let mut request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/x-ndjson");
-        if load.compressed {
-            request = request.header(CONTENT_ENCODING, "gzip");
-        }
-        let sent = request.body(load.body.clone()).send().await;
-        let mut response = sent.map_err(|error| {
-            // Another endpoint may be well.
-            self.next.fetch_add(1, Ordering::Relaxed);
-            Trouble {
-                what: format!("{}: {}", place(url), causes(&error)),
-                retry_after: None,
-                in_doubt: !error.is_connect(),
-                too_large: false,
-            }
+        let sent = self.client.bulk(load.body.clone(), load.compressed).await;
+        let reply = sent.map_err(|error| Trouble {
+            what: error.what,
+            in_doubt: error.in_doubt,
+            ..Trouble::default()
         })?;
-        let status = response.status();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
-        let in_doubt = status.is_success() || status.is_server_error();
-        let too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
-        let trouble = |what: String| Trouble { what, retry_after, in_doubt, too_large };
-        let mut reply = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| trouble(format!("{}: the reply broke off: {}", place(url), causes(&error))))?
-        {
-            reply.extend_from_slice(&chunk);
-            if reply.len() > REPLY_LIMIT {
-                return Err(trouble(format!("{}: the reply has no end", place(url))));
-            }
-        }
-        if status != StatusCode::OK {
-            if status.is_server_error() {
-                self.next.fetch_add(1, Ordering::Relaxed);
-            }
-            let told = String::from_utf8_lossy(&reply[..reply.len().min(300)]).replace(['\n', '\r'], " ");
-            return Err(trouble(format!("{} answered {status}: {told}{}", place(url), advice(status))));
+        let trouble = |what: String| Trouble {
+            what,
+            retry_after: reply.retry_after,
+            in_doubt: reply.status.is_success() || reply.status.is_server_error(),
+            too_large: reply.status == StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        if reply.status != StatusCode::OK {
+            return Err(trouble(format!("{}{}", reply.told(), advice(reply.status))));
         }
         self.stats.requests.add(1);
         self.stats.sent_bytes.add(load.body.len() as u64);
-        reply::judge(&reply, load.items)
-            .map_err(|what| trouble(format!("{}: not a bulk reply: {what}", place(url))))
+        reply::judge(&reply.body, load.items)
+            .map_err(|what| trouble(format!("{}: not a bulk reply: {what}", reply.from)))
     }
 
     /// Counts what became of each item; returns which are to be sent again, and those that were refused.
@@ -555,27 +506,6 @@ fn run_of(runs: &[Run], item: u32) -> usize {
             item < end
         })
         .unwrap_or(runs.len().saturating_sub(1))
-}
-
-/// An endpoint for people: without the path and query that are ours.
-fn place(url: &Url) -> String {
-    format!(
-        "{}://{}:{}",
-        url.scheme(),
-        url.host_str().unwrap_or(""),
-        url.port_or_known_default().unwrap_or(0)
-    )
-}
-
-/// An error with its causes, since reqwest tells only the outermost.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn advice(status: StatusCode) -> &'static str {

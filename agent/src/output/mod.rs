@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod dead_letter;
 pub mod elasticsearch;
 pub mod file;
+pub mod http;
 pub mod refused;
 pub mod reply;
 pub mod rollover;

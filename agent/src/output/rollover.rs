@@ -81,7 +81,10 @@ pub async fn held_by_older(
         let reply = ask(client, Method::POST, &format!("/{older}/_mget"), query, body.into()).await?;
         let documents: Documents = parse(&reply)?;
         if documents.docs.len() != ids.len() {
-            return Err(Unknown::Declined(format!("{} answered for other documents than asked for", reply.from)));
+            return Err(Unknown::Declined(format!(
+                "{} answered for other documents than asked for",
+                reply.from
+            )));
         }
         held.iter_mut().zip(documents.docs).for_each(|(held, document)| *held |= document.found);
     }
@@ -92,8 +95,10 @@ async fn made_at(client: &HttpClient, index: &str) -> Result<SystemTime, Unknown
     let path = format!("/{index}/_settings/index.creation_date");
     let reply = ask(client, Method::GET, &path, "flat_settings=true", Bytes::new()).await?;
     let settings: serde_json::Value = parse(&reply)?;
-    let millis = settings[index]["settings"]["index.creation_date"].as_str().and_then(|text| text.parse().ok());
-    let millis = millis.ok_or_else(|| Unknown::Declined(format!("{} does not tell when {index} was made", reply.from)))?;
+    let millis =
+        settings[index]["settings"]["index.creation_date"].as_str().and_then(|text| text.parse().ok());
+    let millis = millis
+        .ok_or_else(|| Unknown::Declined(format!("{} does not tell when {index} was made", reply.from)))?;
     Ok(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
 }
 
