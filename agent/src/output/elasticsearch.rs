@@ -5,9 +5,8 @@
 //! alone, and after some tries their container is set aside; items refused for good are sent once more in safe form, and
 //! then go to the dead letters. Never decides what to read, never builds a tree of a reply. No call but `_bulk` is made.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -17,8 +16,9 @@ use reqwest::StatusCode;
 use tokio::sync::watch;
 
 use super::backoff::Backoff;
-use super::dead_letter::{self, DeadLetters, Letter};
+use super::dead_letter::DeadLetters;
 use super::http::{HttpClient, SetupError};
+use super::load::{Load, Taken};
 use super::refused::{self, Verdict};
 use super::reply::{self, Item};
 use super::rollover::{self, Unknown};
@@ -62,24 +62,6 @@ struct Trouble {
     too_large: bool,
 }
 
-/// What is being sent: the batch, or a part of it.
-struct Load {
-    body: Bytes,
-    compressed: bool,
-    /// For each item its place in the batch; empty while it is the whole batch.
-    places: Vec<u32>,
-    items: u32,
-    /// Its documents are in safe form: refused once more, they are refused for good.
-    safe: bool,
-}
-
-/// One item taken out of a load.
-struct Taken {
-    place: u32,
-    action: Vec<u8>,
-    document: Vec<u8>,
-}
-
 /// How the delivery of a batch stands.
 struct Standing {
     /// When it was first sent.
@@ -121,7 +103,7 @@ impl Elasticsearch {
     pub async fn deliver(&self, sealed: Sealed) -> Settled {
         let Sealed { body, compressed, runs, items, .. } = sealed;
         let whole = Bytes::from(body);
-        let first = Load { body: whole.clone(), compressed, places: Vec::new(), items, safe: false };
+        let first = Load::whole(whole.clone(), self.level.filter(|_| compressed), items);
         let mut loads = VecDeque::from([first]);
         let mut standing = Standing { begun: SystemTime::now(), parked: BTreeSet::new(), in_doubt: false };
         while let Some(load) = loads.pop_front() {
@@ -184,7 +166,7 @@ impl Elasticsearch {
                         return Some(more);
                     }
                     self.stats.retries.add(again.len() as u64);
-                    let rest = self.take(&load, &again).and_then(|items| self.pack(&load, items, load.safe));
+                    let rest = load.take(&again).and_then(|items| load.with(items, load.safe));
                     match rest {
                         Ok(rest) => load = rest,
                         rest => return Some(self.or_park(&load, rest.map(|_| Vec::new()), runs, standing)),
@@ -237,11 +219,11 @@ impl Elasticsearch {
     async fn leave_out_held(&self, load: &mut Load, since: SystemTime) -> Result<(), Trouble> {
         let broken = |error: io::Error| Trouble { what: error.to_string(), ..Trouble::default() };
         let all: Vec<u32> = (0..load.items).collect();
-        let items = self.take(load, &all).map_err(broken)?;
+        let items = load.take(&all).map_err(broken)?;
         let mut streams: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
         for (at, item) in items.iter().enumerate() {
-            let action: Action = serde_json::from_slice(&item.action).map_err(|e| broken(e.into()))?;
-            streams.entry(action.create.index).or_default().push((at, action.create.id));
+            let (stream, id) = item.target().map_err(broken)?;
+            streams.entry(stream).or_default().push((at, id));
         }
         let mut held = vec![false; items.len()];
         for (stream, members) in &streams {
@@ -265,14 +247,14 @@ impl Elasticsearch {
             self.stats.records_delivered.add(count as u64);
             self.stats.duplicates.add(count as u64);
             let left = items.into_iter().zip(held).filter(|(_, held)| !held).map(|(item, _)| item).collect();
-            *load = self.pack(load, left, load.safe).map_err(broken)?;
+            *load = load.with(left, load.safe).map_err(broken)?;
         }
         Ok(())
     }
 
     /// Sends once; the items that were not created, or why all is to be sent again.
     async fn attempt(&self, load: &Load) -> Result<Vec<Item>, Trouble> {
-        let sent = self.client.bulk(load.body.clone(), load.compressed).await;
+        let sent = self.client.bulk(load.body.clone(), load.level.is_some()).await;
         let reply = sent.map_err(|error| Trouble {
             what: error.what,
             in_doubt: error.in_doubt,
@@ -339,11 +321,11 @@ impl Elasticsearch {
     fn put_aside(&self, load: &Load, refused: Vec<Item>) -> io::Result<Vec<Load>> {
         let indices: Vec<u32> = refused.iter().map(|item| item.index).collect();
         let (mut safe, mut letters) = (Vec::new(), Vec::new());
-        for (item, taken) in refused.into_iter().zip(self.take(load, &indices)?) {
+        for (item, taken) in refused.into_iter().zip(load.take(&indices)?) {
             let form = if load.safe { None } else { refused::safe_form(&taken.document, &item.reason) };
             match form {
                 Some(document) => safe.push(Taken { document, ..taken }),
-                None => letters.push(letter(&self.name, item, &taken)?),
+                None => letters.push(taken.letter(&self.name, item)?),
             }
         }
         if !letters.is_empty() {
@@ -355,7 +337,7 @@ impl Elasticsearch {
             return Ok(Vec::new());
         }
         self.stats.reshaped.add(safe.len() as u64);
-        Ok(vec![self.pack(load, safe, true)?])
+        Ok(vec![load.with(safe, true)?])
     }
 
     /// The load in two, since the server takes no request of its size. Batches to come are made no larger.
@@ -363,10 +345,7 @@ impl Elasticsearch {
         let middle = load.items / 2;
         let plain = load.plain()?;
         self.batch_limit.fetch_min(plain.len() as u64 / 2, Ordering::Relaxed);
-        let half = |items: std::ops::Range<u32>| {
-            let taken = self.take(load, &items.collect::<Vec<_>>())?;
-            self.pack(load, taken, load.safe)
-        };
+        let half = |items: std::ops::Range<u32>| load.with(load.take(&items.collect::<Vec<_>>())?, load.safe);
         Ok(vec![half(0..middle)?, half(middle..load.items)?])
     }
 
@@ -403,83 +382,6 @@ impl Elasticsearch {
             tracing::info!(output = self.name, "delivering again");
         }
     }
-
-    /// Takes items (in ascending order) out of a load.
-    fn take(&self, load: &Load, items: &[u32]) -> io::Result<Vec<Taken>> {
-        let plain = load.plain()?;
-        // Two lines an item: its action and its document.
-        let mut lines = plain.split_inclusive(|&byte| byte == b'\n');
-        let mut wanted = items.iter().copied().peekable();
-        let mut taken = Vec::with_capacity(items.len());
-        let mut index = 0;
-        while let (Some(action), Some(document)) = (lines.next(), lines.next()) {
-            if wanted.next_if_eq(&index).is_some() {
-                let place = load.place(index);
-                taken.push(Taken { place, action: action.to_vec(), document: document.to_vec() });
-            }
-            index += 1;
-        }
-        Ok(taken)
-    }
-
-    /// Makes a load of items, compressed like the one that they come from.
-    fn pack(&self, from: &Load, items: Vec<Taken>, safe: bool) -> io::Result<Load> {
-        let plain: Vec<u8> =
-            items.iter().flat_map(|item| [&item.action[..], &item.document]).flatten().copied().collect();
-        let body = match self.level {
-            Some(level) if from.compressed => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
-                encoder.write_all(&plain)?;
-                encoder.finish()?
-            }
-            _ => plain,
-        };
-        let places: Vec<u32> = items.iter().map(|item| item.place).collect();
-        Ok(Load { body: body.into(), compressed: from.compressed, items: places.len() as u32, places, safe })
-    }
-}
-
-impl Load {
-    fn place(&self, item: u32) -> u32 {
-        self.places.get(item as usize).copied().unwrap_or(item)
-    }
-
-    fn plain(&self) -> io::Result<Cow<'_, [u8]>> {
-        if !self.compressed {
-            return Ok(Cow::Borrowed(&self.body));
-        }
-        let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(&self.body[..]).read_to_end(&mut plain)?;
-        Ok(Cow::Owned(plain))
-    }
-}
-
-/// The action of an item, as [`crate::batch`] writes it.
-#[derive(serde::Deserialize)]
-struct Action {
-    create: ActionOf,
-}
-
-#[derive(serde::Deserialize)]
-struct ActionOf {
-    #[serde(rename = "_index")]
-    index: String,
-    #[serde(rename = "_id", default)]
-    id: String,
-}
-
-fn letter(output: &str, item: Item, taken: &Taken) -> io::Result<Letter> {
-    let action: Action = serde_json::from_slice(&taken.action)?;
-    Ok(Letter {
-        time: dead_letter::now(),
-        output: output.to_owned(),
-        status: item.status,
-        kind: item.kind,
-        reason: item.reason,
-        index: action.create.index,
-        id: action.create.id,
-        document: serde_json::from_slice(&taken.document)?,
-    })
 }
 
 /// An earlier process saved its positions every second; what it had sent by then without an answer can be older by as

@@ -8,6 +8,7 @@ pub mod dead_letter;
 pub mod elasticsearch;
 pub mod file;
 pub mod http;
+pub mod load;
 pub mod refused;
 pub mod reply;
 pub mod rollover;
