@@ -82,11 +82,10 @@ fn a_secret_in_the_file_is_refused_and_not_shown() {
     assert_eq!(
         mistakes("auth = { type = \"basic\", username = \"elastic\", password = \"hunter2\" }"),
         "error: `password`: a secret cannot be written into the configuration
-  --> t.toml:5:63
+  --> t.toml:5:59
    |
  5 | auth = { type = \"basic\", username = \"elastic\", password = \"*******\" }
    |                                                           ^^^^^^^^^ name its place: { env = \"NAME\" } or { file = \"/path\" }; a secret does not belong here"
-            .replace(":63\n", ":59\n")
     );
     for lines in [
         "auth = \"hunter2\"",

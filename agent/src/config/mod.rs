@@ -159,6 +159,7 @@ impl LogLevel {
 }
 
 /// One `[outputs.NAME]`, chosen by its key `type`.
+#[expect(clippy::large_enum_variant, reason = "a handful of them, made once: not worth a box at every use")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputConfig {
     /// `type = "elasticsearch"`, or `"opensearch"`, which is the same.

@@ -435,7 +435,10 @@ mod tests {
             compressed: false,
         };
         assert_eq!(endpoint.address(&call).as_str(), "https://search.internal:9200/es/_bulk?a=b");
-        assert_eq!((endpoint.host.to_str().ok(), &*endpoint.place), (Some("[::1]:9200"), "https://[::1]:9200"));
+        assert_eq!(
+            (endpoint.host.to_str().ok(), &*endpoint.place),
+            (Some("[::1]:9200"), "https://[::1]:9200")
+        );
         assert_eq!(endpoint.alias, Some(("search.internal".to_owned(), "::1".to_owned())));
     }
 }

@@ -22,6 +22,17 @@ async fn a_bulk_request_arrives_as_it_was_given() {
 }
 
 #[tokio::test]
+async fn the_memory_of_a_body_comes_back_uncopied() {
+    let server = Server::plain(|_| done()).await;
+    let memory = vec![b'x'; 4 << 20];
+    let place = memory.as_ptr();
+    let body = Bytes::from(memory);
+    ok(client(&server.http(), "").bulk(body.clone(), false).await);
+    let back = Vec::from(body.try_into_mut().expect("nobody else holds it"));
+    assert_eq!((back.len(), back.as_ptr()), (4 << 20, place));
+}
+
+#[tokio::test]
 async fn the_server_sees_each_kind_of_secret() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("secret");

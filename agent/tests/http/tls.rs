@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -197,7 +198,22 @@ async fn files_that_are_not_what_they_should_be_are_named() {
         let what = error("https://localhost:1", &tls).await;
         assert!(what.contains(said) && !what.contains("PRIVATE"), "{what}");
     }
-    let plain = Server::plain(|_| crate::kit::done()).await;
-    let said = error(&format!("https://localhost:{}", plain.port()), &authority.ca()).await;
-    assert!(said.contains("does not speak TLS") && said.contains("http://"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_as_such() {
+    let authority = Authority::new();
+    for greeting in ["", "HTTP/1.1 400 Bad Request\r\n\r\n"] {
+        let listener = listener().await;
+        let port = listener.local_addr().expect("a bound socket").port();
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.expect("the agent");
+            // All of the greeting is read, so that the connection ends and is not reset.
+            let _ = socket.read(&mut [0; 4096]).await;
+            let _ = socket.write_all(greeting.as_bytes()).await;
+        });
+        let said = error(&format!("https://localhost:{port}"), &authority.ca()).await;
+        assert!(said.contains("TLS") && said.contains("does it want http:// in `endpoints`?"), "{said}");
+        server.await.expect("no panic");
+    }
 }

@@ -147,7 +147,8 @@ fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, 
 /// What rustls says, in words that lead to the key to change.
 pub fn explained(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // A bad signature is what an authority that was made anew under its old name looks like.
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "the server's certificate is not signed by an authority that is trusted: give its authority as `tls.ca_file`"
                 .to_owned()
         }

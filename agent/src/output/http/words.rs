@@ -26,6 +26,10 @@ pub fn no_reply(error: &reqwest::Error, timeout: Duration) -> String {
             "cannot connect: no answer in time; is the address right, and does a firewall let it through?"
                 .to_owned()
         }
+        // Said by tokio-rustls alone, without a type: what a server does that expected something else than TLS.
+        (true, false) if cause == "tls handshake eof" => {
+            "the server hung up during the TLS handshake: does it want http:// in `endpoints`?".to_owned()
+        }
         (true, false) => format!("cannot connect: {cause}"),
         (false, true) => format!("no reply within {timeout:?}"),
         (false, false) => format!("the connection broke: {cause}"),
