@@ -175,6 +175,7 @@ impl Agent {
         let refused = |reason: String| StartError::Output { output: name.to_owned(), reason };
         let state = |error| StartError::State { path: config.state_dir.clone(), error };
         let reading = output.reading();
+        let previous_end = Ledger::saved_at(&config.state_dir, name);
         let ledger = Arc::new(Ledger::open(&config.state_dir, name).map_err(state)?);
         if ledger.read(|state| state.since).is_none() {
             // The very first start: remembered, so that a later one does not pass over what an outage delayed.
@@ -217,7 +218,7 @@ impl Agent {
         };
         let client = match output {
             OutputConfig::Elasticsearch(es) => Some(Arc::new(
-                Elasticsearch::new(name, es, DeadLetters::new(&config.state_dir, name), stats.clone(), stop.clone()).map_err(|e| refused(e.to_string()))?,
+                Elasticsearch::new(name, es, DeadLetters::new(&config.state_dir, name), previous_end, stats.clone(), stop.clone()).map_err(|e| refused(e.to_string()))?,
             )),
             _ => None,
         };

@@ -272,6 +272,11 @@ impl Ledger {
         Ok(Ledger { path, output: output.to_owned(), state: Mutex::new((state, 0)), saved: Mutex::new(0) })
     }
 
+    /// When an earlier process last saved the positions of `output`; `None` if there was none.
+    pub fn saved_at(directory: &Path, output: &str) -> Option<SystemTime> {
+        fs::metadata(directory.join(format!("{output}.positions"))).ok()?.modified().ok()
+    }
+
     /// Looks at the state.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.lock().0)

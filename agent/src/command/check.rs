@@ -11,11 +11,14 @@ use std::process::ExitCode;
 
 use rustix::fs::Access;
 
+use crate::config::connection::TlsVersion;
 use crate::config::units::show_duration;
 use crate::config::{
-    Color, Config, ElasticsearchConfig, FileConfig, OutputConfig, Oversize, ReadingConfig, Start,
-    StdoutFormat, Target,
+    AuthConfig, Color, Config, ElasticsearchConfig, FileConfig, OutputConfig, Oversize, ReadingConfig, Start,
+    StdoutFormat, Target, TlsConfig,
 };
+use crate::output::http::secret::read_secret;
+use crate::output::http::tls;
 
 /// The exit code for a configuration with mistakes.
 const BAD_CONFIGURATION: u8 = 2;
@@ -94,12 +97,58 @@ fn elasticsearch(text: &mut String, output: &ElasticsearchConfig) {
     let [timeout, initial, max] = [output.timeout, output.retry_initial, output.retry_max].map(show_duration);
     let _ = writeln!(text, "  to       {target}");
     let _ = writeln!(text, "  servers  {}", servers.join(", "));
+    if let Some(auth) = authentication(&output.auth) {
+        let _ = writeln!(text, "  as       {auth}");
+    }
+    if let Some(trust) = trust(output) {
+        let _ = writeln!(text, "  trusts   {trust}");
+    }
     let _ = writeln!(
         text,
         "  sends    {} at a time, {gzip}, timeout {timeout}",
         count(output.in_flight, "request")
     );
     let _ = writeln!(text, "  retries  after {initial}, doubled up to {max}");
+}
+
+/// Who sends, and where the secret comes from: never the secret.
+fn authentication(auth: &AuthConfig) -> Option<String> {
+    Some(match auth {
+        AuthConfig::None => return None,
+        AuthConfig::Aws(aws) => {
+            let region = aws.region.as_deref().map_or(String::new(), |region| format!(" in {region}"));
+            let role = aws.role_arn.as_deref().map_or(String::new(), |role| format!(", role {role}"));
+            let service =
+                aws.service.map_or(String::new(), |service| format!(", service {}", service.as_str()));
+            format!("AWS, signed{region}{service}{role}")
+        }
+        AuthConfig::Basic(basic) => format!("user {}, password from {}", basic.username, basic.password),
+        AuthConfig::ApiKey(api_key) => format!("API key from {}", api_key.key),
+        AuthConfig::Bearer(bearer) => format!("bearer token from {}", bearer.token),
+    })
+}
+
+/// Whom an output with TLS of its own trusts.
+fn trust(output: &ElasticsearchConfig) -> Option<String> {
+    let tls = &output.tls;
+    if *tls == TlsConfig::default() {
+        return None;
+    }
+    let mut said = match (&tls.ca_file, tls.insecure_skip_verify) {
+        (_, true) => "any server".to_owned(),
+        (Some(file), false) => format!("servers vouched for in {}", file.display()),
+        (None, false) => "servers that the system trusts".to_owned(),
+    };
+    if let Some(name) = &tls.server_name {
+        let _ = write!(said, ", as {name}");
+    }
+    if tls.min_version == TlsVersion::Tls13 {
+        said.push_str(", TLS 1.3 only");
+    }
+    if let Some(file) = &tls.client_cert_file {
+        let _ = write!(said, ", shows {}", file.display());
+    }
+    Some(said)
 }
 
 fn file(text: &mut String, output: &FileConfig) {
@@ -142,12 +191,40 @@ fn warnings(config: &Config) -> Vec<String> {
                 let directory = Path::new(file.path.directory());
                 warnings.extend(not_writable(&format!("outputs.{name}.path"), directory));
             }
-            OutputConfig::Elasticsearch(search) if search.target.template().is_per_pod() => warnings.push(format!(
-                "outputs.{name}: every pod gets an index of its own, which a cluster cannot bear for long; \
-                 leave {{pod}} and {{uid}} out of the name: they are fields of each document"
-            )),
-            OutputConfig::Elasticsearch(_) | OutputConfig::Stdout(_) => {}
+            OutputConfig::Elasticsearch(search) => {
+                if search.target.template().is_per_pod() {
+                    warnings.push(format!(
+                        "outputs.{name}: every pod gets an index of its own, which a cluster cannot bear for long; \
+                         leave {{pod}} and {{uid}} out of the name: they are fields of each document"
+                    ));
+                }
+                warnings.extend(security(name, search));
+            }
+            OutputConfig::Stdout(_) => {}
         }
+    }
+    warnings
+}
+
+/// Secrets and certificates that are not here, and what others on the way could see or change.
+fn security(name: &str, search: &ElasticsearchConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some((key, source)) = search.auth.secret() {
+        warnings.extend(read_secret(source).err().map(|error| format!("outputs.{name}.{key}: {error}")));
+        if let Some(url) = search.endpoints.iter().find(|url| url.scheme() == "http") {
+            warnings.push(format!(
+                "outputs.{name}.auth: {url} has no TLS, so that whoever is on the way can read the secret; use https://"
+            ));
+        }
+    }
+    if search.endpoints.iter().any(|url| url.scheme() == "https") {
+        warnings.extend(tls::build(&search.tls).err().map(|error| format!("outputs.{name}: {error}")));
+    }
+    if search.tls.insecure_skip_verify {
+        warnings.push(format!(
+            "outputs.{name}.tls.insecure_skip_verify: whoever is on the way can pose as the server; give its authority \
+             as `tls.ca_file` instead"
+        ));
     }
     warnings
 }
@@ -223,6 +300,27 @@ output search, elasticsearch
         let said = warnings(&config);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].starts_with("state_dir: ") && said[0].contains("file is not a folder"), "{said:?}");
+    }
+
+    #[test]
+    fn secrets_are_told_by_their_place_and_missed_when_they_are_not_there() {
+        let text = "[outputs.s]\ntype = \"opensearch\"\nendpoints = [\"https://a\", \"http://b\"]\nindex = \"a\"\n\
+                    auth = { type = \"basic\", username = \"me\", password = { file = \"/none/password\" } }\n\
+                    tls = { ca_file = \"/none/ca.pem\", server_name = \"search\", min_version = \"1.3\" }\n";
+        let mut config = Config::parse(text, "f").expect("a valid configuration");
+        config.pod_logs = "/".into();
+        config.state_dir = std::env::temp_dir();
+        let shown = summary(&config, "f");
+        assert!(shown.contains("\n  as       user me, password from /none/password\n"), "{shown}");
+        assert!(
+            shown.contains("\n  trusts   servers vouched for in /none/ca.pem, as search, TLS 1.3 only\n"),
+            "{shown}"
+        );
+        let said = warnings(&config);
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[0].starts_with("outputs.s.auth.password: /none/password cannot be read"), "{said:?}");
+        assert!(said[1].contains("http://b/ has no TLS"), "{said:?}");
+        assert!(said[2].starts_with("outputs.s: /none/ca.pem cannot be read"), "{said:?}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub fn dead_letter(path: Option<&Path>, action: Action) -> ExitCode {
     let config = match path.map_or_else(|| Ok(Config::default()), Config::load) {
         Ok(config) => config,
         Err(diagnostics) => {
-            eprint!("{diagnostics}");
+            eprintln!("{diagnostics}");
             return ExitCode::from(2);
         }
     };
@@ -66,7 +66,8 @@ fn replay(config: &Config, name: &str, output: &OutputConfig) -> Result<(), Stri
     let stats = Arc::new(OutputStats::default());
     let (_never, stop) = watch::channel(false);
     let again = DeadLetters::new(&config.state_dir, name);
-    let client = Elasticsearch::new(name, settings, again, stats.clone(), stop).map_err(|e| e.to_string())?;
+    let client =
+        Elasticsearch::new(name, settings, again, None, stats.clone(), stop).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     for some in aside.chunks(AT_ONCE) {
         let settled = runtime.block_on(client.deliver(bulk(some)));

@@ -19,7 +19,7 @@ pub fn run(path: Option<&Path>) -> ExitCode {
     let config = match path.map_or_else(|| Ok(Config::default()), Config::load) {
         Ok(config) => config,
         Err(diagnostics) => {
-            eprint!("{diagnostics}");
+            eprintln!("{diagnostics}");
             return ExitCode::from(2);
         }
     };

@@ -2,7 +2,8 @@
 //!
 //! In: the text of a file and a byte range in it. Out: a [`Diagnostic`] that prints the line with a caret
 //! under the place, and says what to do. It never decides what is wrong, never cuts through a character, and
-//! never shows a password: whatever stands between `://` and `@` is starred out, in the source line too.
+//! never shows a password: whatever stands between `://` and `@`, and the value of a key that holds secrets, is starred
+//! out, in the source line too.
 
 use std::fmt;
 use std::ops::Range;
@@ -127,7 +128,8 @@ impl Source<'_> {
         let line_end = self.text[start..].find('\n').map_or(self.text.len(), |length| start + length);
         let line = self.text[line_start..line_end].trim_end_matches('\r');
         let end = self.text.floor_char_boundary(span.end.clamp(start, line_start.max(line_end)));
-        let (text, caret) = shown(&without_credentials(line), start - line_start..end - line_start);
+        let (text, caret) =
+            shown(&without_secrets(&without_credentials(line)), start - line_start..end - line_start);
         Some(Place {
             line: self.text[..line_start].matches('\n').count() + 1,
             column: self.text[line_start..start].trim_start_matches('\u{feff}').chars().count() + 1,
@@ -211,6 +213,43 @@ pub(super) fn without_credentials(text: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// A line of the source with the values of `password`, `token`, `key` and the like starred out, byte for byte: they
+/// should name a place, but what is written there by mistake is the secret itself. Tables, which name places, stay.
+fn without_secrets(line: &str) -> String {
+    const KEYS: [&str; 6] = ["password", "token", "key", "secret", "auth", "env"];
+    let mut out = line.as_bytes().to_vec();
+    for (equals, _) in line.match_indices('=') {
+        let name = line[..equals].trim_end().trim_end_matches(['"', '\'']).to_ascii_lowercase();
+        let value = line[equals + 1..].trim_start();
+        let start = line.len() - value.len();
+        if !KEYS.iter().any(|key| name.ends_with(key))
+            || value.starts_with('{')
+            || value.starts_with("\"aws\"")
+        {
+            continue;
+        }
+        let (from, length) = match value.chars().next() {
+            // A quote may be escaped, and what has no second one goes on to the end of the line.
+            Some(quote @ ('"' | '\'')) => {
+                let inner = &value[1..];
+                let closing =
+                    inner.match_indices(quote).map(|(at, _)| at).find(|&at| !inner[..at].ends_with('\\'));
+                (start + 1, closing.unwrap_or(inner.len()))
+            }
+            _ => (start, value.find([',', '}', '#']).unwrap_or(value.len())),
+        };
+        // `""` opens a text of several lines: the rest of the line is of it.
+        let length = if length == 0 { line.len() - from } else { length };
+        // `env` has a name, unless the secret itself was put there.
+        let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        if !name.ends_with("env") || !out[from..from + length].iter().all(is_name) {
+            out[from..from + length].fill(b'*');
+        }
+    }
+    // Stars were put over whole characters only: the ends are at ASCII letters.
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// The nearest of the known names, if any is so near that it was probably meant.
@@ -346,6 +385,29 @@ mod tests {
         assert!(shown.contains("https://*******@host:1\", 5]"), "{shown}");
         assert!(!shown.contains("me"), "{shown}");
         assert_eq!(without_credentials("'http://a:b c@d' 'http://e' f@g"), "'http://*****@d' 'http://e' f@g");
+    }
+
+    #[test]
+    fn values_of_secret_keys_are_never_shown() {
+        for (line, shown) in [
+            ("password = \"hunter2\"", "password = \"*******\""),
+            (
+                "auth = { type = \"bearer\", token = 'a b', x = 1 }",
+                "auth = { type = \"bearer\", token = '***', x = 1 }",
+            ),
+            ("auth = { password=hunter2, x = 1 }", "auth = { password=*******, x = 1 }"),
+            ("\"API_KEY\" = \"a\\\"b\" # c", "\"API_KEY\" = \"****\" # c"),
+            ("auth.password = [\"hunter2\"]", "auth.password = ***********"),
+            ("password = \"\"\"hunter2", "password = \"*********"),
+            ("password = \"東", "password = \"***"),
+            ("token = { file = \"/a\" }", "token = { file = \"/a\" }"),
+            ("token.env = \"TOKEN_1\"", "token.env = \"TOKEN_1\""),
+            ("token.env = \"hunter-2\"", "token.env = \"********\""),
+            ("auth = \"aws\"", "auth = \"aws\""),
+            ("client_key_file = \"/a\"", "client_key_file = \"/a\""),
+        ] {
+            assert_eq!(without_secrets(line), shown);
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub fn top_level() -> Vec<&'static str> {
 /// The keys of an Elasticsearch output that other outputs do not have.
 pub fn elasticsearch() -> Vec<&'static str> {
     let keys = keys_of::<ElasticsearchConfig>().into_iter().filter(|key| *key != TARGET);
-    keys.chain(TARGETS).collect()
+    keys.chain(TARGETS).chain(["auth", "tls"]).collect()
 }
 
 /// Where a key that is out of place belongs; `None` for a key that belongs nowhere.

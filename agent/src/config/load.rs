@@ -5,6 +5,8 @@
 //! mistake: the key that holds it is then taken out, and the table tried again. That, and not serde's tagged or
 //! flattened types, which lose the places of what they hold, is why outputs are put together by hand here.
 
+mod connection;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -273,7 +275,10 @@ impl<'a> Loader<'a> {
 
     fn elasticsearch(&mut self, table: &mut Table<'a>) -> Option<ElasticsearchConfig> {
         self.fold_target(table);
+        let tls_span = connection::key_span(&table.entries, "tls");
+        let (auth, tls) = (self.auth(table), self.tls(table));
         let output = self.read::<ElasticsearchConfig>(table)?;
+        self.check_tls(tls_span, &output.endpoints);
         let hour = Duration::from_secs(3600);
         self.between(table, "compression_level", output.compression_level, 1..=9, |level| level.to_string());
         self.between(table, "in_flight", output.in_flight, 1..=64, |count| count.to_string());
@@ -292,7 +297,7 @@ impl<'a> Loader<'a> {
             let message = "`compression_level` has no meaning without compression";
             self.problem(key.span(), message, "leave it out, or write `compression = \"gzip\"`");
         }
-        Some(output)
+        Some(ElasticsearchConfig { auth: auth?, tls: tls?, ..output })
     }
 
     /// `data_stream` and `index` are one choice and one field: `index = T` becomes `target = { index = T }`, which is
@@ -361,6 +366,10 @@ impl<'a> Loader<'a> {
         }
         let help = match key {
             "endpoints" => "add the servers, as in `endpoints = [\"https://HOST:9200\"]`",
+            "username" => "add the user, as in `username = \"taffrail\"`",
+            "password" | "key" | "token" => {
+                "say where it comes from: { env = \"NAME\" } or { file = \"/path\" }"
+            }
             "path" => "add the files, as in `path = \"/var/log/taffrail-out/{namespace}.ndjson\"`",
             _ => "",
         };

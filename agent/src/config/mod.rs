@@ -5,8 +5,10 @@
 //! touches the network, and of the file system nothing but the one file and the host's name.
 //!
 //! The structs are the documentation of the keys: every field is a key of the same name, with its default and its
-//! unit. `load` reads them, `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
+//! unit. [`connection`] has those of authentication and TLS. `load` reads
+//! them all, `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
 
+pub mod connection;
 pub mod diagnostic;
 mod keys;
 mod load;
@@ -21,6 +23,7 @@ use std::time::Duration;
 use reqwest::Url;
 use serde::Deserialize;
 
+pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use template::{Names, Prepared, Safe, Template};
 pub use units::ByteSize;
@@ -156,6 +159,7 @@ impl LogLevel {
 }
 
 /// One `[outputs.NAME]`, chosen by its key `type`.
+#[expect(clippy::large_enum_variant, reason = "a handful of them, made once: not worth a box at every use")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputConfig {
     /// `type = "elasticsearch"`, or `"opensearch"`, which is the same.
@@ -246,6 +250,12 @@ pub struct ElasticsearchConfig {
     pub endpoints: Vec<Url>,
     /// Where documents go: by exactly one of the keys `data_stream` and `index`, each a template. Required.
     pub target: Target,
+    /// How requests are authenticated: `"aws"`, or a table with a `type`. Default: not at all.
+    #[serde(skip)]
+    pub auth: AuthConfig,
+    /// Whom the output trusts on https, and what it shows of itself. Default: the authorities that the system trusts.
+    #[serde(skip)]
+    pub tls: TlsConfig,
     /// How requests are compressed. Default `"gzip"`.
     #[serde(default)]
     pub compression: Compression,
@@ -258,7 +268,8 @@ pub struct ElasticsearchConfig {
     /// How long one request may take, 100 ms to 1 h. Default `"60s"`.
     #[serde(default = "ElasticsearchConfig::default_timeout", deserialize_with = "units::duration")]
     pub timeout: Duration,
-    /// The longest wait before the first retry, doubled with each further one, 1 ms to 1 h. Default `"500ms"`.
+    /// The longest wait before the first retry, doubled with each further one, 1 ms to 1 h. An endpoint of several that
+    /// failed is left alone as long. Default `"500ms"`.
     #[serde(default = "ElasticsearchConfig::default_retry_initial", deserialize_with = "units::duration")]
     pub retry_initial: Duration,
     /// The longest wait before any retry, from `retry_initial` to 1 h. Default `"30s"`.
@@ -273,6 +284,8 @@ impl ElasticsearchConfig {
             reading: ReadingConfig::default(),
             endpoints,
             target,
+            auth: AuthConfig::None,
+            tls: TlsConfig::default(),
             compression: Compression::default(),
             compression_level: Self::default_compression_level(),
             in_flight: Self::default_in_flight(),
@@ -416,5 +429,7 @@ pub enum Color {
     Never,
 }
 
+#[cfg(test)]
+mod connection_tests;
 #[cfg(test)]
 mod tests;

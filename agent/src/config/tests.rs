@@ -96,6 +96,8 @@ fn a_file_may_set_everything() {
                         .map(|url| Url::parse(url).expect("a URL"))
                         .to_vec(),
                     target: Target::DataStream(template("logs-{namespace}-prod")),
+                    auth: AuthConfig::None,
+                    tls: TlsConfig::default(),
                     compression: Compression::Gzip,
                     compression_level: 6,
                     in_flight: 8,

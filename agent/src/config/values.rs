@@ -53,7 +53,8 @@ pub fn absolute_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
     Ok(paths.into_iter().map(|path| path.0).collect())
 }
 
-struct AbsolutePath(PathBuf);
+/// An absolute path, where it is part of something else.
+pub struct AbsolutePath(pub PathBuf);
 
 impl<'de> Deserialize<'de> for AbsolutePath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

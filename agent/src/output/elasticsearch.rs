@@ -5,44 +5,46 @@
 //! alone, and after some tries their container is set aside; items refused for good are sent once more in safe form, and
 //! then go to the dead letters. Never decides what to read, never builds a tree of a reply. No call but `_bulk` is made.
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, Read, Write};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::StatusCode;
 use tokio::sync::watch;
 
 use super::backoff::Backoff;
-use super::dead_letter::{self, DeadLetters, Letter};
+use super::dead_letter::DeadLetters;
+use super::http::{HttpClient, SetupError};
+use super::load::{Load, Taken};
 use super::refused::{self, Verdict};
-use super::reply::{self, FILTER_PATH, Item};
+use super::reply::{self, Item};
+use super::rollover::{self, Unknown};
 use super::{Fate, Settled};
 use crate::batch::{Run, Sealed};
-use crate::config::ElasticsearchConfig;
+use crate::config::{ElasticsearchConfig, Target};
 use crate::stats::OutputStats;
 
 /// How often an item that is refused for now is sent again before its container is set aside.
 const ITEM_TRIES: u32 = 4;
 
-/// A reply longer than this is not a bulk reply.
-const REPLY_LIMIT: usize = 32 << 20;
-
 /// One destination.
 #[derive(Debug)]
 pub struct Elasticsearch {
     name: String,
-    client: Client,
-    urls: Vec<Url>,
-    next: AtomicUsize,
+    client: HttpClient,
     retry: Backoff,
     level: Option<u32>,
     dead_letters: DeadLetters,
     batch_limit: AtomicU64,
+    /// Whether it writes to data streams, which roll over.
+    streams: bool,
+    /// What is in doubt after a restart, or after a container was set aside, was not sent before this.
+    doubt_began: SystemTime,
+    told_rollover: AtomicBool,
+    told_refused: AtomicBool,
     stats: Arc<OutputStats>,
     stop: watch::Receiver<bool>,
     /// Whether the present trouble has been told.
@@ -50,6 +52,7 @@ pub struct Elasticsearch {
 }
 
 /// Why a request is to be sent again.
+#[derive(Default)]
 struct Trouble {
     what: String,
     retry_after: Option<Duration>,
@@ -59,27 +62,10 @@ struct Trouble {
     too_large: bool,
 }
 
-/// What is being sent: the batch, or a part of it.
-struct Load {
-    body: Bytes,
-    compressed: bool,
-    /// For each item its place in the batch; empty while it is the whole batch.
-    places: Vec<u32>,
-    items: u32,
-    /// Its documents are in safe form: refused once more, they are refused for good.
-    safe: bool,
-}
-
-/// One item taken out of a load.
-struct Taken {
-    place: u32,
-    action: Vec<u8>,
-    document: Vec<u8>,
-}
-
 /// How the delivery of a batch stands.
-#[derive(Default)]
 struct Standing {
+    /// When it was first sent.
+    begun: SystemTime,
     /// Runs that the destination does not take for now.
     parked: BTreeSet<usize>,
     /// A request's end was not seen: what it held may be there already.
@@ -87,40 +73,26 @@ struct Standing {
 }
 
 impl Elasticsearch {
-    /// A client for the configured endpoints. Nothing is sent yet: a server that is away is waited for.
+    /// A client for the configured endpoints; `previous_end` is when an earlier process last saved its positions. Nothing is sent yet: a server that is away is waited for.
     pub fn new(
         name: &str,
         config: &ElasticsearchConfig,
         dead_letters: DeadLetters,
+        previous_end: Option<SystemTime>,
         stats: Arc<OutputStats>,
         stop: watch::Receiver<bool>,
-    ) -> Result<Elasticsearch, reqwest::Error> {
-        let client = Client::builder()
-            .user_agent(concat!("taffrail/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(config.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_keepalive(Duration::from_secs(30))
-            .build()?;
-        let urls = config
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                let mut url = endpoint.clone();
-                url.set_path(&format!("{}/_bulk", endpoint.path().trim_end_matches('/')));
-                url.set_query(Some(&format!("filter_path={FILTER_PATH}")));
-                url
-            })
-            .collect();
+    ) -> Result<Elasticsearch, SetupError> {
         Ok(Elasticsearch {
             name: name.to_owned(),
-            client,
-            urls,
-            next: AtomicUsize::new(0),
+            client: HttpClient::new(config)?,
             retry: Backoff::new(config.retry_initial, config.retry_max),
             level: config.gzip_level(),
             dead_letters,
             batch_limit: AtomicU64::new(u64::MAX),
+            streams: matches!(config.target, Target::DataStream(_)),
+            doubt_began: doubt_began(previous_end),
+            told_rollover: AtomicBool::new(false),
+            told_refused: AtomicBool::new(false),
             stats,
             stop,
             told: AtomicBool::new(false),
@@ -131,9 +103,9 @@ impl Elasticsearch {
     pub async fn deliver(&self, sealed: Sealed) -> Settled {
         let Sealed { body, compressed, runs, items, .. } = sealed;
         let whole = Bytes::from(body);
-        let first = Load { body: whole.clone(), compressed, places: Vec::new(), items, safe: false };
+        let first = Load::whole(whole.clone(), self.level.filter(|_| compressed), items);
         let mut loads = VecDeque::from([first]);
-        let mut standing = Standing::default();
+        let mut standing = Standing { begun: SystemTime::now(), parked: BTreeSet::new(), in_doubt: false };
         while let Some(load) = loads.pop_front() {
             match self.send(load, &runs, &mut standing).await {
                 Some(more) => more.into_iter().rev().for_each(|load| loads.push_front(load)),
@@ -153,11 +125,15 @@ impl Elasticsearch {
         let mut stop = self.stop.clone();
         let mut backoff = self.retry.clone();
         let (mut more, mut tries) = (Vec::new(), 0);
+        let mut doubtful = runs.iter().any(|run| run.in_doubt);
         loop {
             let attempt = tokio::select! {
-                attempt = self.attempt(&load) => attempt,
+                attempt = self.attempt_once(&mut load, doubtful.then(|| self.doubt_began(standing))) => attempt,
                 _ = stop.wait_for(|stop| *stop) => return None,
             };
+            if load.items == 0 {
+                return Some(more);
+            }
             let wait = match attempt {
                 Err(trouble) if trouble.too_large => {
                     self.tell_trouble(&trouble.what);
@@ -169,12 +145,14 @@ impl Elasticsearch {
                 }
                 Err(trouble) => {
                     standing.in_doubt |= trouble.in_doubt;
+                    doubtful |= trouble.in_doubt;
                     self.tell_trouble(&trouble.what);
                     self.stats.retries.add(1);
                     backoff.next(trouble.retry_after)
                 }
                 Ok(failed) => {
                     self.tell_recovery();
+                    doubtful = false;
                     let (again, refused) = self.judge(&load, failed, runs, standing);
                     if !refused.is_empty() {
                         more.extend(self.or_park(&load, self.put_aside(&load, refused), runs, standing));
@@ -188,7 +166,7 @@ impl Elasticsearch {
                         return Some(more);
                     }
                     self.stats.retries.add(again.len() as u64);
-                    let rest = self.take(&load, &again).and_then(|items| self.pack(&load, items, load.safe));
+                    let rest = load.take(&again).and_then(|items| load.with(items, load.safe));
                     match rest {
                         Ok(rest) => load = rest,
                         rest => return Some(self.or_park(&load, rest.map(|_| Vec::new()), runs, standing)),
@@ -221,55 +199,80 @@ impl Elasticsearch {
         })
     }
 
+    /// Since when something of a batch may have been sent before.
+    fn doubt_began(&self, standing: &Standing) -> SystemTime {
+        if standing.in_doubt { standing.begun.min(self.doubt_began) } else { self.doubt_began }
+    }
+
+    /// Sends once, without what an older backing index of its data stream holds, where something may have been sent
+    /// since `doubt`.
+    async fn attempt_once(&self, load: &mut Load, doubt: Option<SystemTime>) -> Result<Vec<Item>, Trouble> {
+        if let Some(since) = doubt.filter(|_| self.streams) {
+            self.leave_out_held(load, since).await?;
+            if load.items == 0 {
+                return Ok(Vec::new());
+            }
+        }
+        self.attempt(load).await
+    }
+
+    async fn leave_out_held(&self, load: &mut Load, since: SystemTime) -> Result<(), Trouble> {
+        let broken = |error: io::Error| Trouble { what: error.to_string(), ..Trouble::default() };
+        let all: Vec<u32> = (0..load.items).collect();
+        let items = load.take(&all).map_err(broken)?;
+        let mut streams: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
+        for (at, item) in items.iter().enumerate() {
+            let (stream, id) = item.target().map_err(broken)?;
+            streams.entry(stream).or_default().push((at, id));
+        }
+        let mut held = vec![false; items.len()];
+        for (stream, members) in &streams {
+            let ids: Vec<&str> = members.iter().map(|(_, id)| id.as_str()).collect();
+            match rollover::held_by_older(&self.client, stream, &ids, since).await {
+                Ok(found) => members.iter().zip(found).for_each(|((at, _), found)| held[*at] = found),
+                Err(Unknown::NoAnswer(what)) => return Err(Trouble { what, ..Trouble::default() }),
+                Err(Unknown::Declined(what)) => {
+                    if !self.told_rollover.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(
+                            output = self.name,
+                            answer = what,
+                            "cannot ask for the backing indices of a data stream (privileges `view_index_metadata` and `read`): after a lost reply, a record could stand twice across a rollover"
+                        );
+                    }
+                }
+            }
+        }
+        let count = held.iter().filter(|held| **held).count();
+        if count > 0 {
+            self.stats.records_delivered.add(count as u64);
+            self.stats.duplicates.add(count as u64);
+            let left = items.into_iter().zip(held).filter(|(_, held)| !held).map(|(item, _)| item).collect();
+            *load = load.with(left, load.safe).map_err(broken)?;
+        }
+        Ok(())
+    }
+
     /// Sends once; the items that were not created, or why all is to be sent again.
     async fn attempt(&self, load: &Load) -> Result<Vec<Item>, Trouble> {
-        let url = &self.urls[self.next.load(Ordering::Relaxed) % self.urls.len()];
-        let mut request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/x-ndjson");
-        if load.compressed {
-            request = request.header(CONTENT_ENCODING, "gzip");
-        }
-        let sent = request.body(load.body.clone()).send().await;
-        let mut response = sent.map_err(|error| {
-            // Another endpoint may be well.
-            self.next.fetch_add(1, Ordering::Relaxed);
-            Trouble {
-                what: format!("{}: {}", place(url), causes(&error)),
-                retry_after: None,
-                in_doubt: !error.is_connect(),
-                too_large: false,
-            }
+        let sent = self.client.bulk(load.body.clone(), load.level.is_some()).await;
+        let reply = sent.map_err(|error| Trouble {
+            what: error.what,
+            in_doubt: error.in_doubt,
+            ..Trouble::default()
         })?;
-        let status = response.status();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
-        let in_doubt = status.is_success() || status.is_server_error();
-        let too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
-        let trouble = |what: String| Trouble { what, retry_after, in_doubt, too_large };
-        let mut reply = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| trouble(format!("{}: the reply broke off: {}", place(url), causes(&error))))?
-        {
-            reply.extend_from_slice(&chunk);
-            if reply.len() > REPLY_LIMIT {
-                return Err(trouble(format!("{}: the reply has no end", place(url))));
-            }
-        }
-        if status != StatusCode::OK {
-            if status.is_server_error() {
-                self.next.fetch_add(1, Ordering::Relaxed);
-            }
-            let told = String::from_utf8_lossy(&reply[..reply.len().min(300)]).replace(['\n', '\r'], " ");
-            return Err(trouble(format!("{} answered {status}: {told}{}", place(url), advice(status))));
+        let trouble = |what: String| Trouble {
+            what,
+            retry_after: reply.retry_after,
+            in_doubt: reply.status.is_success() || reply.status.is_server_error(),
+            too_large: reply.status == StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        if reply.status != StatusCode::OK {
+            return Err(trouble(format!("{}{}", reply.told(), advice(reply.status))));
         }
         self.stats.requests.add(1);
         self.stats.sent_bytes.add(load.body.len() as u64);
-        reply::judge(&reply, load.items)
-            .map_err(|what| trouble(format!("{}: not a bulk reply: {what}", place(url))))
+        reply::judge(&reply.body, load.items)
+            .map_err(|what| trouble(format!("{}: not a bulk reply: {what}", reply.from)))
     }
 
     /// Counts what became of each item; returns which are to be sent again, and those that were refused.
@@ -301,7 +304,7 @@ impl Elasticsearch {
                     standing.parked.insert(run);
                 }
                 Verdict::Refused => {
-                    if self.stats.reshaped.get() + self.stats.refused.get() == 0 {
+                    if !self.told_refused.swap(true, Ordering::Relaxed) {
                         tracing::warn!(output = self.name, answer = %item,
                             "the destination refused a record: such records are sent once more with their JSON as text, then kept as dead letters");
                     }
@@ -318,11 +321,11 @@ impl Elasticsearch {
     fn put_aside(&self, load: &Load, refused: Vec<Item>) -> io::Result<Vec<Load>> {
         let indices: Vec<u32> = refused.iter().map(|item| item.index).collect();
         let (mut safe, mut letters) = (Vec::new(), Vec::new());
-        for (item, taken) in refused.into_iter().zip(self.take(load, &indices)?) {
+        for (item, taken) in refused.into_iter().zip(load.take(&indices)?) {
             let form = if load.safe { None } else { refused::safe_form(&taken.document, &item.reason) };
             match form {
                 Some(document) => safe.push(Taken { document, ..taken }),
-                None => letters.push(letter(&self.name, item, &taken)?),
+                None => letters.push(taken.letter(&self.name, item)?),
             }
         }
         if !letters.is_empty() {
@@ -334,7 +337,7 @@ impl Elasticsearch {
             return Ok(Vec::new());
         }
         self.stats.reshaped.add(safe.len() as u64);
-        Ok(vec![self.pack(load, safe, true)?])
+        Ok(vec![load.with(safe, true)?])
     }
 
     /// The load in two, since the server takes no request of its size. Batches to come are made no larger.
@@ -342,10 +345,7 @@ impl Elasticsearch {
         let middle = load.items / 2;
         let plain = load.plain()?;
         self.batch_limit.fetch_min(plain.len() as u64 / 2, Ordering::Relaxed);
-        let half = |items: std::ops::Range<u32>| {
-            let taken = self.take(load, &items.collect::<Vec<_>>())?;
-            self.pack(load, taken, load.safe)
-        };
+        let half = |items: std::ops::Range<u32>| load.with(load.take(&items.collect::<Vec<_>>())?, load.safe);
         Ok(vec![half(0..middle)?, half(middle..load.items)?])
     }
 
@@ -382,83 +382,15 @@ impl Elasticsearch {
             tracing::info!(output = self.name, "delivering again");
         }
     }
-
-    /// Takes items (in ascending order) out of a load.
-    fn take(&self, load: &Load, items: &[u32]) -> io::Result<Vec<Taken>> {
-        let plain = load.plain()?;
-        // Two lines an item: its action and its document.
-        let mut lines = plain.split_inclusive(|&byte| byte == b'\n');
-        let mut wanted = items.iter().copied().peekable();
-        let mut taken = Vec::with_capacity(items.len());
-        let mut index = 0;
-        while let (Some(action), Some(document)) = (lines.next(), lines.next()) {
-            if wanted.next_if_eq(&index).is_some() {
-                let place = load.place(index);
-                taken.push(Taken { place, action: action.to_vec(), document: document.to_vec() });
-            }
-            index += 1;
-        }
-        Ok(taken)
-    }
-
-    /// Makes a load of items, compressed like the one that they come from.
-    fn pack(&self, from: &Load, items: Vec<Taken>, safe: bool) -> io::Result<Load> {
-        let plain: Vec<u8> =
-            items.iter().flat_map(|item| [&item.action[..], &item.document]).flatten().copied().collect();
-        let body = match self.level {
-            Some(level) if from.compressed => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
-                encoder.write_all(&plain)?;
-                encoder.finish()?
-            }
-            _ => plain,
-        };
-        let places: Vec<u32> = items.iter().map(|item| item.place).collect();
-        Ok(Load { body: body.into(), compressed: from.compressed, items: places.len() as u32, places, safe })
-    }
 }
 
-impl Load {
-    fn place(&self, item: u32) -> u32 {
-        self.places.get(item as usize).copied().unwrap_or(item)
-    }
+/// An earlier process saved its positions every second; what it had sent by then without an answer can be older by as
+/// long as a request may hang.
+const UNANSWERED: Duration = Duration::from_secs(300);
 
-    fn plain(&self) -> io::Result<Cow<'_, [u8]>> {
-        if !self.compressed {
-            return Ok(Cow::Borrowed(&self.body));
-        }
-        let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(&self.body[..]).read_to_end(&mut plain)?;
-        Ok(Cow::Owned(plain))
-    }
-}
-
-/// The action of an item, as [`crate::batch`] writes it.
-#[derive(serde::Deserialize)]
-struct Action {
-    create: ActionOf,
-}
-
-#[derive(serde::Deserialize)]
-struct ActionOf {
-    #[serde(rename = "_index")]
-    index: String,
-    #[serde(rename = "_id", default)]
-    id: String,
-}
-
-fn letter(output: &str, item: Item, taken: &Taken) -> io::Result<Letter> {
-    let action: Action = serde_json::from_slice(&taken.action)?;
-    Ok(Letter {
-        time: dead_letter::now(),
-        output: output.to_owned(),
-        status: item.status,
-        kind: item.kind,
-        reason: item.reason,
-        index: action.create.index,
-        id: action.create.id,
-        document: serde_json::from_slice(&taken.document)?,
-    })
+fn doubt_began(previous_end: Option<SystemTime>) -> SystemTime {
+    let now = SystemTime::now();
+    previous_end.map_or(now, |end| end.min(now).checked_sub(UNANSWERED).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 fn settle(runs: Vec<Run>, fate: impl Fn(usize) -> Fate, body: Bytes) -> Settled {
@@ -476,27 +408,6 @@ fn run_of(runs: &[Run], item: u32) -> usize {
             item < end
         })
         .unwrap_or(runs.len().saturating_sub(1))
-}
-
-/// An endpoint for people: without the path and query that are ours.
-fn place(url: &Url) -> String {
-    format!(
-        "{}://{}:{}",
-        url.scheme(),
-        url.host_str().unwrap_or(""),
-        url.port_or_known_default().unwrap_or(0)
-    )
-}
-
-/// An error with its causes, since reqwest tells only the outermost.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn advice(status: StatusCode) -> &'static str {

@@ -7,8 +7,11 @@ pub mod backoff;
 pub mod dead_letter;
 pub mod elasticsearch;
 pub mod file;
+pub mod http;
+pub mod load;
 pub mod refused;
 pub mod reply;
+pub mod rollover;
 pub mod stdout;
 
 use crate::batch::Run;

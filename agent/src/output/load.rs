@@ -1,0 +1,158 @@
+//! What one bulk request carries: a batch, or items taken out of one.
+//!
+//! In: a batch's body, as [`crate::batch`] wrote it. Out: its items, and new bodies of some of them, each of which knows
+//! its place in the batch. Only what did not go well comes here; a batch that is taken is never taken apart.
+
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde::Deserialize;
+
+use super::dead_letter::{self, Letter};
+use super::reply::Item;
+
+/// The body of a request.
+#[derive(Debug)]
+pub struct Load {
+    /// The bytes to send.
+    pub body: Bytes,
+    /// Level of gzip that they are compressed with; `None` if they are not.
+    pub level: Option<u32>,
+    /// Items in it.
+    pub items: u32,
+    /// Its documents are in safe form: refused once more, they are refused for good.
+    pub safe: bool,
+    /// For each item its place in the batch; empty for a whole batch.
+    places: Vec<u32>,
+}
+
+/// One item taken out of a load.
+#[derive(Debug)]
+pub struct Taken {
+    /// Its place in the batch.
+    pub place: u32,
+    /// Its first line: what to do, with the index and the `_id`.
+    pub action: Vec<u8>,
+    /// Its second line: the document.
+    pub document: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Action {
+    create: Create,
+}
+
+#[derive(Deserialize)]
+struct Create {
+    #[serde(rename = "_index")]
+    index: String,
+    #[serde(rename = "_id", default)]
+    id: String,
+}
+
+impl Load {
+    /// A whole batch.
+    pub fn whole(body: Bytes, level: Option<u32>, items: u32) -> Load {
+        Load { body, level, items, safe: false, places: Vec::new() }
+    }
+
+    /// The place in the batch of an item of this load.
+    pub fn place(&self, item: u32) -> u32 {
+        self.places.get(item as usize).copied().unwrap_or(item)
+    }
+
+    /// The body before compression.
+    pub fn plain(&self) -> io::Result<Cow<'_, [u8]>> {
+        if self.level.is_none() {
+            return Ok(Cow::Borrowed(&self.body));
+        }
+        let mut plain = Vec::new();
+        GzDecoder::new(&self.body[..]).read_to_end(&mut plain)?;
+        Ok(Cow::Owned(plain))
+    }
+
+    /// Items of this load, named in ascending order.
+    pub fn take(&self, items: &[u32]) -> io::Result<Vec<Taken>> {
+        let plain = self.plain()?;
+        // Two lines an item.
+        let mut lines = plain.split_inclusive(|&byte| byte == b'\n');
+        let mut wanted = items.iter().copied().peekable();
+        let mut taken = Vec::with_capacity(items.len());
+        let mut index = 0;
+        while let (Some(action), Some(document)) = (lines.next(), lines.next()) {
+            if wanted.next_if_eq(&index).is_some() {
+                let place = self.place(index);
+                taken.push(Taken { place, action: action.to_vec(), document: document.to_vec() });
+            }
+            index += 1;
+        }
+        Ok(taken)
+    }
+
+    /// A load of these items, compressed as this one is.
+    pub fn with(&self, items: Vec<Taken>, safe: bool) -> io::Result<Load> {
+        let mut body = Vec::new();
+        for item in &items {
+            body.extend_from_slice(&item.action);
+            body.extend_from_slice(&item.document);
+        }
+        if let Some(level) = self.level {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level));
+            encoder.write_all(&body)?;
+            body = encoder.finish()?;
+        }
+        let places: Vec<u32> = items.iter().map(|item| item.place).collect();
+        Ok(Load { body: body.into(), level: self.level, items: places.len() as u32, safe, places })
+    }
+}
+
+impl Taken {
+    /// Its index or data stream, and its `_id` (empty if it has none).
+    pub fn target(&self) -> io::Result<(String, String)> {
+        let action: Action = serde_json::from_slice(&self.action)?;
+        Ok((action.create.index, action.create.id))
+    }
+
+    /// The dead letter of `output` for it, which was refused as `item` says.
+    pub fn letter(&self, output: &str, item: Item) -> io::Result<Letter> {
+        let (index, id) = self.target()?;
+        Ok(Letter {
+            time: dead_letter::now(),
+            output: output.to_owned(),
+            status: item.status,
+            kind: item.kind,
+            reason: item.reason,
+            index,
+            id,
+            document: serde_json::from_slice(&self.document)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_keep_their_place_in_the_batch_however_often_they_are_taken_out() {
+        let line = |n: u32| format!("{{\"create\":{{\"_index\":\"i\",\"_id\":\"{n}\"}}}}\n{{\"n\":{n}}}\n");
+        for level in [None, Some(1)] {
+            let plain = Load::whole(Bytes::new(), level, 0);
+            let all = (0..5).map(|n| Taken {
+                place: n,
+                action: line(n).split_inclusive('\n').next().unwrap().into(),
+                document: line(n).split_inclusive('\n').nth(1).unwrap().into(),
+            });
+            let whole = plain.with(all.collect(), false).unwrap();
+            let some = whole.with(whole.take(&[1, 3, 4]).unwrap(), false).unwrap();
+            let fewer = some.with(some.take(&[0, 2]).unwrap(), true).unwrap();
+            assert_eq!((fewer.items, fewer.place(0), fewer.place(1)), (2, 1, 4));
+            assert_eq!(fewer.plain().unwrap().to_vec(), (line(1) + &line(4)).into_bytes());
+            assert_eq!(fewer.take(&[1]).unwrap()[0].target().unwrap(), ("i".to_owned(), "4".to_owned()));
+        }
+    }
+}

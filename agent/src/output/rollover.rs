@@ -1,0 +1,123 @@
+//! Rollovers: an `_id` is unique within one backing index only, so a document whose first sending is in doubt could stand
+//! in a data stream twice: in the index that was written to then, and in the one that is written to now.
+//!
+//! In: a data stream, `_id`s in doubt, and since when they are. Out: which of them an older backing index holds. Asked
+//! only where there is doubt and the stream rolled over since; else nothing but the stream's indices is looked at.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::http::{Call, HttpClient, Reply};
+
+/// The clocks of node and server may differ by this much.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// Why it could not be found out.
+#[derive(Debug, thiserror::Error)]
+pub enum Unknown {
+    /// No answer: to be asked again.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// The server does not tell: going on without.
+    #[error("{0}")]
+    Declined(String),
+}
+
+#[derive(Deserialize, Default)]
+struct Streams {
+    #[serde(default)]
+    data_streams: Vec<Stream>,
+}
+
+#[derive(Deserialize)]
+struct Stream {
+    indices: Vec<Index>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    index_name: String,
+}
+
+#[derive(Deserialize)]
+struct Documents {
+    docs: Vec<Document>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    found: bool,
+}
+
+/// Which of `ids` an older backing index of `stream` holds, given that none was sent before `since`: true for each that
+/// one does.
+pub async fn held_by_older(
+    client: &HttpClient,
+    stream: &str,
+    ids: &[&str],
+    since: SystemTime,
+) -> Result<Vec<bool>, Unknown> {
+    let mut held = vec![false; ids.len()];
+    let query = "filter_path=data_streams.indices.index_name";
+    let reply = ask(client, Method::GET, &format!("/_data_stream/{stream}"), query, Bytes::new()).await?;
+    if reply.status.as_u16() == 404 {
+        return Ok(held);
+    }
+    let streams: Streams = parse(&reply)?;
+    let indices: Vec<String> =
+        streams.data_streams.into_iter().flat_map(|s| s.indices).map(|index| index.index_name).collect();
+    // From the newest back: an index matters if the one after it was made when the doubt had begun.
+    for pair in indices.windows(2).rev() {
+        let [older, newer] = pair else { break };
+        if made_at(client, newer).await? + SKEW < since {
+            break;
+        }
+        let body = serde_json::json!({ "ids": ids }).to_string();
+        let query = "_source=false&filter_path=docs.found";
+        let reply = ask(client, Method::POST, &format!("/{older}/_mget"), query, body.into()).await?;
+        let documents: Documents = parse(&reply)?;
+        if documents.docs.len() != ids.len() {
+            return Err(Unknown::Declined(format!(
+                "{} answered for other documents than asked for",
+                reply.from
+            )));
+        }
+        held.iter_mut().zip(documents.docs).for_each(|(held, document)| *held |= document.found);
+    }
+    Ok(held)
+}
+
+async fn made_at(client: &HttpClient, index: &str) -> Result<SystemTime, Unknown> {
+    let path = format!("/{index}/_settings/index.creation_date");
+    let reply = ask(client, Method::GET, &path, "flat_settings=true", Bytes::new()).await?;
+    let settings: serde_json::Value = parse(&reply)?;
+    let millis =
+        settings[index]["settings"]["index.creation_date"].as_str().and_then(|text| text.parse().ok());
+    let millis = millis
+        .ok_or_else(|| Unknown::Declined(format!("{} does not tell when {index} was made", reply.from)))?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+}
+
+async fn ask(
+    client: &HttpClient,
+    method: Method,
+    path: &str,
+    query: &str,
+    body: Bytes,
+) -> Result<Reply, Unknown> {
+    let call = Call { method, path, query, content_type: "application/json", body, compressed: false };
+    let reply = client.send(&call).await.map_err(|error| Unknown::NoAnswer(error.what))?;
+    match reply.status.as_u16() {
+        200 | 404 => Ok(reply),
+        429 | 500.. => Err(Unknown::NoAnswer(reply.told())),
+        _ => Err(Unknown::Declined(reply.told())),
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(reply: &'a Reply) -> Result<T, Unknown> {
+    serde_json::from_slice(&reply.body).map_err(|error| Unknown::Declined(format!("{}: {error}", reply.from)))
+}
