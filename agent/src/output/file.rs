@@ -34,6 +34,8 @@ pub struct Files {
     unsaved: bool,
     /// A rotation failed, and that has been told.
     told: bool,
+    /// The directory that this batch last made a name in: one handle of it, so that it is synced once.
+    directory: Option<(PathBuf, Arc<File>)>,
 }
 
 /// A file that is being written.
@@ -54,8 +56,17 @@ impl Files {
             // Its length is right now, and need not be remembered until it is written to again.
             ledger.change(|state| state.written.remove(&path));
         }
-        let open = HashMap::new();
-        Ok(Files { ledger, max_size, keep, open, done: 0, batches: 0, unsaved: false, told: false })
+        Ok(Files {
+            ledger,
+            max_size,
+            keep,
+            open: HashMap::new(),
+            done: 0,
+            batches: 0,
+            unsaved: false,
+            told: false,
+            directory: None,
+        })
     }
 
     /// Forgets what has been written since the last [`note`](Self::note): what it came from will be read again.
@@ -67,6 +78,7 @@ impl Files {
     /// Writes a batch, or what is left of it after an error.
     pub fn write(&mut self, sealed: &Sealed) -> io::Result<()> {
         self.batches += 1;
+        self.directory = None;
         let done = self.done;
         for segment in sealed.segments.iter().filter(|segment| segment.end > done) {
             self.take_up(Path::new(&segment.path))?;
@@ -138,7 +150,7 @@ impl Files {
         }
         let file = create(path)?;
         let written = Written { length: file.metadata()?.len(), rotations: newest(path)?.max(rotations) };
-        let directory = directory_of(path)?;
+        let directory = self.directory_of(path)?;
         self.ledger.change(|state| {
             state.written.insert(path.to_owned(), written.clone());
             state.sync_first(directory);
@@ -146,6 +158,17 @@ impl Files {
         self.unsaved = true;
         self.open.insert(path.to_owned(), Target { file: Some(Arc::new(file)), written, used: self.batches });
         Ok(())
+    }
+
+    /// The directory of a file, to be synced: a name is on disk only when its directory is.
+    fn directory_of(&mut self, path: &Path) -> io::Result<Arc<File>> {
+        let parent = parent(path);
+        if let Some((_, open)) = self.directory.as_ref().filter(|(known, _)| known == parent) {
+            return Ok(open.clone());
+        }
+        let open = Arc::new(File::open(parent)?);
+        self.directory = Some((parent.to_owned(), open.clone()));
+        Ok(open)
     }
 
     /// The file at `path`, which has been taken up.
@@ -176,7 +199,7 @@ impl Files {
             }
             return Ok(());
         }
-        let directory = directory_of(path)?;
+        let directory = self.directory_of(path)?;
         let Some(target) = self.open.get_mut(path) else { return Ok(()) };
         target.written = Written { length: 0, rotations: number };
         let full = target.file.take();
@@ -213,10 +236,8 @@ fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The directory of a file, to be synced: a name is on disk only when its directory is.
-fn directory_of(path: &Path) -> io::Result<Arc<File>> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new("."))).map(Arc::new)
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// How many bytes the whole lines take that fit into `room`; one line at least.
@@ -273,7 +294,7 @@ fn undo(path: &Path, written: &Written) -> io::Result<()> {
                 other => other?,
             }
         }
-        directory_of(path)?.sync_all()?;
+        File::open(parent(path))?.sync_all()?;
     }
     let file = match OpenOptions::new().write(true).open(path) {
         Ok(file) => file,

@@ -11,7 +11,15 @@ const MOST_RUNS: usize = 1024;
 
 impl Worker {
     pub(super) fn is_full(&self) -> bool {
-        self.batch.plain_bytes() >= self.settings.batch || self.batch.runs.len() >= MOST_RUNS
+        self.batch.plain_bytes() >= self.batch_bytes() || self.batch.runs.len() >= MOST_RUNS
+    }
+
+    /// Bytes that a batch may have: as configured, or less where the destination has refused that much.
+    pub(super) fn batch_bytes(&self) -> u64 {
+        match &self.sink {
+            Sink::Elasticsearch(client, _) => self.settings.batch.min(client.batch_limit()),
+            Sink::Files(_) | Sink::Stdout(_) => self.settings.batch,
+        }
     }
 
     pub(super) fn is_due(&self) -> bool {

@@ -59,6 +59,7 @@ impl Worker {
 
     /// One turn in one file; false if nothing came of it.
     fn turn(&mut self, place: usize, at: usize) -> bool {
+        let limit = self.batch_bytes();
         let reading = &mut self.containers[place];
         let cursor = &mut reading.cursors[at];
         // Asked before the read: what is settled by then is read to its end.
@@ -69,7 +70,7 @@ impl Worker {
             Err(error) => return self.reading_failed(place, at, error),
         };
         let (start, items) = (cursor.at, self.batch.items);
-        let (batch, plan, limit) = (&mut self.batch, &reading.plan, self.settings.batch);
+        let (batch, plan) = (&mut self.batch, &reading.plan);
         let result = self.reader.turn(&mut source, &mut cursor.at, &cursor.cuts, settled, |record| {
             batch.push(plan, &cursor.id_text, &record);
             if batch.plain_bytes() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
