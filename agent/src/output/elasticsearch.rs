@@ -41,6 +41,8 @@ pub struct Elasticsearch {
     batch_limit: AtomicU64,
     /// Whether it writes to data streams, which roll over.
     streams: bool,
+    /// Whether an earlier process has sent to it.
+    follows: bool,
     /// What is in doubt after a restart, or after a container was set aside, was not sent before this.
     doubt_began: SystemTime,
     told_rollover: AtomicBool,
@@ -90,6 +92,7 @@ impl Elasticsearch {
             dead_letters,
             batch_limit: AtomicU64::new(u64::MAX),
             streams: matches!(config.target, Target::DataStream(_)),
+            follows: previous_end.is_some(),
             doubt_began: doubt_began(previous_end),
             told_rollover: AtomicBool::new(false),
             told_refused: AtomicBool::new(false),
@@ -125,7 +128,8 @@ impl Elasticsearch {
         let mut stop = self.stop.clone();
         let mut backoff = self.retry.clone();
         let (mut more, mut tries) = (Vec::new(), 0);
-        let mut doubtful = runs.iter().any(|run| run.in_doubt);
+        // At the very first start there is nobody who could have sent anything before.
+        let mut doubtful = runs.iter().any(|run| run.in_doubt && (self.follows || run.epoch > 0));
         loop {
             let attempt = tokio::select! {
                 attempt = self.attempt_once(&mut load, doubtful.then(|| self.doubt_began(standing))) => attempt,

@@ -2,8 +2,10 @@
 //! in a data stream twice: in the index that was written to then, and in the one that is written to now.
 //!
 //! In: a data stream, `_id`s in doubt, and since when they are. Out: which of them an older backing index holds. Asked
-//! only where there is doubt and the stream rolled over since; else nothing but the stream's indices is looked at.
+//! only where there is doubt and the stream rolled over since; else nothing but the stream's indices is looked at. A
+//! rollover in the moment between the look and the retry itself is not seen.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -26,20 +28,9 @@ pub enum Unknown {
     Declined(String),
 }
 
-#[derive(Deserialize, Default)]
-struct Streams {
-    #[serde(default)]
-    data_streams: Vec<Stream>,
-}
-
 #[derive(Deserialize)]
-struct Stream {
-    indices: Vec<Index>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    index_name: String,
+struct Settings {
+    settings: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -62,18 +53,11 @@ pub async fn held_by_older(
     since: SystemTime,
 ) -> Result<Vec<bool>, Unknown> {
     let mut held = vec![false; ids.len()];
-    let query = "filter_path=data_streams.indices.index_name";
-    let reply = ask(client, Method::GET, &format!("/_data_stream/{stream}"), query, Bytes::new()).await?;
-    if reply.status.as_u16() == 404 {
-        return Ok(held);
-    }
-    let streams: Streams = parse(&reply)?;
-    let indices: Vec<String> =
-        streams.data_streams.into_iter().flat_map(|s| s.indices).map(|index| index.index_name).collect();
+    let indices = backing_indices(client, stream).await?;
     // From the newest back: an index matters if the one after it was made when the doubt had begun.
     for pair in indices.windows(2).rev() {
-        let [older, newer] = pair else { break };
-        if made_at(client, newer).await? + SKEW < since {
+        let [(_, older), (made, _)] = pair else { break };
+        if *made + SKEW < since {
             break;
         }
         let body = serde_json::json!({ "ids": ids }).to_string();
@@ -91,15 +75,25 @@ pub async fn held_by_older(
     Ok(held)
 }
 
-async fn made_at(client: &HttpClient, index: &str) -> Result<SystemTime, Unknown> {
-    let path = format!("/{index}/_settings/index.creation_date");
+/// The backing indices of a stream with the times when they were made, the oldest first. Asked by way of their settings,
+/// since not every distribution that has data streams answers for the streams themselves.
+async fn backing_indices(client: &HttpClient, stream: &str) -> Result<Vec<(SystemTime, String)>, Unknown> {
+    let path = format!("/{stream}/_settings/index.creation_date");
     let reply = ask(client, Method::GET, &path, "flat_settings=true", Bytes::new()).await?;
-    let settings: serde_json::Value = parse(&reply)?;
-    let millis =
-        settings[index]["settings"]["index.creation_date"].as_str().and_then(|text| text.parse().ok());
-    let millis = millis
-        .ok_or_else(|| Unknown::Declined(format!("{} does not tell when {index} was made", reply.from)))?;
-    Ok(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+    if reply.status.as_u16() == 404 {
+        return Ok(Vec::new());
+    }
+    let indices: BTreeMap<String, Settings> = parse(&reply)?;
+    let mut made = Vec::with_capacity(indices.len());
+    for (index, settings) in indices {
+        let millis = settings.settings.get("index.creation_date").and_then(|text| text.parse().ok());
+        let millis = millis.ok_or_else(|| {
+            Unknown::Declined(format!("{} does not tell when {index} was made", reply.from))
+        })?;
+        made.push((SystemTime::UNIX_EPOCH + Duration::from_millis(millis), index));
+    }
+    made.sort();
+    Ok(made)
 }
 
 async fn ask(
