@@ -169,8 +169,9 @@ impl Batch {
     /// Compresses what has been staged: after each turn, while its bytes are still in the processor's cache.
     pub fn fold(&mut self) -> io::Result<()> {
         let Some(level) = self.level else { return Ok(()) };
-        let encoder =
-            self.encoder.get_or_insert_with(|| GzEncoder::new(Vec::with_capacity(256 << 10), Compression::new(level)));
+        let encoder = self
+            .encoder
+            .get_or_insert_with(|| GzEncoder::new(Vec::with_capacity(256 << 10), Compression::new(level)));
         encoder.write_all(&self.staged)?;
         self.staged_before += self.staged.len() as u64;
         self.staged.clear();
@@ -322,7 +323,11 @@ mod tests {
     fn marks_are_told_under_taffrail() {
         let mut batch = Batch::new(Format::Lines, Some(1));
         let marks = Marks { unframed: true, part: 2, original_length: Some(9) };
-        batch.push(&plan("/x/{namespace}", Safe::Path), b"", &Record { marks, stream: None, ..record(b"\xff") });
+        batch.push(
+            &plan("/x/{namespace}", Safe::Path),
+            b"",
+            &Record { marks, stream: None, ..record(b"\xff") },
+        );
         let sealed = batch.seal(Vec::new()).unwrap();
         assert!(sealed.compressed);
         let document: serde_json::Value =
@@ -340,6 +345,9 @@ mod tests {
         let mut batch = Batch::new(Format::Text { color: false }, None);
         batch.push(&plan("/x", Safe::Path), b"", &record(b"WARN \x1b[2Jgone\x07\rx\ty"));
         let body = String::from_utf8(batch.seal(Vec::new()).unwrap().body).unwrap();
-        assert_eq!(body, "2026-11-23T15:54:01.123456789Z shop/web-0/app WARN WARN \\u{1b}[2Jgone\\u{7}\\rx\ty\n");
+        assert_eq!(
+            body,
+            "2026-11-23T15:54:01.123456789Z shop/web-0/app WARN WARN \\u{1b}[2Jgone\\u{7}\\rx\ty\n"
+        );
     }
 }

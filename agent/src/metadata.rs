@@ -39,8 +39,12 @@ mod tests {
 
     #[test]
     fn fields_have_elastics_names_and_values_are_escaped() {
-        let container =
-            Container { namespace: "shop".into(), pod: "web-0".into(), uid: "u1".into(), name: "a\"p".into() };
+        let container = Container {
+            namespace: "shop".into(),
+            pod: "web-0".into(),
+            uid: "u1".into(),
+            name: "a\"p".into(),
+        };
         let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
         let text = format!("{{{}}}", String::from_utf8(encode(&facts, &container)).unwrap());
         let document: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -5,9 +5,8 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::FlockOperation;
@@ -17,10 +16,10 @@ use tokio::sync::watch;
 
 use crate::batch::Format;
 use crate::catalog::beneath::Roots;
-use crate::catalog::file::KeyMaker;
+use crate::catalog::file::{KeyMaker, LogFile};
 use crate::catalog::{self, Catalog, Subscriber};
 use crate::config::template::Safe;
-use crate::config::{Color, Config, OutputConfig, Start, StdoutFormat};
+use crate::config::{ByteSize, Color, Config, OutputConfig, Start, StdoutFormat};
 use crate::metadata::NodeFacts;
 use crate::output::dead_letter::DeadLetters;
 use crate::output::elasticsearch::Elasticsearch;
@@ -35,26 +34,54 @@ use crate::worker::{self, Channels, Phase, Sink, Worker};
 /// How often positions are saved while they change.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
-/// Descriptors left for connections, libraries and what is opened for a moment.
+/// Descriptors left for connections, libraries and what is opened for a moment; a quarter of all, if that is more:
+/// where logs are too many to be held open, each is opened for as long as it is being read.
 const SPARE_DESCRIPTORS: u64 = 128;
+
+/// What a worker needs at least for batches under way: below that, requests become so small that they cost more than
+/// what they carry. A record must fit as well.
+const LEAST_SHARE: u64 = 1 << 20;
+
+/// How long a worker that was told to end at once may take for it. One that takes longer hangs in a write, such as to
+/// a pipe that nobody reads, and is left behind.
+const LAST_MOMENT: Duration = Duration::from_millis(300);
 
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The state directory cannot be used.
-    #[error("cannot use the state directory {path}: {error}\n  it must be writable by the user that the agent runs as: mount one there, or set `state_dir`")]
+    #[error(
+        "cannot use the state directory {path}: {error}\n  it must be writable by the user that the agent runs as: mount one there, or set `state_dir`"
+    )]
     State {
         /// The directory.
         path: PathBuf,
         /// What the system says.
         error: io::Error,
     },
+    /// What an output has delivered so far cannot be read or saved.
+    #[error(
+        "cannot read or write {path}, where output `{output}` keeps what it has delivered: {error}\n  make it a file that the agent may read and write, or move it away: the output then begins anew"
+    )]
+    Positions {
+        /// The output's name.
+        output: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// Another agent has it.
-    #[error("the state directory {path} is in use by another agent\n  two agents on one node would send everything twice: stop the other one, or give this one a `state_dir` and a `node` of its own")]
+    #[error(
+        "the state directory {path} is in use by another agent\n  two agents on one node would send everything twice: stop the other one, or give this one a `state_dir` and a `node` of its own"
+    )]
     Locked {
         /// The directory.
         path: PathBuf,
     },
+    /// The configuration asks for more than `memory` allows.
+    #[error("{0}")]
+    Memory(String),
     /// An output cannot be made.
     #[error("output `{output}`: {reason}")]
     Output {
@@ -109,11 +136,36 @@ pub struct ContainerProgress {
     pub records_delivered: u64,
 }
 
+/// What the thread that ends the agent waits for.
+#[derive(Debug)]
+enum Event {
+    /// A worker has ended; whether it had delivered everything.
+    Ended(bool),
+    /// Nobody wants to wait any longer.
+    Hasten,
+}
+
+/// Ends an agent that is being stopped sooner than its deadline.
+#[derive(Debug)]
+pub struct Hasten(Sender<Event>);
+
+impl Hasten {
+    /// Do not go on reading: save, and end.
+    pub fn now(&self) {
+        // Nobody listens when the agent has ended.
+        let _ = self.0.send(Event::Hasten);
+    }
+}
+
 /// The running agent.
 #[derive(Debug)]
 pub struct Agent {
     catalog: Option<Catalog>,
-    workers: Vec<(Arc<Wake>, JoinHandle<bool>)>,
+    wakes: Vec<Arc<Wake>>,
+    events: (Sender<Event>, Receiver<Event>),
+    /// Workers that have not ended.
+    running: usize,
+    caught_up: bool,
     phase: Arc<Phase>,
     stop_requests: watch::Sender<bool>,
     keeper: Option<Keeper>,
@@ -122,9 +174,19 @@ pub struct Agent {
     _lock: File,
 }
 
+/// A worker that has all it needs but its thread.
+struct Ready {
+    worker: Worker,
+    files: Sender<Arc<LogFile>>,
+    wake: Arc<Wake>,
+    output: String,
+}
+
 impl Agent {
-    /// Starts everything. Servers that are away are waited for.
+    /// Starts everything. Servers that are away are waited for; whatever else is wrong is told before the first record
+    /// is read.
     pub fn start(config: Config) -> Result<Agent, StartError> {
+        let shares = memory_shares(&config)?;
         let lock = lock_state(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -132,12 +194,30 @@ impl Agent {
             .enable_all()
             .build()?;
         let (stop_requests, stop) = watch::channel(false);
-        let phase = Arc::new(Phase::default());
-        let roots = Roots::new(config.pod_logs.clone(), config.link_roots.clone());
-        let facts = NodeFacts { cluster: config.cluster.clone(), node: config.node.clone() };
-        let linger = config.outputs.values().map(|o| o.reading().linger).min().unwrap_or(Duration::from_secs(1));
+        let mut agent = Agent {
+            catalog: None,
+            wakes: Vec::new(),
+            events: mpsc::channel(),
+            running: 0,
+            caught_up: true,
+            phase: Arc::new(Phase::default()),
+            stop_requests,
+            keeper: None,
+            outputs: Vec::new(),
+            runtime: Some(runtime),
+            _lock: lock,
+        };
+        let (mut ledgers, mut workers) = (Vec::new(), Vec::new());
+        for ((name, output), share) in config.outputs.iter().zip(shares) {
+            let (ledger, ready) = agent.make_output(&config, name, output, share, &stop)?;
+            ledgers.push(ledger);
+            workers.extend(ready);
+        }
+        agent.keeper = Some(Keeper::start(ledgers, SAVE_EVERY)?);
+        let linger =
+            config.outputs.values().map(|o| o.reading().linger).min().unwrap_or(Duration::from_secs(1));
         let catalog = Catalog::start(catalog::Settings {
-            roots: roots.clone(),
+            roots: Roots::new(config.pod_logs.clone(), config.link_roots.clone()),
             keys: KeyMaker { cluster: config.cluster.clone(), node: config.node.clone() },
             rescan: config.rescan,
             // Often enough that a record's way is mostly its linger, seldom enough that 500 busy containers cost little.
@@ -145,54 +225,57 @@ impl Agent {
             outputs: config.outputs.len(),
             descriptors: descriptor_budget(),
         })?;
-        let mut agent = Agent {
-            catalog: Some(catalog),
-            workers: Vec::new(),
-            phase,
-            stop_requests,
-            keeper: None,
-            outputs: Vec::new(),
-            runtime: Some(runtime),
-            _lock: lock,
-        };
-        let mut ledgers = Vec::new();
-        for (name, output) in &config.outputs {
-            ledgers.push(agent.start_output(&config, name, output, &roots, &facts, &stop)?);
+        for Ready { mut worker, files, wake, output } in workers {
+            catalog.subscribe(Subscriber { files, wake: wake.clone() });
+            let ended = agent.events.0.clone();
+            std::thread::Builder::new().name(format!("out-{output}")).spawn(move || {
+                let caught_up = worker::run_guarded(&mut worker).unwrap_or_else(|error| {
+                    tracing::error!(output, %error, "an output has ended; the others go on, and its logs stay on disk");
+                    false
+                });
+                drop(worker);
+                // Nobody listens when the agent has been dropped.
+                let _ = ended.send(Event::Ended(caught_up));
+            })?;
+            agent.wakes.push(wake);
+            agent.running += 1;
         }
-        agent.keeper = Some(Keeper::start(ledgers, SAVE_EVERY)?);
+        agent.catalog = Some(catalog);
         Ok(agent)
     }
 
-    fn start_output(
+    /// Makes an output and its workers. Nothing of it runs yet. `share`: bytes of batches under way for each worker.
+    fn make_output(
         &mut self,
         config: &Config,
         name: &str,
         output: &OutputConfig,
-        roots: &Roots,
-        facts: &NodeFacts,
+        share: u64,
         stop: &watch::Receiver<bool>,
-    ) -> Result<Arc<Ledger>, StartError> {
+    ) -> Result<(Arc<Ledger>, Vec<Ready>), StartError> {
         let refused = |reason: String| StartError::Output { output: name.to_owned(), reason };
-        let state = |error| StartError::State { path: config.state_dir.clone(), error };
+        let positions = |error| {
+            let path = config.state_dir.join(format!("{name}.positions"));
+            StartError::Positions { output: name.to_owned(), path, error }
+        };
         let reading = output.reading();
         let previous_end = Ledger::saved_at(&config.state_dir, name);
-        let ledger = Arc::new(Ledger::open(&config.state_dir, name).map_err(state)?);
+        let ledger = Arc::new(Ledger::open(&config.state_dir, name).map_err(positions)?);
         if ledger.read(|state| state.since).is_none() {
             // The very first start: remembered, so that a later one does not pass over what an outage delayed.
             let age = if reading.start == Start::Now { Duration::ZERO } else { reading.max_age };
             ledger.change(|state| state.since = Some(nanos_ago(age)));
-            ledger.save().map_err(state)?;
+            ledger.save().map_err(positions)?;
         }
         let stats = Arc::new(OutputStats::default());
         self.outputs.push((name.to_owned(), stats.clone()));
-        // Half of the budget is for batches under way; the other half is for the batch in hand (which may be held
-        // twice, plain and compressed), read buffers and what libraries take.
-        let workers = match output {
-            OutputConfig::Elasticsearch(_) => reading.workers,
-            // One writer keeps one order.
-            OutputConfig::File(_) | OutputConfig::Stdout(_) => 1,
-        };
-        let share = config.memory.bytes() / 2 / (config.outputs.len() * workers) as u64;
+        let (workers, batch) = (workers_of(output), batch_within(reading.batch.bytes(), share));
+        if batch < reading.batch.bytes() {
+            tracing::info!(output = name, batch = %ByteSize::new(batch), wanted = %reading.batch,
+                "batches are smaller than configured, so that they fit its share of `memory`");
+        }
+        let roots = Roots::new(config.pod_logs.clone(), config.link_roots.clone());
+        let facts = NodeFacts { cluster: config.cluster.clone(), node: config.node.clone() };
         let (format, gzip, in_flight, target) = match output {
             OutputConfig::Elasticsearch(es) => (
                 Format::Bulk,
@@ -218,10 +301,19 @@ impl Agent {
         };
         let client = match output {
             OutputConfig::Elasticsearch(es) => Some(Arc::new(
-                Elasticsearch::new(name, es, DeadLetters::new(&config.state_dir, name), previous_end, stats.clone(), stop.clone()).map_err(|e| refused(e.to_string()))?,
+                Elasticsearch::new(
+                    name,
+                    es,
+                    DeadLetters::new(&config.state_dir, name),
+                    previous_end,
+                    stats.clone(),
+                    stop.clone(),
+                )
+                .map_err(|e| refused(e.to_string()))?,
             )),
             _ => None,
         };
+        let mut ready = Vec::with_capacity(workers);
         for shard in 0..workers {
             let sink = match (output, &client, &self.runtime) {
                 (OutputConfig::File(file), ..) => Sink::Files(
@@ -236,7 +328,7 @@ impl Agent {
             let (files, files_in) = mpsc::channel();
             let (settle, settled) = mpsc::channel();
             let wake = Arc::new(Wake::default());
-            let mut worker = Worker::new(
+            let worker = Worker::new(
                 worker::Settings {
                     output: name.to_owned(),
                     shard: (shard, workers),
@@ -252,7 +344,7 @@ impl Agent {
                         since: ledger.read(|state| state.since),
                     },
                     linger: reading.linger,
-                    batch: reading.batch.bytes().min(share.max(64 << 10)),
+                    batch,
                     in_flight,
                     in_flight_bytes: share,
                 },
@@ -262,19 +354,9 @@ impl Agent {
                 self.phase.clone(),
                 sink,
             );
-            if let Some(catalog) = &self.catalog {
-                catalog.subscribe(Subscriber { files, wake: wake.clone() });
-            }
-            let output = name.to_owned();
-            let thread = std::thread::Builder::new().name(format!("out-{name}")).spawn(move || {
-                worker::run_guarded(&mut worker).unwrap_or_else(|error| {
-                    tracing::error!(output, %error, "an output has ended; the others go on, and its logs stay on disk");
-                    false
-                })
-            })?;
-            self.workers.push((wake, thread));
+            ready.push(Ready { worker, files, wake, output: name.to_owned() });
         }
-        Ok(ledger)
+        Ok((ledger, ready))
     }
 
     /// What has been done so far; cheap enough to be asked several times a second.
@@ -308,57 +390,126 @@ impl Agent {
         &self.outputs
     }
 
+    /// For ending a [`stop`](Agent::stop) that is under way sooner.
+    pub fn hasten(&self) -> Hasten {
+        Hasten(self.events.0.clone())
+    }
+
     /// Reads on until every output has delivered what is on disk now, or until `deadline`; saves, and ends.
     pub fn stop(mut self, deadline: Instant) -> Outcome {
-        if let Some(catalog) = self.catalog.take() {
+        if let Some(catalog) = &self.catalog {
             // What was written before this moment is known after it; what comes later is the next process's.
-            catalog.refresh();
+            if !catalog.refresh(deadline) {
+                tracing::warn!(
+                    "the logs could not be looked through once more in time: what was written last comes with the next start"
+                );
+            }
+            catalog.halt();
         }
         self.phase.drain();
         self.wake_all();
-        // A thread that waits for the deadline, so that joining needs no polling.
-        let (finished, wait) = mpsc::channel::<()>();
-        let guard = {
-            let (phase, stop) = (self.phase.clone(), self.stop_requests.clone());
-            let wakes: Vec<_> = self.workers.iter().map(|(wake, _)| wake.clone()).collect();
-            std::thread::spawn(move || {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if wait.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    phase.abort();
-                    stop.send_replace(true);
-                    wakes.iter().for_each(|wake| wake.wake());
-                }
-            })
-        };
-        let mut caught_up = true;
-        for (_, thread) in self.workers.drain(..) {
-            caught_up &= thread.join().unwrap_or(false);
+        if !self.wait_for_workers(deadline) {
+            self.end_workers();
         }
-        drop(finished);
-        let _ = guard.join();
-        if let Some(keeper) = self.keeper.take() {
-            if let Err(error) = keeper.stop() {
-                tracing::error!(%error, "positions could not be saved at the end: the next start sends some records again");
+        if let Some(Err(error)) = self.keeper.take().map(Keeper::stop) {
+            tracing::error!(%error, "positions could not be saved at the end: the next start sends some records again");
+        }
+        Outcome { caught_up: self.caught_up }
+    }
+
+    /// Waits for all workers to end; false if it was told to hasten, or `deadline` passed.
+    fn wait_for_workers(&mut self, deadline: Instant) -> bool {
+        while self.running > 0 {
+            match self.events.1.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Event::Ended(caught_up)) => {
+                    self.running -= 1;
+                    self.caught_up &= caught_up;
+                }
+                Ok(Event::Hasten) | Err(_) => return false,
             }
         }
-        Outcome { caught_up }
+        true
+    }
+
+    /// Ends the workers without regard to what is left to read.
+    fn end_workers(&mut self) {
+        self.phase.abort();
+        self.stop_requests.send_replace(true);
+        self.wake_all();
+        let deadline = Instant::now() + LAST_MOMENT;
+        while !self.wait_for_workers(deadline) && Instant::now() < deadline {}
+        if self.running > 0 {
+            tracing::error!(
+                workers = self.running,
+                "an output hangs in a write, such as to a pipe that nobody reads, and is left behind"
+            );
+            (self.running, self.caught_up) = (0, false);
+        }
     }
 
     fn wake_all(&self) {
-        self.workers.iter().for_each(|(wake, _)| wake.wake());
+        self.wakes.iter().for_each(|wake| wake.wake());
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // Not stopped in order, such as when an output could not be made: end at once.
-        self.phase.abort();
-        self.stop_requests.send_replace(true);
-        self.wake_all();
+        // Not stopped in order, such as when a thread could not be made: end at once.
+        if self.running > 0 {
+            self.end_workers();
+        }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
+}
+
+/// How many threads read for an output.
+fn workers_of(output: &OutputConfig) -> usize {
+    match output {
+        OutputConfig::Elasticsearch(_) => output.reading().workers,
+        // One writer keeps one order.
+        OutputConfig::File(_) | OutputConfig::Stdout(_) => 1,
+    }
+}
+
+/// How large a batch may become: of those under way several must fit into the share.
+fn batch_within(wanted: u64, share: u64) -> u64 {
+    wanted.min(share / 4)
+}
+
+/// Bytes of batches under way that each worker of each output may have, in the order of the outputs. Half of the
+/// budget is for these; the other half is for the batch in hand (which may be held twice, plain and compressed), read
+/// buffers and what libraries take.
+///
+/// # Errors
+/// When that is too little to work with: what would be enough.
+pub fn memory_shares(config: &Config) -> Result<Vec<u64>, StartError> {
+    let outputs = config.outputs.len() as u64;
+    let least = LEAST_SHARE.max(config.max_record.bytes());
+    let most_workers = config.outputs.values().map(workers_of).max().unwrap_or(1) as u64;
+    let needed = 2 * least * outputs * most_workers;
+    if config.memory.bytes() < needed {
+        // Rounded up: a number to write down.
+        let enough = ByteSize::mib(needed.div_ceil(1 << 20));
+        return Err(StartError::Memory(format!(
+            "`memory = \"{}\"` is too little: each output has an equal share of it, each of its `workers` an equal share of \
+             that, and {} is the least that one can work with ({})\n  set `memory` to \"{enough}\" or more, or have fewer \
+             outputs or `workers`{}",
+            config.memory,
+            ByteSize::new(2 * least),
+            if least > LEAST_SHARE { "twice `max_record`" } else { "twice a small batch" },
+            if least > LEAST_SHARE { ", or a smaller `max_record`" } else { "" },
+        )));
+    }
+    let share = |output| config.memory.bytes() / 2 / outputs.max(1) / workers_of(output) as u64;
+    Ok(config.outputs.values().map(share).collect())
+}
+
+/// Bytes that a batch of this output may really have, which may be less than its `batch`.
+pub fn batch_size(config: &Config, output: &OutputConfig) -> ByteSize {
+    let share = config.memory.bytes() / 2 / config.outputs.len().max(1) as u64 / workers_of(output) as u64;
+    ByteSize::new(batch_within(output.reading().batch.bytes(), share))
 }
 
 fn lock_state(config: &Config) -> Result<File, StartError> {
@@ -379,7 +530,7 @@ fn descriptor_budget() -> usize {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _ = setrlimit(Resource::Nofile, raised);
     let current = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20);
-    current.saturating_sub(SPARE_DESCRIPTORS).max(current / 2) as usize
+    current.saturating_sub(SPARE_DESCRIPTORS.max(current / 4)).max(current / 2) as usize
 }
 
 fn nanos_ago(age: Duration) -> i64 {

@@ -113,8 +113,12 @@ pub struct ContainerStats {
 
 impl Default for ContainerStats {
     fn default() -> ContainerStats {
-        let nobody =
-            Container { namespace: String::new(), pod: String::new(), uid: String::new(), name: String::new() };
+        let nobody = Container {
+            namespace: String::new(),
+            pod: String::new(),
+            uid: String::new(),
+            name: String::new(),
+        };
         ContainerStats {
             container: Arc::new(nobody),
             read_bytes: Counter::default(),

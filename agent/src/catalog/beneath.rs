@@ -123,7 +123,9 @@ mod tests {
         let roots = Roots::new(logs, vec![docker]);
 
         assert!(roots.open_log(Path::new("pod/app/0.log")).is_ok());
-        for refused in ["pod/app/1.log", "pod/app/3.log", "out/secret", "../secret", "/etc/passwd", "pod/app", ""] {
+        for refused in
+            ["pod/app/1.log", "pod/app/3.log", "out/secret", "../secret", "/etc/passwd", "pod/app", ""]
+        {
             assert!(roots.open_log(Path::new(refused)).is_err(), "{refused}");
         }
         assert!(roots.open_link(Path::new("pod/app/1.log")).is_ok());

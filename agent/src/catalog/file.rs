@@ -191,6 +191,17 @@ pub struct LogFile {
     place: Mutex<Place>,
 }
 
+/// What the catalog knows of a file when it finds it: see the fields of [`LogFile`].
+#[derive(Debug)]
+pub(super) struct Found {
+    pub key: FileKey,
+    pub name: LogName,
+    pub sequence: u64,
+    pub at_start: bool,
+    pub size: u64,
+    pub place: Place,
+}
+
 /// Where the bytes are had.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -236,27 +247,19 @@ impl Read for Positioned {
 }
 
 impl LogFile {
-    pub(super) fn new(
-        key: FileKey,
-        container: Arc<Container>,
-        name: LogName,
-        sequence: u64,
-        at_start: bool,
-        size: u64,
-        readers: usize,
-        place: Place,
-    ) -> LogFile {
+    /// A file that has been found, and that `readers` outputs will read.
+    pub(super) fn new(container: Arc<Container>, readers: usize, found: Found) -> LogFile {
         LogFile {
-            key,
+            key: found.key,
             container,
-            settled: AtomicBool::new(name.packed),
-            name,
-            sequence,
-            at_start,
-            size: AtomicU64::new(size),
+            settled: AtomicBool::new(found.name.packed),
+            name: found.name,
+            sequence: found.sequence,
+            at_start: found.at_start,
+            size: AtomicU64::new(found.size),
             gone: AtomicBool::new(false),
             readers: AtomicUsize::new(readers),
-            place: Mutex::new(place),
+            place: Mutex::new(found.place),
         }
     }
 
@@ -329,7 +332,11 @@ pub(super) fn open_place(roots: &Roots, place: &Place) -> io::Result<File> {
 
 impl Source {
     fn packed(file: Arc<File>) -> Source {
-        Source::Packed { decoder: Box::new(MultiGzDecoder::new(Positioned { file, offset: 0 })), next: 0, damage: None }
+        Source::Packed {
+            decoder: Box::new(MultiGzDecoder::new(Positioned { file, offset: 0 })),
+            next: 0,
+            damage: None,
+        }
     }
 
     /// Reads at `offset` until `buffer` is full or the file ends; returns the number of bytes read.

@@ -8,34 +8,52 @@
 //! written to is *hot*: its files are asked for their sizes several times in a `linger`, and its directory is
 //! listed when it changed. A container that has fallen silent is *watched* (inotify, by `notify`) and costs nothing.
 //! Watching the busy ones too would mean an event for each write: at 50,000 writes a second 12% of a core and more,
-//! against 0.1% for asking.
+//! against 0.1% for asking. Whatever the size of the tree and however many hints come, looking takes at most 5% of a
+//! core and rescans 1%: after each look the thread rests for a multiple of what it took.
 
 pub mod beneath;
+mod container;
 pub mod file;
+mod inbox;
 pub mod name;
 mod scan;
 mod watch;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
-use std::sync::mpsc::{self, Sender, SyncSender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, StatxFlags};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::wake::Wake;
 use beneath::Roots;
+use container::Directory;
 use file::{KeyMaker, LogFile, Stamp};
-use scan::{Known, Which};
-use watch::Watches;
+use inbox::Inbox;
+use scan::Which;
+use watch::{Hint, Identity, Watches};
 
 /// How long a container must have been silent to be watched instead of asked.
 const QUIET: Duration = Duration::from_secs(10);
+
+/// Hints that come within this time of a look are answered together: a pod's start makes dozens.
+const HINT_PAUSE: Duration = Duration::from_millis(20);
+
+/// A look is followed by a rest of so many times what it took: 5% of a core.
+const REST_AFTER_LOOK: u32 = 19;
+
+/// And a rescan by so many: 1% of a core.
+const REST_AFTER_RESCAN: u32 = 99;
+
+/// How many unreadable places are told one by one.
+const MOST_TOLD: usize = 50;
 
 /// What the catalog needs to know.
 #[derive(Debug, Clone)]
@@ -63,48 +81,6 @@ pub struct Subscriber {
     pub wake: Arc<Wake>,
 }
 
-/// What others ask of the catalog's thread.
-#[derive(Debug, Default)]
-struct Requests {
-    /// Directories (below the root, empty for the root itself) that may have changed.
-    dirty: HashSet<PathBuf>,
-    /// Everything may have changed: the watcher lost events.
-    rescan: bool,
-    refresh: Vec<SyncSender<()>>,
-    subscribe: Vec<Subscriber>,
-    stop: bool,
-}
-
-/// The way into the catalog's thread, which hints and outputs share.
-#[derive(Debug, Default)]
-struct Inbox {
-    requests: Mutex<Requests>,
-    arrived: Condvar,
-}
-
-impl Inbox {
-    fn post(&self, change: impl FnOnce(&mut Requests)) {
-        change(&mut self.lock());
-        self.arrived.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Requests> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes what has been asked, waiting for it up to `timeout`.
-    fn take(&self, timeout: Duration) -> Requests {
-        let nothing = |r: &mut Requests| {
-            r.dirty.is_empty() && !r.rescan && r.refresh.is_empty() && r.subscribe.is_empty() && !r.stop
-        };
-        let (mut requests, _) = self
-            .arrived
-            .wait_timeout_while(self.lock(), timeout, nothing)
-            .unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut requests)
-    }
-}
-
 /// The running catalog.
 #[derive(Debug)]
 pub struct Catalog {
@@ -126,18 +102,23 @@ impl Catalog {
         self.inbox.post(|r| r.subscribe.push(subscriber));
     }
 
-    /// Lists the whole tree now and returns when that is done: what was written before is then known.
-    pub fn refresh(&self) {
+    /// Lists the whole tree now and returns when that is done: what was written before is then known. False if it was
+    /// not done by `deadline`.
+    pub fn refresh(&self, deadline: Instant) -> bool {
         let (done, wait) = mpsc::sync_channel(1);
         self.inbox.post(|r| r.refresh.push(done));
-        // An error means that the thread has gone, and with it whatever there was to find.
-        let _ = wait.recv();
+        wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
+    }
+
+    /// Asks the thread to end, without waiting for it: nothing new will be found.
+    pub fn halt(&self) {
+        self.inbox.post(|r| r.stop = true);
     }
 }
 
 impl Drop for Catalog {
     fn drop(&mut self) {
-        self.inbox.post(|r| r.stop = true);
+        self.halt();
         if let Some(thread) = self.thread.take() {
             // A panic of that thread has been reported where it happened.
             let _ = thread.join();
@@ -145,22 +126,22 @@ impl Drop for Catalog {
     }
 }
 
-/// A container's directory as the catalog knows it.
-#[derive(Debug)]
-struct Directory {
-    container: Arc<file::Container>,
-    files: Vec<Known>,
-    /// When the directory last changed, if that is certain.
-    changed: Option<i128>,
-    /// Whether there is a file without a key yet.
-    unkeyed: bool,
-    /// When to list it again because a file may have settled by then.
-    settle_at: Option<Instant>,
-    /// Silent and watched; else asked at every tick.
+/// A directory that holds directories: the root, or a pod's.
+#[derive(Debug, Default)]
+struct Parent {
     watched: bool,
-    active_at: Instant,
-    /// Whether the last listing of its parents had it.
-    present: bool,
+    /// When it last changed, as far as that can be said: what is asked where it cannot be watched.
+    changed: Option<i128>,
+}
+
+/// Conditions that have been told and are not told again while they last.
+#[derive(Debug, Default)]
+struct Told {
+    root: bool,
+    descriptors: bool,
+    /// What could not be read, and in which rescan that was last so.
+    unreadable: HashMap<PathBuf, u64>,
+    rescans: u64,
 }
 
 /// The catalog's thread: its one owner of everything.
@@ -169,14 +150,17 @@ struct Scanner {
     settings: Settings,
     inbox: Arc<Inbox>,
     subscribers: Vec<Subscriber>,
-    directories: HashMap<PathBuf, Directory>,
+    root: Parent,
+    /// Pods by the names of their directories.
+    pods: BTreeMap<String, Parent>,
+    /// Containers by their paths below the root; sorted, so that those of a pod lie together.
+    directories: BTreeMap<PathBuf, Directory>,
     watches: Watches,
     sequence: u64,
     held: usize,
     /// Whether the first listing is done.
     started: bool,
-    /// Conditions that have been told and are not told again: by path or by name.
-    told: HashSet<String>,
+    told: Told,
     /// Whether something happened that readers should look at.
     news: bool,
 }
@@ -185,37 +169,38 @@ impl Scanner {
     fn new(settings: Settings, inbox: Arc<Inbox>) -> Scanner {
         let hints = inbox.clone();
         let watches = Watches::new(settings.roots.logs().to_owned(), move |hint| {
-            hints.post(|requests| match hint {
-                watch::Hint::Directory(path) => {
+            hints.hint(|requests| match hint {
+                Hint::Directory(path) => {
                     requests.dirty.insert(path);
                 }
-                watch::Hint::Everything => requests.rescan = true,
+                Hint::Everything => requests.lost = true,
             });
         });
         Scanner {
             settings,
             inbox,
             subscribers: Vec::new(),
-            directories: HashMap::new(),
+            root: Parent::default(),
+            pods: BTreeMap::new(),
+            directories: BTreeMap::new(),
             watches,
             sequence: 0,
             held: 0,
             started: false,
-            told: HashSet::new(),
+            told: Told::default(),
             news: false,
         }
     }
 
     fn run(&mut self) {
-        let mut scanned = Instant::now();
-        let mut took = self.rescan();
+        let mut rescan_took = self.rescan();
         self.started = true;
+        let (mut scanned, mut looked, mut look_took) = (Instant::now(), Instant::now(), Duration::ZERO);
         loop {
-            // A tree so large that listing it takes long is listed less often: 1% of a core at most.
-            let due = scanned + self.settings.rescan.max(took * 100);
-            let hot = self.directories.values().any(|d| !d.watched);
-            let until_due = due.saturating_duration_since(Instant::now());
-            let asked = self.inbox.take(if hot { self.settings.tick.min(until_due) } else { until_due });
+            let due = scanned + self.settings.rescan.max(rescan_took * REST_AFTER_RESCAN);
+            let rest = look_took * REST_AFTER_LOOK;
+            let until = if self.is_asking() { due.min(looked + self.settings.tick.max(rest)) } else { due };
+            let asked = self.inbox.take(until, looked + HINT_PAUSE.max(rest));
             if asked.stop {
                 return;
             }
@@ -226,102 +211,129 @@ impl Scanner {
                 subscriber.wake.wake();
                 self.subscribers.push(subscriber);
             }
-            if asked.rescan || !asked.refresh.is_empty() || Instant::now() >= due {
-                took = self.rescan();
+            let begun = cpu_time();
+            let mut dirty = self.follow_hints(asked.dirty);
+            let is_due = Instant::now() >= due;
+            if is_due || asked.lost || !asked.refresh.is_empty() {
+                rescan_took = self.rescan();
                 scanned = Instant::now();
-            } else {
-                self.follow_hints(asked.dirty);
-                self.tick();
+                dirty.clear();
             }
+            self.tick(dirty);
             for done in asked.refresh {
                 let _ = done.send(());
             }
             if std::mem::take(&mut self.news) {
                 self.subscribers.iter().for_each(|s| s.wake.wake());
             }
+            // A rescan that was due is paid for by the time to the next one.
+            let paid = if is_due { rescan_took } else { Duration::ZERO };
+            look_took = cpu_time().saturating_sub(begun + paid);
+            looked = Instant::now();
         }
     }
 
+    /// Lists everything; returns what that took of the processor.
     fn rescan(&mut self) -> Duration {
-        let begun = Instant::now();
+        let begun = cpu_time();
+        self.told.rescans += 1;
         self.scan_root(Which::All);
-        begun.elapsed()
+        let round = self.told.rescans;
+        self.told.unreadable.retain(|_, seen| *seen == round);
+        cpu_time().saturating_sub(begun)
     }
 
-    fn follow_hints(&mut self, dirty: HashSet<PathBuf>) {
-        let mut pods = HashSet::new();
-        for path in dirty {
-            match self.directories.get_mut(&path) {
-                // It speaks again: asked from now on, since a busy writer would send an event for each write.
-                Some(directory) => {
-                    directory.active_at = Instant::now();
-                    directory.changed = None;
-                    if std::mem::take(&mut directory.watched) {
-                        self.watches.remove(&path);
-                    }
-                }
-                // A pod or a container has come or gone.
-                None => {
-                    pods.insert(path);
-                }
+    /// Whether there is anything that must be asked because it is not watched.
+    fn is_asking(&self) -> bool {
+        !self.root.watched
+            || self.pods.values().any(|pod| !pod.watched)
+            || self.directories.values().any(|directory| !directory.watched)
+    }
+
+    /// Containers that speak again are asked from now on, since a busy writer would send an event for each write.
+    /// Returns the rest: where a pod or a container has come or gone.
+    fn follow_hints(&mut self, mut dirty: HashSet<PathBuf>) -> HashSet<PathBuf> {
+        dirty.retain(|path| {
+            let Some(directory) = self.directories.get_mut(path) else { return true };
+            directory.active_at = Instant::now();
+            directory.relist = true;
+            if std::mem::take(&mut directory.watched) {
+                self.watches.remove(path);
+            }
+            false
+        });
+        dirty
+    }
+
+    /// Asks what is not watched for news. `dirty`: parents that are known to have changed.
+    fn tick(&mut self, mut dirty: HashSet<PathBuf>) {
+        let logs = self.settings.roots.logs();
+        let now = Instant::now();
+        if !self.root.watched && changed_at(logs) != self.root.changed {
+            dirty.insert(PathBuf::new());
+        }
+        for (pod, parent) in &self.pods {
+            if !parent.watched && changed_at(&logs.join(pod)) != parent.changed {
+                dirty.insert(pod.into());
             }
         }
-        if !pods.is_empty() {
-            self.scan_root(Which::Changed(pods));
-        }
-    }
-
-    /// Asks the hot containers what is new.
-    fn tick(&mut self) {
-        let now = Instant::now();
-        let mut listed = Vec::new();
+        let (mut listed, mut finished) = (Vec::new(), Vec::new());
         for (path, directory) in &mut self.directories {
+            if directory.vanished {
+                if directory.files.iter().all(|known| !known.file.is_wanted()) {
+                    finished.push(path.clone());
+                }
+                continue;
+            }
             if directory.watched {
                 continue;
             }
-            let mut grew = false;
-            for known in &mut directory.files {
-                grew |= known.look_for_growth();
-            }
-            if grew {
-                directory.active_at = now;
-                self.news = true;
-            }
-            // A file that grows has not been rotated away just now; else its directory tells.
-            let changed = !grew
-                && (directory.changed.is_none()
-                    || directory.changed != changed_at(&self.settings.roots.logs().join(path)));
-            if changed || directory.unkeyed || directory.settle_at.is_some_and(|at| at <= now) {
+            let asked = directory.ask(logs, path, now);
+            self.news |= asked.grew;
+            if asked.list {
                 listed.push(path.clone());
-            } else if now.duration_since(directory.active_at) > QUIET && self.watches.add(path) {
+            } else if directory.may_be_watched(now)
+                && asked.identity.is_some_and(|identity| self.watches.add(path, identity))
+            {
                 directory.watched = true;
-                // What came between the last look and the watch is seen by one more.
-                grew = false;
-                for known in &mut directory.files {
-                    grew |= known.look_for_growth();
+                // What came between the look and the watch is seen by one more.
+                let again = directory.ask(logs, path, now);
+                self.news |= again.grew;
+                if again.list {
+                    listed.push(path.clone());
                 }
-                self.news |= grew;
             }
+        }
+        for path in finished {
+            self.forget_directory(&path);
         }
         for path in listed {
             self.scan_container(&path);
         }
+        if !dirty.is_empty() {
+            self.scan_root(Which::Changed(dirty));
+        }
     }
 
-    fn tell_once(&mut self, what: impl Into<String>) -> bool {
-        self.told.insert(what.into())
+    fn tell_unreadable(&mut self, path: &Path, error: &io::Error) {
+        let told = self.told.unreadable.len();
+        if self.told.unreadable.insert(path.to_owned(), self.told.rescans).is_some() {
+            return;
+        }
+        match told {
+            ..MOST_TOLD => {
+                tracing::warn!(path = %path.display(), %error, "cannot read a log; trying again at every rescan");
+            }
+            MOST_TOLD => tracing::warn!("more logs cannot be read; those are told at level debug"),
+            _ => tracing::debug!(path = %path.display(), %error, "cannot read a log"),
+        }
     }
 }
 
 /// The stamp of an open file.
-pub(in crate::catalog) fn stamp_of(file: &File) -> io::Result<Stamp> {
-    let stat = rustix::fs::statx(
-        file.as_fd(),
-        "",
-        AtFlags::EMPTY_PATH,
-        StatxFlags::INO | StatxFlags::BTIME,
-    )?;
-    Ok(stamp(&stat))
+fn stamp_of(file: &File) -> io::Result<Stamp> {
+    let wanted = StatxFlags::INO | StatxFlags::BTIME;
+    Ok(stamp(&rustix::fs::statx(file.as_fd(), "", AtFlags::EMPTY_PATH, wanted)?))
 }
 
 fn stamp(stat: &rustix::fs::Statx) -> Stamp {
@@ -337,8 +349,21 @@ fn nanos(time: &rustix::fs::StatxTimestamp) -> i128 {
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
-/// When a directory last changed, in nanoseconds; `None` if that cannot be said.
-fn changed_at(path: &std::path::Path) -> Option<i128> {
-    let stat = rustix::fs::stat(path).ok()?;
-    Some(i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec))
+/// Which directory it is, and when it last changed.
+fn identify(stat: &rustix::fs::Stat) -> (Identity, i128) {
+    let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+    ((stat.st_dev, stat.st_ino), changed)
 }
+
+/// When a directory last changed, in nanoseconds; `None` if that cannot be said.
+fn changed_at(path: &Path) -> Option<i128> {
+    Some(identify(&rustix::fs::stat(path).ok()?).1)
+}
+
+/// Processor time of this thread. Not the clock's: on a busy node that would mistake waiting for work.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

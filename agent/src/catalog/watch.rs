@@ -3,29 +3,39 @@
 //! In: directories to watch. Out: a hint for each that something happened in. A hint may come too often, too late
 //! or not at all; the rescan does not need it. Out of watches: said once, the rest is asked instead.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use notify::event::EventKind;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
+/// How long no further watch is asked for once the system had none left: each refusal costs a round trip to the
+/// watcher's thread, and thousands of directories would ask at every tick.
+const EXHAUSTED: Duration = Duration::from_secs(60);
+
 /// What the watcher says.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Hint {
+pub(super) enum Hint {
     /// Something happened in this directory (a path below the root; empty for the root).
     Directory(PathBuf),
     /// Events were lost: look everywhere.
     Everything,
 }
 
+/// Device and inode: which directory bears a path at the moment.
+pub(super) type Identity = (u64, u64);
+
 /// The directories that are watched.
 #[derive(Debug)]
-pub struct Watches {
+pub(super) struct Watches {
     root: PathBuf,
     watcher: Option<RecommendedWatcher>,
-    watched: HashSet<PathBuf>,
-    exhausted: bool,
+    watched: HashMap<PathBuf, Identity>,
+    told: bool,
+    /// Until when no watch is asked for.
+    exhausted: Option<Instant>,
 }
 
 impl Watches {
@@ -52,19 +62,25 @@ impl Watches {
                 tracing::warn!(%error, "cannot watch directories; they are asked at every tick instead (raise fs.inotify.max_user_instances)");
             })
             .ok();
-        Watches { root, watcher, watched: HashSet::new(), exhausted: false }
+        Watches { root, watcher, watched: HashMap::new(), told: false, exhausted: None }
     }
 
-    /// Watches a directory below the root; false if that is not possible.
-    pub fn add(&mut self, below: &Path) -> bool {
-        if self.watched.contains(below) {
-            return true;
+    /// Watches a directory below the root; false if that is not possible. `identity` says which directory bears that
+    /// path now: the watch of one that was deleted or moved away is no good for its successor.
+    pub fn add(&mut self, below: &Path, identity: Identity) -> bool {
+        match self.watched.get(below) {
+            Some(watched) if *watched == identity => return true,
+            Some(_) => self.remove(below),
+            None => {}
         }
         let Some(watcher) = &mut self.watcher else { return false };
+        if self.exhausted.is_some_and(|until| until > Instant::now()) {
+            return false;
+        }
         match watcher.watch(&self.root.join(below), RecursiveMode::NonRecursive) {
             Ok(()) => {
-                self.watched.insert(below.to_owned());
-                self.exhausted = false;
+                self.watched.insert(below.to_owned(), identity);
+                self.exhausted = None;
                 true
             }
             Err(error) => {
@@ -73,11 +89,14 @@ impl Watches {
                     notify::ErrorKind::Io(io) => io.kind() == io::ErrorKind::StorageFull,
                     _ => false,
                 };
-                if full && !std::mem::replace(&mut self.exhausted, true) {
-                    tracing::warn!(
-                        watched = self.watched.len(),
-                        "out of inotify watches: further directories are asked at every tick instead (raise fs.inotify.max_user_watches)"
-                    );
+                if full {
+                    self.exhausted = Some(Instant::now() + EXHAUSTED);
+                    if !std::mem::replace(&mut self.told, true) {
+                        tracing::warn!(
+                            watched = self.watched.len(),
+                            "out of inotify watches: further directories are asked at every tick instead (raise fs.inotify.max_user_watches)"
+                        );
+                    }
                 }
                 false
             }
@@ -86,10 +105,25 @@ impl Watches {
 
     /// Watches a directory no more. It may be gone already.
     pub fn remove(&mut self, below: &Path) {
-        if self.watched.remove(below) {
+        if self.watched.remove(below).is_some() {
             if let Some(watcher) = &mut self.watcher {
+                // Refused where the watch went with its directory.
                 let _ = watcher.unwatch(&self.root.join(below));
             }
+            self.exhausted = None;
         }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.watched.len()
+    }
+
+    /// As on a system that has none left.
+    #[cfg(test)]
+    pub fn take_all(&mut self) {
+        self.watcher = None;
+        self.watched.clear();
     }
 }

@@ -14,11 +14,12 @@ use rustix::fs::Access;
 use crate::config::connection::TlsVersion;
 use crate::config::units::show_duration;
 use crate::config::{
-    AuthConfig, Color, Config, ElasticsearchConfig, FileConfig, OutputConfig, Oversize, ReadingConfig, Start,
-    StdoutFormat, Target, TlsConfig,
+    AuthConfig, ByteSize, Color, Config, ElasticsearchConfig, FileConfig, OutputConfig, Oversize,
+    ReadingConfig, Start, StdoutFormat, Target, TlsConfig,
 };
 use crate::output::http::secret::read_secret;
 use crate::output::http::tls;
+use crate::pipeline::{batch_size, memory_shares};
 
 /// The exit code for a configuration with mistakes.
 const BAD_CONFIGURATION: u8 = 2;
@@ -30,7 +31,7 @@ pub fn check(path: Option<&Path>) -> ExitCode {
 
 fn report(path: Option<&Path>, stdout: &mut dyn io::Write, stderr: &mut dyn io::Write) -> u8 {
     let (config, name) = match path {
-        None => (Config::default(), "the default configuration".to_owned()),
+        None => (Config::default(), "the default configuration (give yours with --config FILE)".to_owned()),
         Some(path) => match Config::load(path) {
             Ok(config) => (config, path.display().to_string()),
             Err(problems) => {
@@ -40,6 +41,10 @@ fn report(path: Option<&Path>, stdout: &mut dyn io::Write, stderr: &mut dyn io::
             }
         },
     };
+    if let Err(error) = memory_shares(&config) {
+        let _ = writeln!(stderr, "error: {error}");
+        return BAD_CONFIGURATION;
+    }
     let _ = write!(stdout, "{}", summary(&config, &name));
     for warning in warnings(&config) {
         let _ = writeln!(stderr, "warning: {warning}");
@@ -65,7 +70,7 @@ fn summary(config: &Config, name: &str) -> String {
     let _ = writeln!(text, "  reads    {} ({links})", config.pod_logs.display());
     let _ = writeln!(text, "  state    {}", config.state_dir.display());
     let _ = writeln!(text, "  records  up to {}, longer ones are {oversize}", config.max_record);
-    let _ = writeln!(text, "  memory   {} for records in flight", config.memory);
+    let _ = writeln!(text, "  memory   {} for records under way, shared by the outputs", config.memory);
     let _ = writeln!(text, "  stops    within {} of SIGTERM", show_duration(config.grace));
     for (name, output) in &config.outputs {
         let _ = writeln!(text, "\noutput {name}, {}", output.kind());
@@ -82,7 +87,7 @@ fn summary(config: &Config, name: &str) -> String {
                 let _ = writeln!(text, "  to       standard output: {format}");
             }
         }
-        reading(&mut text, output.reading());
+        reading(&mut text, output.reading(), batch_size(config, output));
     }
     text
 }
@@ -156,7 +161,7 @@ fn file(text: &mut String, output: &FileConfig) {
     let _ = writeln!(text, "  rotates  at {}, {} kept", output.max_size, count(output.keep, "old file"));
 }
 
-fn reading(text: &mut String, reading: &ReadingConfig) {
+fn reading(text: &mut String, reading: &ReadingConfig, batch: ByteSize) {
     let age = show_duration(reading.max_age);
     let begins = match reading.start {
         Start::Oldest => format!("with the oldest record there is, none older than {age}"),
@@ -164,7 +169,7 @@ fn reading(text: &mut String, reading: &ReadingConfig) {
     };
     let linger = show_duration(reading.linger);
     let _ = writeln!(text, "  begins   {begins}");
-    let _ = writeln!(text, "  batches  {} or {linger}, {}", reading.batch, count(reading.workers, "worker"));
+    let _ = writeln!(text, "  batches  {batch} or {linger}, {}", count(reading.workers, "worker"));
 }
 
 /// A number and what it counts.
@@ -261,7 +266,7 @@ cluster tokyo, node n1
   reads    /var/log/pods (links into /var/lib/docker/containers)
   state    /var/log/taffrail
   records  up to 1MiB, longer ones are split
-  memory   64MiB for records in flight
+  memory   64MiB for records under way, shared by the outputs
   stops    within 30s of SIGTERM
 
 output local, file
@@ -340,6 +345,11 @@ output search, elasticsearch
         assert!(code == 2 && out.is_empty() && err.contains("taffrail.toml:2:8\n"), "{err}");
         assert_eq!(run(Some(&folder.path().join("none"))).0, 2);
         let (code, out, _) = run(None);
-        assert!(code == 0 && out.starts_with("the default configuration: no mistakes\n"), "{out}");
+        assert!(
+            code == 0
+                && out
+                    .starts_with("the default configuration (give yours with --config FILE): no mistakes\n"),
+            "{out}"
+        );
     }
 }

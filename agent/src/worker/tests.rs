@@ -21,6 +21,11 @@ struct World {
     phase: Arc<Phase>,
 }
 
+/// When a listing of a few files is certainly done.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
 impl World {
     /// `files`: path below the root of the pod logs, and content.
     fn with(files: &[(&str, &str)]) -> World {
@@ -49,7 +54,7 @@ impl World {
         let (settle, settled) = mpsc::channel();
         let wake = Arc::new(Wake::default());
         self.catalog.subscribe(Subscriber { files, wake: wake.clone() });
-        self.catalog.refresh();
+        self.catalog.refresh(soon());
         let template = Template::parse(&self.out().display().to_string()).unwrap();
         let mut worker = Worker::new(
             Settings {
@@ -136,7 +141,7 @@ fn a_position_moves_in_the_order_of_the_file_whatever_the_order_of_acknowledgeme
         if !text.is_empty() {
             append(&world.log(log), &format!("{LINE} {text}"));
         }
-        world.catalog.refresh();
+        world.catalog.refresh(soon());
         assert!(worker.round());
         sent.push(send(&mut worker));
     }
@@ -157,7 +162,7 @@ fn a_container_that_is_parked_is_read_again_from_what_is_acknowledged_and_late_n
     assert!(worker.round());
     let first = send(&mut worker);
     append(&world.log(log), &format!("{LINE} two\n"));
-    world.catalog.refresh();
+    world.catalog.refresh(soon());
     assert!(worker.round());
     let second = send(&mut worker);
     let (start, end) = (first[0].start, second[0].end);
@@ -240,7 +245,7 @@ fn a_silent_partial_line_is_ended_though_others_are_busy_and_its_end_is_saved_fi
     assert_eq!(quiet.cursors[0].at.open, [None; 3]);
     // And where there is no room nothing is ended.
     append(&world.log("a_quiet_u/app/0.log"), &format!("{piece}\n"));
-    world.catalog.refresh();
+    world.catalog.refresh(soon());
     assert!(worker.step());
     worker.settings.batch = 1;
     worker.cuts_looked = Instant::now() - turns::LOOK_FOR_CUTS;
@@ -264,12 +269,12 @@ fn a_worker_that_failed_begins_again_and_nothing_is_lost_or_doubled() {
     // More comes back than was sent: a fault as good as any.
     settle.send(Landed { settled: None, bytes: 1 }).unwrap();
     wake.wake();
-    world.catalog.refresh();
+    world.catalog.refresh(soon());
     append(&world.log("a_b_u/app/1.log"), &lines(9000..9500));
     while world.messages().len() < 9500 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    world.catalog.refresh();
+    world.catalog.refresh(soon());
     world.phase.drain();
     wake.wake();
     assert!(thread.join().unwrap());
@@ -285,19 +290,19 @@ fn a_file_that_comes_back_is_not_forgotten() {
     // The whole directory goes out of sight, and comes back, such as by an unmount.
     let (pods, aside) = (world.folder.path().join("pods/a_b_u"), world.folder.path().join("aside"));
     fs::rename(&pods, &aside).unwrap();
-    world.catalog.refresh();
+    world.catalog.refresh(soon());
     while worker.step() {}
     worker.tell_lag();
-    world.catalog.refresh();
+    world.catalog.refresh(soon());
     worker.tell_lag();
     assert!(worker.containers.is_empty());
     fs::rename(&aside, &pods).unwrap();
-    world.catalog.refresh();
+    world.catalog.refresh(soon());
     worker.take_news();
     let key = worker.containers[0].cursors[0].file.key;
     assert_eq!(world.ledger.read(|state| state.entry(key).unwrap().gone), 0);
     append(&world.log(log), &format!("{LINE} two\n"));
-    world.catalog.refresh();
+    world.catalog.refresh(soon());
     while worker.step() {}
     assert_eq!(world.messages(), ["one", "two"]);
 }

@@ -1,6 +1,7 @@
 //! End-to-end tests that need no server: files in, the file or stdout output out, and bad input.
 
 mod bad_input;
+mod catalog;
 mod lifecycle;
 mod lines;
 mod output;

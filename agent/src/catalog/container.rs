@@ -1,0 +1,536 @@
+//! One container's directory: which of its files are new, grown, renamed, compressed or deleted.
+//!
+//! In: the directory's entries, and the sizes of what is held open. Out: new [`LogFile`]s to the subscribers, and
+//! changes to those that are known. What is missing from a single listing is not yet taken for deleted: a rename may
+//! have slipped past it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, FileType, StatxFlags, fstat, stat, statx};
+
+use super::file::{Container, FileKey, Found, LogFile, Place, open_place};
+use super::name::LogName;
+use super::scan::{is_gone, list};
+use super::{Identity, QUIET, Scanner, Stamp, beneath, changed_at, identify, nanos, stamp, stamp_of};
+
+/// After a rename, the runtime may still be in the middle of a write to the old file when the new one appears.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// How close to now a directory's time of change may be and yet be trusted: file systems keep it in steps of a
+/// clock tick, so that a second change within the same step would not show.
+const CLOCK_STEP_NANOS: i128 = 20_000_000;
+
+/// A container's directory as the catalog knows it.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub container: Arc<Container>,
+    pub files: Vec<Known>,
+    /// Files without a key yet, and their sizes when that was found: nothing is to be done until they grow.
+    unkeyed: Vec<(PathBuf, u64)>,
+    /// When the directory last changed.
+    changed: Option<i128>,
+    /// To be listed at the next tick, whatever it says.
+    pub relist: bool,
+    /// When to list it again because a file may have settled by then.
+    settle_at: Option<Instant>,
+    /// Silent and watched; else asked at every tick.
+    pub watched: bool,
+    /// When something last happened.
+    pub active_at: Instant,
+    /// It is gone; what is left is being read from open descriptors.
+    pub vanished: bool,
+}
+
+/// A file in the picture.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub file: Arc<LogFile>,
+    /// Since when it has been renamed and has a successor.
+    replaced_since: Option<Instant>,
+    /// The last listing did not have it.
+    missed: bool,
+}
+
+/// What a directory answered.
+pub(super) struct Asked {
+    /// A file grew.
+    pub grew: bool,
+    /// It must be listed.
+    pub list: bool,
+    /// Which directory it is.
+    pub identity: Option<Identity>,
+}
+
+/// What a file answered.
+#[derive(PartialEq, Eq)]
+enum Look {
+    Same,
+    Grew,
+    /// It shrank, or its path leads to another file now.
+    Other,
+}
+
+/// A file of a listing.
+struct Entry {
+    name: LogName,
+    path: PathBuf,
+    stamp: Stamp,
+    size: u64,
+    modified: i128,
+    linked: bool,
+}
+
+/// What is the newest of a listing: the files before it are left by the runtime.
+#[derive(Clone, Copy)]
+struct Newest {
+    restart: u32,
+    live: bool,
+}
+
+impl Directory {
+    pub fn new(container: Arc<Container>) -> Directory {
+        Directory {
+            container,
+            files: Vec::new(),
+            unkeyed: Vec::new(),
+            changed: None,
+            relist: false,
+            settle_at: None,
+            watched: false,
+            active_at: Instant::now(),
+            vanished: false,
+        }
+    }
+
+    /// Asks for the sizes of the files and whether the directory changed.
+    pub fn ask(&mut self, logs: &Path, path: &Path, now: Instant) -> Asked {
+        let mut asked = Asked { grew: false, list: self.relist, identity: None };
+        for known in &self.files {
+            match known.look(logs) {
+                Look::Same => {}
+                Look::Grew => asked.grew = true,
+                Look::Other => asked.list = true,
+            }
+        }
+        if asked.grew {
+            self.active_at = now;
+            // A file that grows has not been rotated away just now.
+            return asked;
+        }
+        let found = stat(logs.join(path)).ok().as_ref().map(identify);
+        asked.identity = found.map(|(identity, _)| identity);
+        asked.list |= found.map(|(_, changed)| changed) != self.changed
+            || self.settle_at.is_some_and(|at| at <= now)
+            || self
+                .unkeyed
+                .iter()
+                .any(|(path, size)| stat(logs.join(path)).map_or(0, |stat| stat.st_size as u64) != *size);
+        asked
+    }
+
+    /// Whether a watch of the directory would tell all that asking tells. A link's target lies elsewhere.
+    pub fn may_be_watched(&self, now: Instant) -> bool {
+        now.duration_since(self.active_at) > QUIET
+            && self.settle_at.is_none()
+            && !self.files.iter().any(|known| known.file.place().linked)
+    }
+
+    fn list_again_at(&mut self, at: Instant) {
+        self.settle_at = Some(self.settle_at.map_or(at, |already| already.min(at)));
+    }
+}
+
+impl Known {
+    /// Looks whether the file has grown, and remembers it.
+    fn look(&self, logs: &Path) -> Look {
+        if self.file.is_settled() {
+            return Look::Same;
+        }
+        let place = self.file.place();
+        let found = match &place.held {
+            Some(file) if !place.linked => fstat(file),
+            // Not held, or where a link leads may have changed without a trace in this directory.
+            _ => stat(logs.join(&place.path)),
+        };
+        let Ok(found) = found else { return Look::Other };
+        let size = found.st_size as u64;
+        if found.st_ino != place.stamp.inode || size < self.file.size() {
+            return Look::Other;
+        }
+        if size == self.file.size() {
+            return Look::Same;
+        }
+        self.file.set_size(size);
+        Look::Grew
+    }
+}
+
+impl Newest {
+    fn of(entries: &[Entry]) -> Newest {
+        let restart = entries.iter().map(|entry| entry.name.restart).max().unwrap_or(0);
+        let live = entries.iter().any(|entry| entry.name.restart == restart && entry.name.is_live());
+        Newest { restart, live }
+    }
+
+    /// Whether the listing shows that the runtime has left this file: the container was started again, or the kubelet
+    /// rotated it and the runtime has opened the next.
+    fn follows(self, name: &LogName) -> bool {
+        self.restart > name.restart || (!name.is_live() && self.live)
+    }
+}
+
+impl Scanner {
+    /// Lists one container's directory and brings its files up to date.
+    pub(super) fn scan_container(&mut self, path: &Path) {
+        let changed = changed_at(&self.settings.roots.logs().join(path));
+        let listing = self.open_root().map(|root| self.list_container(root, path));
+        let Some(directory) = self.directories.get_mut(path) else { return };
+        let entries = match listing {
+            Some(Ok(entries)) => entries,
+            Some(Err(error)) if is_gone(&error) => return self.forget_directory(path),
+            failed => {
+                // Left as it is known; tried again when it changes, and at every rescan.
+                directory.changed = changed;
+                directory.relist = false;
+                directory.settle_at = directory.settle_at.map(|_| Instant::now() + SETTLING);
+                if let Some(Err(error)) = failed {
+                    self.tell_unreadable(path, &error);
+                }
+                return;
+            }
+        };
+        let Some(mut directory) = self.directories.remove(path) else { return };
+        directory.changed = changed;
+        directory.relist = changed.is_none_or(|at| (now_nanos() - at).abs() <= CLOCK_STEP_NANOS);
+        directory.settle_at = None;
+        directory.unkeyed.clear();
+        let newest = Newest::of(&entries);
+        let mut seen = vec![false; directory.files.len()];
+        let mut found = false;
+        for entry in &entries {
+            match directory.files.iter().position(|known| is_same(&known.file, entry)) {
+                Some(at) if directory.files[at].file.is_gone() => {
+                    // It was away and is back. Its readers have been told that it is gone: when they have done with it,
+                    // it is taken in anew.
+                    directory.list_again_at(Instant::now() + SETTLING);
+                }
+                Some(at) if entry.size < directory.files[at].file.size() && !entry.name.packed => {
+                    self.mark_cut(&directory.files[at].file, path);
+                    directory.list_again_at(Instant::now());
+                    (seen[at], found) = (true, true);
+                }
+                Some(at) => {
+                    seen[at] = true;
+                    found |= self.update(&directory.files[at].file, entry);
+                }
+                None => found |= self.take_in(&mut directory, entry, &entries, newest, &mut seen),
+            }
+        }
+        let mut again = false;
+        for (known, seen) in directory.files.iter_mut().zip(&seen) {
+            if *seen {
+                known.missed = false;
+            } else if known.missed {
+                found |= self.mark_gone(&known.file);
+            } else if !known.file.is_gone() {
+                known.missed = true;
+                again = true;
+            }
+        }
+        if again {
+            directory.list_again_at(Instant::now());
+        }
+        found |= self.settle(&mut directory, newest);
+        self.drop_finished(&mut directory);
+        self.news |= found;
+        if directory.watched && (found || directory.relist || directory.settle_at.is_some()) {
+            // No hint came of this: the watch is lost, or slow.
+            self.watches.remove(path);
+            directory.watched = false;
+            directory.active_at = Instant::now();
+        }
+        self.directories.insert(path.to_owned(), directory);
+    }
+
+    fn list_container(&mut self, root: OwnedFd, path: &Path) -> io::Result<Vec<Entry>> {
+        let mut fd = root;
+        for component in path {
+            fd = beneath::directory(&fd, component.to_str().unwrap_or_default())?;
+        }
+        let mut entries = Vec::new();
+        for file in list(&fd)? {
+            let Some(name) = LogName::parse(&file) else { continue };
+            let full = path.join(&file);
+            match self.entry(&fd, &file, name, full.clone()) {
+                Ok(entry) => entries.push(entry),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => self.tell_unreadable(&full, &error),
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn entry(&self, parent: &OwnedFd, file: &str, name: LogName, path: PathBuf) -> io::Result<Entry> {
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        let mut stat = statx(parent, file, AtFlags::SYMLINK_NOFOLLOW, wanted)?;
+        let linked = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink;
+        if linked {
+            let target = self.settings.roots.open_link(&path)?;
+            stat = statx(&target, "", AtFlags::EMPTY_PATH, wanted)?;
+        }
+        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        let modified = nanos(&stat.stx_mtime);
+        Ok(Entry { name, path, stamp: stamp(&stat), size: stat.stx_size, modified, linked })
+    }
+
+    /// Brings a known file up to date; true if it has grown.
+    fn update(&mut self, file: &LogFile, entry: &Entry) -> bool {
+        let mut place = file.place();
+        place.path.clone_from(&entry.path);
+        place.linked = entry.linked;
+        if place.held.is_none() && file.is_wanted() && self.held < self.settings.descriptors {
+            // There was no descriptor for it when it was found.
+            let opened = open_place(&self.settings.roots, &place);
+            place.held = opened.ok().filter(|f| stamp_of(f).is_ok_and(|s| s == place.stamp)).map(Arc::new);
+            self.held += usize::from(place.held.is_some());
+        }
+        let grew = !place.packed && entry.size > file.size();
+        drop(place);
+        if grew {
+            file.set_size(entry.size);
+        }
+        grew
+    }
+
+    /// Takes in a file that has not been seen under this stamp: a new one, or a known one that was compressed. True if
+    /// it is new.
+    fn take_in(
+        &mut self,
+        directory: &mut Directory,
+        entry: &Entry,
+        all: &[Entry],
+        newest: Newest,
+        seen: &mut Vec<bool>,
+    ) -> bool {
+        let mut place = Place {
+            path: entry.path.clone(),
+            stamp: entry.stamp,
+            linked: entry.linked,
+            packed: entry.name.packed,
+            held: None,
+        };
+        let left = newest.follows(&entry.name);
+        // Left, and long enough ago that no write to it is still under way: then half a line is its first line.
+        let ended = left && (now_nanos() - entry.modified).abs() > SETTLING.as_nanos() as i128;
+        let opened = open_place(&self.settings.roots, &place).and_then(|file| {
+            place.stamp = stamp_of(&file)?;
+            let (key, size) = self.key_of(&directory.container, entry, &file, ended)?;
+            Ok((key, size, Arc::new(file)))
+        });
+        let (mut key, size, opened) = match opened {
+            Ok((Some(key), size, file)) => (key, size, file),
+            Ok((None, ..)) => {
+                if left && !ended {
+                    directory.list_again_at(Instant::now() + SETTLING);
+                }
+                directory.unkeyed.push((entry.path.clone(), entry.size));
+                return false;
+            }
+            Err(error) => {
+                if !is_gone(&error) {
+                    self.tell_unreadable(&entry.path, &error);
+                }
+                return false;
+            }
+        };
+        if let Some(at) = directory.files.iter().position(|known| known.file.key == key) {
+            let known = &directory.files[at].file;
+            if known.is_gone() {
+                directory.list_again_at(Instant::now() + SETTLING);
+                return false;
+            }
+            let other_is_there =
+                all.iter().any(|e| !e.name.packed && e.path != entry.path && e.stamp == known.place().stamp);
+            if entry.name.packed || !other_is_there {
+                // The same bytes in another file: compressed, or copied. What is held open is read on; else this.
+                seen[at] = true;
+                let mut old = known.place();
+                if old.held.is_none() && !(entry.name.packed && other_is_there) {
+                    *old = place;
+                }
+                return false;
+            }
+            key = key.salted(entry.stamp);
+            if directory.files.iter().any(|known| known.file.key == key) {
+                return false;
+            }
+        }
+        if self.held < self.settings.descriptors {
+            place.held = Some(opened);
+            self.held += 1;
+        } else if !std::mem::replace(&mut self.told.descriptors, true) {
+            tracing::warn!(
+                limit = self.settings.descriptors,
+                "too many log files to hold open: the rest is opened at each turn, and what is deleted unread is lost (raise the limit of open files)"
+            );
+        }
+        self.sequence += 1;
+        let found = Found {
+            key,
+            name: entry.name.clone(),
+            sequence: self.sequence,
+            at_start: !self.started,
+            size,
+            place,
+        };
+        let file = Arc::new(LogFile::new(directory.container.clone(), self.settings.outputs, found));
+        for subscriber in &self.subscribers {
+            let _ = subscriber.files.send(file.clone());
+        }
+        directory.active_at = Instant::now();
+        directory.files.push(Known { file, replaced_since: None, missed: false });
+        seen.push(true);
+        true
+    }
+
+    fn key_of(
+        &self,
+        container: &Container,
+        entry: &Entry,
+        file: &std::fs::File,
+        ended: bool,
+    ) -> io::Result<(Option<FileKey>, u64)> {
+        let keys = &self.settings.keys;
+        if entry.name.packed {
+            let inflated = flate2::read::MultiGzDecoder::new(io::BufReader::new(ReadAt { file, offset: 0 }));
+            let key = keys.key(container, entry.name.restart, inflated, true)?;
+            // What the trailer says of the size (RFC 1952: the last four bytes); only the lag is told by it.
+            let mut trailer = [0; 4];
+            file.read_exact_at(&mut trailer, entry.size.saturating_sub(4))?;
+            Ok((key, u64::from(u32::from_le_bytes(trailer))))
+        } else {
+            let key = keys.key(container, entry.name.restart, ReadAt { file, offset: 0 }, ended)?;
+            Ok((key, file.metadata()?.len()))
+        }
+    }
+
+    /// Marks files that nothing more will be written to; true if there are new ones.
+    fn settle(&mut self, directory: &mut Directory, newest: Newest) -> bool {
+        let mut settled = false;
+        let mut next = None;
+        for known in &mut directory.files {
+            if known.file.is_settled() {
+                continue;
+            }
+            let place = known.file.place();
+            let name = place.path.file_name().and_then(|n| n.to_str()).and_then(LogName::parse);
+            drop(place);
+            if !name.is_some_and(|name| newest.follows(&name)) {
+                known.replaced_since = None;
+                continue;
+            }
+            let settles = *known.replaced_since.get_or_insert_with(Instant::now) + SETTLING;
+            if settles <= Instant::now() {
+                known.look(self.settings.roots.logs());
+                known.file.settle();
+                settled = true;
+            } else {
+                next = Some(next.map_or(settles, |at: Instant| at.min(settles)));
+            }
+        }
+        if let Some(at) = next {
+            directory.list_again_at(at);
+        }
+        settled
+    }
+
+    fn mark_gone(&mut self, file: &LogFile) -> bool {
+        if file.is_gone() {
+            return false;
+        }
+        let place = file.place();
+        if let (Some(held), false) = (&place.held, place.packed) {
+            // Its last lines may have come between the last look and its deletion.
+            if let Ok(stat) = held.metadata() {
+                file.set_size(stat.len().max(file.size()));
+            }
+        }
+        drop(place);
+        file.set_gone(true);
+        file.settle();
+        true
+    }
+
+    /// Somebody has cut the file shorter: what was in it is gone, and what comes is another file's.
+    fn mark_cut(&mut self, file: &LogFile, path: &Path) {
+        tracing::warn!(path = %path.display(), "somebody cut a log file short: what had not been read of it is lost");
+        let mut place = file.place();
+        // Nobody may take the new content for the old: the stamp is no file's, so that opening it fails from now on.
+        self.held -= usize::from(place.held.take().is_some());
+        place.stamp.inode = 0;
+        drop(place);
+        file.set_gone(true);
+        file.settle();
+    }
+
+    /// Lets go of descriptors that nobody needs, and of files that are gone and read.
+    fn drop_finished(&mut self, directory: &mut Directory) {
+        for known in &directory.files {
+            if !known.file.is_wanted() && known.file.place().held.take().is_some() {
+                self.held -= 1;
+            }
+        }
+        directory.files.retain(|known| !known.file.is_gone() || known.file.is_wanted());
+    }
+
+    /// The directory is gone; what is held open of it is kept until it has been read.
+    pub(super) fn forget_directory(&mut self, path: &Path) {
+        let Some(mut directory) = self.directories.remove(path) else { return };
+        for known in &directory.files {
+            self.news |= self.mark_gone(&known.file);
+        }
+        self.watches.remove(path);
+        self.drop_finished(&mut directory);
+        if !directory.files.is_empty() {
+            (directory.vanished, directory.watched) = (true, false);
+            self.directories.insert(path.to_owned(), directory);
+        }
+    }
+}
+
+/// Whether a file of the listing is one that is known.
+fn is_same(known: &LogFile, entry: &Entry) -> bool {
+    let place = known.place();
+    // A descriptor that is held keeps the inode from being used again; without one the birth time tells, or else the
+    // size: nothing but another file is shorter.
+    place.stamp == entry.stamp
+        && (place.held.is_some()
+            || entry.stamp.born != 0
+            || (place.path == entry.path && (entry.name.packed || entry.size >= known.size())))
+}
+
+fn now_nanos() -> i128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128)
+}
+
+/// Reads a file from a place of its own.
+struct ReadAt<'a> {
+    file: &'a std::fs::File,
+    offset: u64,
+}
+
+impl io::Read for ReadAt<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,391 @@
+//! The catalog against a small tree, step by step: no thread, no waiting for hints.
+
+use super::*;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::sync::mpsc::Receiver;
+use std::thread::sleep;
+
+const POD: &str = "shop_web_u1";
+const ROTATED: &str = "0.log.20261123-155401";
+
+struct World {
+    folder: tempfile::TempDir,
+    scanner: Scanner,
+    files: Receiver<Arc<LogFile>>,
+}
+
+impl World {
+    fn new() -> World {
+        World::with_descriptors(100)
+    }
+
+    fn with_descriptors(descriptors: usize) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("pods")).unwrap();
+        let (files, found) = mpsc::channel();
+        let mut scanner = Scanner::new(
+            Settings {
+                roots: Roots::new(folder.path().join("pods"), vec![folder.path().join("docker")]),
+                keys: KeyMaker { cluster: "c".into(), node: "n".into() },
+                rescan: Duration::from_secs(3600),
+                tick: Duration::from_millis(10),
+                outputs: 1,
+                descriptors,
+            },
+            Arc::default(),
+        );
+        scanner.subscribers.push(Subscriber { files, wake: Arc::default() });
+        World { folder, scanner, files: found }
+    }
+
+    fn path(&self, pod: &str, file: &str) -> PathBuf {
+        self.folder.path().join("pods").join(pod).join("app").join(file)
+    }
+
+    fn append(&self, pod: &str, file: &str, text: &str) {
+        let path = self.path(pod, file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn rescan(&mut self) -> Vec<Arc<LogFile>> {
+        self.scanner.rescan();
+        self.files.try_iter().collect()
+    }
+
+    fn tick(&mut self) -> Vec<Arc<LogFile>> {
+        self.scanner.tick(HashSet::new());
+        self.files.try_iter().collect()
+    }
+
+    /// Ticks until files that were left have settled, and more.
+    fn ticks(&mut self) -> Vec<Arc<LogFile>> {
+        let mut found = Vec::new();
+        for _ in 0..25 {
+            found.extend(self.tick());
+            sleep(Duration::from_millis(50));
+        }
+        found
+    }
+
+    fn directory(&self, pod: &str) -> Option<&Directory> {
+        self.scanner.directories.get(&Path::new(pod).join("app"))
+    }
+
+    /// Lets a container's silence be long enough for a watch.
+    fn silence(&mut self) {
+        let long_ago = Instant::now().checked_sub(QUIET * 2).unwrap();
+        // Directories that changed just now are listed once more first.
+        sleep(Duration::from_millis(30));
+        self.tick();
+        self.scanner.directories.values_mut().for_each(|directory| directory.active_at = long_ago);
+        self.tick();
+    }
+
+    fn read(&self, file: &LogFile) -> String {
+        let mut buffer = vec![0; 1 << 16];
+        let read = file.open(&self.scanner.settings.roots).unwrap().read_at(&mut buffer, 0).unwrap();
+        String::from_utf8(buffer[..read].to_vec()).unwrap()
+    }
+
+    fn pack(&self, pod: &str, file: &str) {
+        let (plain, packed) = (self.path(pod, file), self.path(pod, &format!("{file}.gz")));
+        let mut encoder =
+            flate2::write::GzEncoder::new(fs::File::create(packed).unwrap(), flate2::Compression::fast());
+        encoder.write_all(&fs::read(plain).unwrap()).unwrap();
+        encoder.finish().unwrap();
+    }
+}
+
+#[test]
+fn a_rotation_is_followed_to_the_gz_while_nobody_has_read() {
+    let mut world = World::new();
+    world.append(POD, "0.log", "one\n");
+    let first = world.rescan().remove(0);
+    fs::rename(world.path(POD, "0.log"), world.path(POD, ROTATED)).unwrap();
+    world.append(POD, ROTATED, "two\n");
+    assert!(world.tick().is_empty() && !first.is_settled(), "nothing has followed it yet");
+    world.append(POD, "0.log", "three\n");
+    let second = world.ticks();
+    assert_eq!(second.len(), 1);
+    assert!(first.is_settled() && !first.is_gone() && !second[0].is_settled());
+    world.pack(POD, ROTATED);
+    assert!(world.ticks().is_empty(), "the same bytes once more");
+    fs::remove_file(world.path(POD, ROTATED)).unwrap();
+    assert!(world.ticks().is_empty());
+    assert!(!first.is_gone(), "it lives on as .gz");
+    assert_eq!(world.read(&first), "one\ntwo\n");
+    // Read to its end now: the descriptor goes, the file is remembered, and is forgotten when kubelet removes it.
+    first.release();
+    world.rescan();
+    world.rescan();
+    assert_eq!((world.directory(POD).unwrap().files.len(), world.scanner.held), (2, 1));
+    assert_eq!(world.read(&first), "one\ntwo\n", "from the .gz");
+    fs::remove_file(world.path(POD, &format!("{ROTATED}.gz"))).unwrap();
+    world.ticks();
+    assert_eq!(world.directory(POD).unwrap().files.len(), 1);
+}
+
+#[test]
+fn without_descriptors_a_file_is_followed_by_its_path() {
+    let mut world = World::with_descriptors(0);
+    world.append(POD, "0.log", "one\n");
+    let file = world.rescan().remove(0);
+    world.ticks();
+    world.append(POD, "0.log", "two\n");
+    world.tick();
+    assert_eq!(file.size(), 8, "seen at a tick, though the directory did not change");
+    fs::rename(world.path(POD, "0.log"), world.path(POD, ROTATED)).unwrap();
+    world.append(POD, "0.log", "three\n");
+    assert_eq!(world.ticks().len(), 1);
+    assert_eq!(world.read(&file), "one\ntwo\n");
+    // A descriptor that has become free is given to a file that has none.
+    world.scanner.settings.descriptors = 1;
+    world.rescan();
+    assert_eq!(world.scanner.held, 1);
+}
+
+#[test]
+fn a_root_that_is_away_is_not_taken_for_deleted_logs() {
+    let mut world = World::new();
+    world.append(POD, "0.log", "one\n");
+    let file = world.rescan().remove(0);
+    let (root, aside) = (world.folder.path().join("pods"), world.folder.path().join("aside"));
+    fs::rename(&root, &aside).unwrap();
+    world.ticks();
+    world.rescan();
+    world.rescan();
+    assert!(!file.is_gone() && !file.is_settled());
+    fs::rename(&aside, &root).unwrap();
+    world.append(POD, "0.log", "two\n");
+    assert!(world.ticks().is_empty());
+    assert_eq!((file.is_gone(), file.size()), (false, 8));
+}
+
+#[test]
+fn a_root_that_appears_later_is_found_by_a_tick() {
+    let mut world = World::new();
+    fs::remove_dir(world.folder.path().join("pods")).unwrap();
+    assert!(world.rescan().is_empty());
+    assert!(world.scanner.is_asking());
+    world.append(POD, "0.log", "one\n");
+    assert_eq!(world.tick().len(), 1);
+}
+
+#[test]
+fn a_root_that_is_replaced_is_watched_anew() {
+    let mut world = World::new();
+    world.rescan();
+    let root = world.folder.path().join("pods");
+    let identity =
+        |world: &World| identify(&rustix::fs::stat(world.scanner.settings.roots.logs()).unwrap()).0;
+    fs::rename(&root, world.folder.path().join("aside")).unwrap();
+    fs::create_dir(&root).unwrap();
+    world.append(POD, "0.log", "one\n");
+    assert_eq!(world.rescan().len(), 1);
+    let now = identity(&world);
+    assert!(world.scanner.root.watched && world.scanner.watches.add(Path::new(""), now));
+    assert_eq!(world.scanner.watches.count(), 2, "the new root and the pod");
+}
+
+#[test]
+fn a_directory_that_comes_back_is_read_on_when_its_readers_have_let_go() {
+    let mut world = World::new();
+    world.append(POD, "0.log", "one\n");
+    let file = world.rescan().remove(0);
+    let (pod, aside) = (world.folder.path().join("pods").join(POD), world.folder.path().join("aside"));
+    fs::rename(&pod, &aside).unwrap();
+    world.rescan();
+    assert!(file.is_gone() && file.is_settled() && world.directory(POD).unwrap().vanished);
+    fs::rename(&aside, &pod).unwrap();
+    world.append(POD, "0.log", "two\n");
+    assert!(world.rescan().is_empty(), "its readers still read the old one");
+    // They read from the descriptor to its end. Only then is there a second reader for the same key.
+    file.release();
+    let again = world.ticks();
+    assert_eq!(again.len(), 1);
+    assert!(again[0].key == file.key && !again[0].is_settled() && !again[0].is_gone());
+}
+
+#[test]
+fn a_pod_deleted_while_it_is_read_costs_nothing_and_is_forgotten_when_it_is_read() {
+    let mut world = World::new();
+    world.append(POD, "0.log", "one\n");
+    let file = world.rescan().remove(0);
+    fs::remove_dir_all(world.folder.path().join("pods").join(POD)).unwrap();
+    world.rescan();
+    assert!(world.directory(POD).unwrap().vanished);
+    assert_eq!((world.read(&file).as_str(), world.scanner.held), ("one\n", 1));
+    file.release();
+    world.tick();
+    assert!(world.directory(POD).is_none());
+    assert_eq!((world.scanner.held, world.scanner.pods.len(), world.scanner.watches.count()), (0, 0, 1));
+}
+
+#[test]
+fn a_pod_made_again_under_the_same_name_is_watched_and_read() {
+    let mut world = World::new();
+    world.append(POD, "0.log", "one\n");
+    let file = world.rescan().remove(0);
+    fs::remove_dir_all(world.folder.path().join("pods").join(POD)).unwrap();
+    world.append(POD, "0.log", "other\n");
+    let again = world.rescan().into_iter().chain(world.ticks()).collect::<Vec<_>>();
+    assert_eq!(again.len(), 1);
+    assert!(file.is_gone() && world.read(&file) == "one\n" && world.read(&again[0]) == "other\n");
+    // The watch is that of the new directory: a container that comes now makes a hint.
+    let inbox = world.scanner.inbox.clone();
+    inbox.take(Instant::now(), Instant::now());
+    fs::create_dir(world.folder.path().join("pods").join(POD).join("sidecar")).unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut hinted = HashSet::new();
+    while !hinted.contains(Path::new(POD)) && Instant::now() < until {
+        hinted.extend(inbox.take(until, Instant::now()).dirty);
+    }
+    assert!(hinted.contains(Path::new(POD)), "{hinted:?}");
+}
+
+#[test]
+fn one_listing_that_lacks_a_file_deletes_nothing() {
+    let mut world = World::new();
+    world.append(POD, "0.log", "one\n");
+    let file = world.rescan().remove(0);
+    let aside = world.folder.path().join("aside");
+    fs::rename(world.path(POD, "0.log"), &aside).unwrap();
+    world.rescan();
+    assert!(!file.is_gone());
+    fs::rename(&aside, world.path(POD, ROTATED)).unwrap();
+    assert!(world.tick().is_empty() && !file.is_gone());
+    fs::remove_file(world.path(POD, ROTATED)).unwrap();
+    world.ticks();
+    assert!(file.is_gone());
+}
+
+#[test]
+fn a_file_cut_short_is_another_file_from_then_on() {
+    let mut world = World::new();
+    world.append(POD, "0.log", "one\ntwo\n");
+    let old = world.rescan().remove(0);
+    fs::write(world.path(POD, "0.log"), "new\n").unwrap();
+    let new = world.ticks();
+    assert_eq!(new.len(), 1, "at a tick: the directory says nothing of it");
+    assert!(old.is_gone() && new[0].key != old.key && new[0].size() == 4);
+    let error = old.open(&world.scanner.settings.roots).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound, "nobody reads the new content as the old");
+    assert_eq!(world.scanner.held, 1);
+}
+
+#[test]
+fn an_empty_file_and_half_a_line_are_left_alone_until_they_grow() {
+    let mut world = World::new();
+    world.append(POD, "0.log", "");
+    world.append("shop_api_u2", "0.log", "half a li");
+    assert!(world.rescan().is_empty());
+    world.silence();
+    assert!(world.directory(POD).unwrap().watched, "a container that never says anything costs nothing");
+    assert!(world.scanner.directories.values().all(|directory| !directory.relist));
+    world.scanner.follow_hints([Path::new("shop_api_u2").join("app")].into());
+    world.append("shop_api_u2", "0.log", "ne\n");
+    assert_eq!(world.tick().len(), 1);
+}
+
+#[test]
+fn half_a_line_in_a_file_that_was_left_becomes_a_key_only_when_nobody_writes_to_it() {
+    let mut world = World::new();
+    world.append(POD, "0.log", "half a li");
+    world.append(POD, "1.log", "one\n");
+    assert_eq!(world.rescan().len(), 1, "the write may be under way");
+    assert_eq!(world.ticks().len(), 1);
+}
+
+#[test]
+fn growth_that_no_hint_told_of_is_found_by_the_rescan_and_the_watch_renewed() {
+    let mut world = World::new();
+    world.append(POD, "0.log", "one\n");
+    let file = world.rescan().remove(0);
+    world.silence();
+    assert!(world.directory(POD).unwrap().watched);
+    world.append(POD, "0.log", "two\n");
+    world.rescan();
+    assert_eq!(file.size(), 8);
+    assert!(!world.directory(POD).unwrap().watched);
+}
+
+#[test]
+fn without_watches_new_pods_and_containers_are_found_by_ticks() {
+    let mut world = World::new();
+    world.scanner.watches.take_all();
+    world.append(POD, "0.log", "one\n");
+    assert_eq!(world.rescan().len(), 1);
+    sleep(Duration::from_millis(30));
+    assert!(world.scanner.is_asking());
+    world.append("shop_api_u2", "0.log", "one\n");
+    assert_eq!(world.tick().len(), 1);
+    let sidecar = world.folder.path().join("pods").join(POD).join("sidecar");
+    fs::create_dir(&sidecar).unwrap();
+    fs::write(sidecar.join("0.log"), "one\n").unwrap();
+    assert_eq!(world.tick().len(), 1);
+}
+
+#[test]
+fn a_link_that_leads_to_another_file_is_followed_and_never_left_to_a_watch() {
+    let mut world = World::new();
+    let docker = world.folder.path().join("docker");
+    fs::create_dir(&docker).unwrap();
+    fs::write(docker.join("json.log"), "one\n").unwrap();
+    fs::create_dir_all(world.path(POD, "")).unwrap();
+    symlink(docker.join("json.log"), world.path(POD, "0.log")).unwrap();
+    let first = world.rescan().remove(0);
+    world.silence();
+    assert!(!world.directory(POD).unwrap().watched, "what happens to the target makes no event here");
+    fs::rename(docker.join("json.log"), docker.join("json.log.1")).unwrap();
+    fs::write(docker.join("json.log"), "two\n").unwrap();
+    assert_eq!(world.ticks().len(), 1);
+    assert!(first.is_gone() && world.read(&first) == "one\n");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_once_and_told_again_after_it_was_well() {
+    let mut world = World::new();
+    fs::create_dir_all(world.path(POD, "0.log")).unwrap();
+    world.append("shop_file_u3", "0.log", "one\n");
+    fs::write(world.folder.path().join("pods/shop_file_u3/not-a-folder"), "x").unwrap();
+    assert_eq!(world.rescan().len(), 1);
+    assert_eq!(world.scanner.told.unreadable.len(), 2);
+    sleep(Duration::from_millis(30));
+    world.ticks();
+    let directory = &world.scanner.directories[Path::new("shop_file_u3/not-a-folder")];
+    assert!(!directory.relist, "not asked again at every tick");
+    fs::remove_dir_all(world.folder.path().join("pods").join(POD)).unwrap();
+    fs::remove_dir_all(world.folder.path().join("pods/shop_file_u3")).unwrap();
+    world.rescan();
+    assert_eq!(world.scanner.told.unreadable.len(), 0, "nothing is remembered of what is gone");
+}
+
+#[test]
+fn names_that_are_no_text_are_passed_over() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let mut world = World::new();
+    world.append(POD, "0.log", "one\n");
+    let odd = OsStr::from_bytes(b"\xff0.log");
+    fs::write(world.path(POD, "").join(odd), "x\n").unwrap();
+    fs::create_dir_all(world.folder.path().join("pods").join(OsStr::from_bytes(b"a_b_\xff")).join("app"))
+        .unwrap();
+    assert_eq!(world.rescan().len(), 1);
+}
+
+#[test]
+fn many_hints_wake_the_thread_once_and_wait_for_their_time() {
+    let inbox = Inbox::default();
+    for n in 0..1000 {
+        inbox.hint(|r| {
+            r.dirty.insert(PathBuf::from(format!("{}", n % 10)));
+        });
+    }
+    let (begun, from) = (Instant::now(), Instant::now() + Duration::from_millis(50));
+    assert_eq!(inbox.take(begun + Duration::from_secs(10), from).dirty.len(), 10);
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+}
