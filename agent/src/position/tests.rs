@@ -133,33 +133,3 @@ fn a_crash_at_any_step_of_saving_leaves_one_of_the_two_states() {
         assert_eq!(last.read(|s| s.entry(key(0)).unwrap().position.offset), 4);
     }
 }
-
-/// Run by hand: `cargo test --release -p taffrail -- --ignored --nocapture saving_100`.
-#[test]
-#[ignore = "a measurement"]
-fn saving_100_000_files() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(dir.path(), "o").unwrap();
-    ledger.change(|state| {
-        for n in 0..100_000u32 {
-            let key = FileKey::parse(&format!("{n:021}A")).unwrap();
-            let position =
-                Position { offset: u64::from(n) * 1000, open: [None; 3], time: 1_800_000_000_000_000_000 };
-            state.acknowledge(key, position);
-        }
-    });
-    let begun = Instant::now();
-    let text = ledger.render(&ledger.lock().0).unwrap();
-    println!(
-        "{} entries, {} bytes, rendered in {:?}",
-        ledger.read(|s| s.entries.len()),
-        text.len(),
-        begun.elapsed()
-    );
-    let begun = Instant::now();
-    ledger.save().unwrap();
-    println!("saved in {:?}", begun.elapsed());
-    let begun = Instant::now();
-    let again = Ledger::open(dir.path(), "o").unwrap();
-    println!("read in {:?}, {} entries", begun.elapsed(), again.read(|s| s.entries.len()));
-}

@@ -98,9 +98,10 @@ impl World {
         self.folder.path().join("out.ndjson")
     }
 
-    /// What has been delivered.
+    /// What has been delivered; of a line that is just being written, nothing yet.
     fn messages(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.out()).unwrap_or_default();
+        let mut text = fs::read_to_string(self.out()).unwrap_or_default();
+        text.truncate(text.rfind('\n').map_or(0, |newline| newline + 1));
         text.lines()
             .map(|line| {
                 serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().into()
