@@ -25,6 +25,9 @@ use super::name::LogName;
 /// being read whole.
 const FIRST_LINE_LIMIT: usize = 1 << 20;
 
+/// Bytes kept of what has just been inflated.
+const BEHIND: usize = 64 << 10;
+
 /// The identity of a log file: 128 bits of a hash over cluster, node, pod uid, container, restart and the whole
 /// first line. The same before and after a rotation, a compression and a restart of the agent; names, inodes and
 /// times of modification are none of that. Cryptographic, since tenants choose what they write: nobody can make a
@@ -226,6 +229,9 @@ pub enum Source {
         decoder: Box<MultiGzDecoder<Positioned>>,
         /// Offset of the next inflated byte.
         next: u64,
+        /// The last bytes before `next`: a reader begins each turn at the line that the turn before left unfinished,
+        /// and everything would be inflated again for it.
+        behind: Vec<u8>,
         /// What kept the rest from being inflated: the file ends, for us, where it is damaged.
         damage: Option<String>,
     },
@@ -335,6 +341,7 @@ impl Source {
         Source::Packed {
             decoder: Box::new(MultiGzDecoder::new(Positioned { file, offset: 0 })),
             next: 0,
+            behind: Vec::new(),
             damage: None,
         }
     }
@@ -346,8 +353,8 @@ impl Source {
             let rest = &mut buffer[filled..];
             let read = match self {
                 Source::Plain(file) => file.read_at(rest, offset + filled as u64),
-                Source::Packed { decoder, next, damage } => {
-                    inflate_at(decoder, next, rest, offset + filled as u64).or_else(|error| {
+                Source::Packed { decoder, next, behind, damage } => {
+                    inflate_at(decoder, next, behind, rest, offset + filled as u64).or_else(|error| {
                         *damage = Some(error.to_string());
                         Ok(0)
                     })
@@ -367,9 +374,20 @@ impl Source {
 fn inflate_at(
     decoder: &mut MultiGzDecoder<Positioned>,
     next: &mut u64,
+    behind: &mut Vec<u8>,
     buffer: &mut [u8],
     offset: u64,
 ) -> io::Result<usize> {
+    let kept = *next - behind.len() as u64;
+    if (kept..*next).contains(&offset) {
+        let bytes = &behind[(offset - kept) as usize..];
+        let read = bytes.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&bytes[..read]);
+        return Ok(read);
+    }
+    if offset != *next {
+        behind.clear();
+    }
     if offset < *next {
         let file = decoder.get_ref().file.clone();
         *decoder = MultiGzDecoder::new(Positioned { file, offset: 0 });
@@ -383,6 +401,9 @@ fn inflate_at(
     }
     let read = decoder.read(buffer)?;
     *next += read as u64;
+    let fresh = &buffer[read.saturating_sub(BEHIND)..read];
+    behind.drain(..(behind.len() + fresh.len()).saturating_sub(BEHIND));
+    behind.extend_from_slice(fresh);
     Ok(read)
 }
 
@@ -416,7 +437,8 @@ mod tests {
         file.write_all(&packed.finish().unwrap()).unwrap();
         let mut source = Source::packed(Arc::new(file));
         let mut buffer = [0; 1000];
-        for offset in [5000, 6000, 400_000, 10, 799_500, 800_000, 900_000, 0] {
+        for offset in [5000, 6000, 5500, 400_000, 399_000, 10, 799_500, 700_000, 799_900, 800_000, 900_000, 0]
+        {
             let read = source.read_at(&mut buffer, offset as u64).unwrap();
             let expected = content.get(offset..).unwrap_or_default();
             assert_eq!(&buffer[..read], &expected[..expected.len().min(1000)], "at {offset}");
