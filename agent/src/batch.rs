@@ -277,7 +277,7 @@ fn append_readable(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::file::Container;
+    use crate::catalog::origin::{Container, Origin};
     use crate::config::template::{Safe, Template};
     use crate::metadata::NodeFacts;
     use crate::record::Stream;
@@ -286,7 +286,7 @@ mod tests {
         let container =
             Container { namespace: "shop".into(), pod: "web-0".into(), uid: "u1".into(), name: "app".into() };
         let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
-        Plan::new(&facts, &container, Some((&Template::parse(target).unwrap(), safe)))
+        Plan::new(&facts, &Origin::Container(container), Some((&Template::parse(target).unwrap(), safe)))
     }
 
     fn record(content: &[u8]) -> Record<'_> {

@@ -217,7 +217,7 @@ impl Agent {
         let linger =
             config.outputs.values().map(|o| o.reading().linger).min().unwrap_or(Duration::from_secs(1));
         let catalog = Catalog::start(catalog::Settings {
-            roots: Roots::new(config.pod_logs.clone(), config.link_roots.clone()),
+            roots: Arc::new(Roots::new(config.pod_logs.clone(), config.link_roots.clone())),
             keys: KeyMaker { cluster: config.cluster.clone(), node: config.node.clone() },
             rescan: config.rescan,
             // Often enough that a record's way is mostly its linger, seldom enough that 500 busy containers cost little.
@@ -274,7 +274,6 @@ impl Agent {
             tracing::info!(output = name, batch = %ByteSize::new(batch), wanted = %reading.batch,
                 "batches are smaller than configured, so that they fit its share of `memory`");
         }
-        let roots = Roots::new(config.pod_logs.clone(), config.link_roots.clone());
         let facts = NodeFacts { cluster: config.cluster.clone(), node: config.node.clone() };
         let (format, gzip, in_flight, target) = match output {
             OutputConfig::Elasticsearch(es) => (
@@ -332,7 +331,6 @@ impl Agent {
                 worker::Settings {
                     output: name.to_owned(),
                     shard: (shard, workers),
-                    roots: roots.clone(),
                     facts: facts.clone(),
                     target: target.clone(),
                     format,
@@ -368,14 +366,17 @@ impl Agent {
                 containers: stats
                     .containers()
                     .iter()
-                    .map(|c| ContainerProgress {
-                        namespace: c.container.namespace.clone(),
-                        pod: c.container.pod.clone(),
-                        container: c.container.name.clone(),
-                        read_bytes: c.read_bytes.get(),
-                        lag_bytes: c.lag_bytes.get(),
-                        records_read: c.records_read.get(),
-                        records_delivered: c.records_delivered.get(),
+                    .map(|c| {
+                        let (namespace, pod, container) = c.origin.place();
+                        ContainerProgress {
+                            namespace: namespace.to_owned(),
+                            pod: pod.to_owned(),
+                            container,
+                            read_bytes: c.read_bytes.get(),
+                            lag_bytes: c.lag_bytes.get(),
+                            records_read: c.records_read.get(),
+                            records_delivered: c.records_delivered.get(),
+                        }
                     })
                     .collect(),
                 retries: stats.retries.get(),

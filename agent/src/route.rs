@@ -3,7 +3,7 @@
 //! In: a container and an output's configuration. Out: a [`Plan`]: where its records go and the bytes that end each of
 //! its documents. Never evaluated per record.
 
-use crate::catalog::file::Container;
+use crate::catalog::origin::Origin;
 use crate::config::template::{Names, Prepared, Safe, Template};
 use crate::metadata::{self, NodeFacts};
 use crate::record::Stream;
@@ -13,27 +13,28 @@ use crate::record::Stream;
 pub struct Plan {
     /// The index, data stream or file, but for the date in its name.
     pub target: Option<Prepared>,
-    /// `namespace/pod/container`, for people.
+    /// `namespace/pod/container`, or a path, for people.
     pub label: String,
     tails: [Vec<u8>; 3],
 }
 
 impl Plan {
-    /// The plan for `container`; `target` names where its records go, made safe for that kind of place.
-    pub fn new(facts: &NodeFacts, container: &Container, target: Option<(&Template, Safe)>) -> Plan {
+    /// The plan for `origin`; `target` names where its records go, made safe for that kind of place.
+    pub fn new(facts: &NodeFacts, origin: &Origin, target: Option<(&Template, Safe)>) -> Plan {
+        let (namespace, pod, container) = origin.place();
         let names = Names {
             cluster: &facts.cluster,
-            namespace: &container.namespace,
-            pod: &container.pod,
-            container: &container.name,
+            namespace,
+            pod,
+            container: &container,
             node: &facts.node,
-            uid: &container.uid,
+            uid: origin.uid(),
         };
-        let fields = metadata::encode(facts, container);
+        let fields = metadata::encode(facts, origin);
         let tail = |stream: &str| [stream.as_bytes(), &fields, b"}\n"].concat();
         Plan {
             target: target.map(|(template, safe)| template.prepare(names, safe)),
-            label: container.to_string(),
+            label: origin.to_string(),
             tails: [tail(r#","stream":"stdout","#), tail(r#","stream":"stderr","#), tail(",")],
         }
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::catalog::file::Container;
+use crate::catalog::origin::Origin;
 
 /// A number that only grows, or a level that is set.
 #[derive(Debug, Default)]
@@ -75,8 +75,8 @@ impl OutputStats {
     }
 
     /// Counters for a container that this output begins to read.
-    pub fn container(&self, container: Arc<Container>) -> Arc<ContainerStats> {
-        let stats = Arc::new(ContainerStats { container, ..ContainerStats::default() });
+    pub fn container(&self, origin: Arc<Origin>) -> Arc<ContainerStats> {
+        let stats = Arc::new(ContainerStats::new(origin));
         self.lock().push(stats.clone());
         stats
     }
@@ -99,8 +99,8 @@ impl OutputStats {
 /// What one output has done with one container.
 #[derive(Debug)]
 pub struct ContainerStats {
-    /// The container.
-    pub container: Arc<Container>,
+    /// The container, or the host file.
+    pub origin: Arc<Origin>,
     /// Bytes taken from its files.
     pub read_bytes: Counter,
     /// Bytes on disk that are not acknowledged (of compressed files: inflated).
@@ -111,16 +111,10 @@ pub struct ContainerStats {
     pub records_delivered: Counter,
 }
 
-impl Default for ContainerStats {
-    fn default() -> ContainerStats {
-        let nobody = Container {
-            namespace: String::new(),
-            pod: String::new(),
-            uid: String::new(),
-            name: String::new(),
-        };
+impl ContainerStats {
+    fn new(origin: Arc<Origin>) -> ContainerStats {
         ContainerStats {
-            container: Arc::new(nobody),
+            origin,
             read_bytes: Counter::default(),
             lag_bytes: Counter::default(),
             records_read: Counter::default(),

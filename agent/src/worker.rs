@@ -19,8 +19,8 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Format, Sealed};
-use crate::catalog::beneath::Roots;
-use crate::catalog::file::{Container, LogFile};
+use crate::catalog::file::LogFile;
+use crate::catalog::origin::Origin;
 use crate::config::template::{Safe, Template};
 use crate::metadata::NodeFacts;
 use crate::output::Settled;
@@ -86,8 +86,6 @@ pub struct Settings {
     pub output: String,
     /// Which share of the containers is its own, of how many.
     pub shard: (usize, usize),
-    /// Where files may lie.
-    pub roots: Roots,
     /// What is the same for all containers.
     pub facts: NodeFacts,
     /// Where records go.
@@ -154,8 +152,8 @@ pub struct Worker {
     batch: Batch,
     containers: Vec<Reading>,
     /// Which container each cursor belongs to.
-    owners: HashMap<u64, Arc<Container>>,
-    places: HashMap<Arc<Container>, usize>,
+    owners: HashMap<u64, Arc<Origin>>,
+    places: HashMap<Arc<Origin>, usize>,
     next_cursor: u64,
     next_turn: usize,
     in_flight: usize,
@@ -252,16 +250,16 @@ impl Worker {
     /// Takes up a file. `again`: this worker has read in it before, and forgotten how far.
     fn take_file(&mut self, file: Arc<LogFile>, again: bool) {
         let (shard, shards) = self.settings.shard;
-        if file.container.shard(shards) != shard {
+        if file.origin.shard(shards) != shard {
             return;
         }
-        let container = file.container.clone();
-        let place = *self.places.entry(container.clone()).or_insert_with(|| {
+        let origin = file.origin.clone();
+        let place = *self.places.entry(origin.clone()).or_insert_with(|| {
             let target = self.settings.target.as_ref().map(|(template, safe)| (template, *safe));
             self.containers.push(Reading {
-                plan: Plan::new(&self.settings.facts, &container, target),
+                plan: Plan::new(&self.settings.facts, &origin, target),
                 cursors: Vec::new(),
-                stats: self.stats.container(container.clone()),
+                stats: self.stats.container(origin.clone()),
                 parked: None,
                 backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
             });
@@ -278,7 +276,7 @@ impl Worker {
             }
             None => {
                 self.next_cursor += 1;
-                self.owners.insert(self.next_cursor, container);
+                self.owners.insert(self.next_cursor, origin);
                 Cursor::new(self.next_cursor, file, known, again)
             }
         };
@@ -333,7 +331,7 @@ impl Worker {
                 !reading.cursors.is_empty()
             });
             self.places =
-                self.containers.iter().enumerate().map(|(at, c)| (c.stats.container.clone(), at)).collect();
+                self.containers.iter().enumerate().map(|(at, c)| (c.stats.origin.clone(), at)).collect();
         }
     }
 

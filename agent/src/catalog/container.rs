@@ -9,14 +9,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, StatxFlags, fstat, stat, statx};
 
-use super::file::{Container, FileKey, Found, LogFile, Place, open_place};
+use super::file::{FileKey, Found, LogFile, Place, open_place};
 use super::name::LogName;
+use super::origin::{Container, Origin};
 use super::scan::{is_gone, list};
-use super::{Identity, QUIET, Scanner, Stamp, beneath, changed_at, identify, nanos, stamp, stamp_of};
+use super::{QUIET, Scanner, Seen, Stamp, beneath, nanos, now_nanos, stamp, stamp_of};
+use crate::read::Framing;
 
 /// After a rename, the runtime may still be in the middle of a write to the old file when the new one appears.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -28,12 +30,12 @@ const CLOCK_STEP_NANOS: i128 = 20_000_000;
 /// A container's directory as the catalog knows it.
 #[derive(Debug)]
 pub(super) struct Directory {
-    pub container: Arc<Container>,
+    pub container: Container,
     pub files: Vec<Known>,
     /// Files without a key yet, and their sizes when that was found: nothing is to be done until they grow.
     unkeyed: Vec<(PathBuf, u64)>,
-    /// When the directory last changed.
-    changed: Option<i128>,
+    /// What it said when it was listed.
+    seen: Seen,
     /// To be listed at the next tick, whatever it says.
     pub relist: bool,
     /// When to list it again because a file may have settled by then.
@@ -62,8 +64,8 @@ pub(super) struct Asked {
     pub grew: bool,
     /// It must be listed.
     pub list: bool,
-    /// Which directory it is.
-    pub identity: Option<Identity>,
+    /// What it says of itself; nothing where a file grew.
+    pub seen: Seen,
 }
 
 /// What a file answered.
@@ -93,12 +95,12 @@ struct Newest {
 }
 
 impl Directory {
-    pub fn new(container: Arc<Container>) -> Directory {
+    pub fn new(container: Container) -> Directory {
         Directory {
             container,
             files: Vec::new(),
             unkeyed: Vec::new(),
-            changed: None,
+            seen: Seen::default(),
             relist: false,
             settle_at: None,
             watched: false,
@@ -109,7 +111,7 @@ impl Directory {
 
     /// Asks for the sizes of the files and whether the directory changed.
     pub fn ask(&mut self, logs: &Path, path: &Path, now: Instant) -> Asked {
-        let mut asked = Asked { grew: false, list: self.relist, identity: None };
+        let mut asked = Asked { grew: false, list: self.relist, seen: Seen::default() };
         for known in &self.files {
             match known.look(logs) {
                 Look::Same => {}
@@ -122,9 +124,8 @@ impl Directory {
             // A file that grows has not been rotated away just now.
             return asked;
         }
-        let found = stat(logs.join(path)).ok().as_ref().map(identify);
-        asked.identity = found.map(|(identity, _)| identity);
-        asked.list |= found.map(|(_, changed)| changed) != self.changed
+        asked.seen = Seen::now(&logs.join(path));
+        asked.list |= !asked.seen.is_same(&self.seen)
             || self.settle_at.is_some_and(|at| at <= now)
             || self
                 .unkeyed
@@ -138,6 +139,23 @@ impl Directory {
         now.duration_since(self.active_at) > QUIET
             && self.settle_at.is_none()
             && !self.files.iter().any(|known| known.file.place().linked)
+    }
+
+    /// Whether a file is wanted for which there was no descriptor when it was found.
+    fn lacks_descriptors(&self) -> bool {
+        self.files.iter().any(|known| known.file.is_wanted() && known.file.place().held.is_none())
+    }
+
+    /// Lets go of descriptors that nobody needs, and of files that are gone and read. Returns how many were held.
+    fn drop_finished(&mut self) -> usize {
+        let mut dropped = 0;
+        for known in &self.files {
+            if !known.file.is_wanted() && known.file.place().held.take().is_some() {
+                dropped += 1;
+            }
+        }
+        self.files.retain(|known| !known.file.is_gone() || known.file.is_wanted());
+        dropped
     }
 
     fn list_again_at(&mut self, at: Instant) {
@@ -187,15 +205,15 @@ impl Newest {
 impl Scanner {
     /// Lists one container's directory and brings its files up to date.
     pub(super) fn scan_container(&mut self, path: &Path) {
-        let changed = changed_at(&self.settings.roots.logs().join(path));
+        let seen = Seen::now(&self.settings.roots.logs().join(path));
         let listing = self.open_root().map(|root| self.list_container(root, path));
         let Some(directory) = self.directories.get_mut(path) else { return };
-        let entries = match listing {
-            Some(Ok(entries)) => entries,
+        let (entries, complete) = match listing {
+            Some(Ok(listed)) => listed,
             Some(Err(error)) if is_gone(&error) => return self.forget_directory(path),
             failed => {
                 // Left as it is known; tried again when it changes, and at every rescan.
-                directory.changed = changed;
+                directory.seen = Seen { sure: false, ..seen };
                 directory.relist = false;
                 directory.settle_at = directory.settle_at.map(|_| Instant::now() + SETTLING);
                 if let Some(Err(error)) = failed {
@@ -205,12 +223,12 @@ impl Scanner {
             }
         };
         let Some(mut directory) = self.directories.remove(path) else { return };
-        directory.changed = changed;
-        directory.relist = changed.is_none_or(|at| (now_nanos() - at).abs() <= CLOCK_STEP_NANOS);
+        directory.seen = Seen { sure: seen.sure && complete, ..seen };
+        directory.relist = (now_nanos() - seen.changed).abs() <= CLOCK_STEP_NANOS;
         directory.settle_at = None;
         directory.unkeyed.clear();
         let newest = Newest::of(&entries);
-        let mut seen = vec![false; directory.files.len()];
+        let mut listed = vec![false; directory.files.len()];
         let mut found = false;
         for entry in &entries {
             match directory.files.iter().position(|known| is_same(&known.file, entry)) {
@@ -222,18 +240,18 @@ impl Scanner {
                 Some(at) if entry.size < directory.files[at].file.size() && !entry.name.packed => {
                     self.mark_cut(&directory.files[at].file, path);
                     directory.list_again_at(Instant::now());
-                    (seen[at], found) = (true, true);
+                    (listed[at], found) = (true, true);
                 }
                 Some(at) => {
-                    seen[at] = true;
+                    listed[at] = true;
                     found |= self.update(&directory.files[at].file, entry);
                 }
-                None => found |= self.take_in(&mut directory, entry, &entries, newest, &mut seen),
+                None => found |= self.take_in(&mut directory, entry, &entries, newest, &mut listed),
             }
         }
         let mut again = false;
-        for (known, seen) in directory.files.iter_mut().zip(&seen) {
-            if *seen {
+        for (known, listed) in directory.files.iter_mut().zip(&listed) {
+            if *listed {
                 known.missed = false;
             } else if known.missed {
                 found |= self.mark_gone(&known.file);
@@ -246,7 +264,7 @@ impl Scanner {
             directory.list_again_at(Instant::now());
         }
         found |= self.settle(&mut directory, newest);
-        self.drop_finished(&mut directory);
+        self.held -= directory.drop_finished();
         self.news |= found;
         if directory.watched && (found || directory.relist || directory.settle_at.is_some()) {
             // No hint came of this: the watch is lost, or slow.
@@ -257,23 +275,47 @@ impl Scanner {
         self.directories.insert(path.to_owned(), directory);
     }
 
-    fn list_container(&mut self, root: OwnedFd, path: &Path) -> io::Result<Vec<Entry>> {
+    /// The rescan's look at a container: its directory is listed only if it may have changed.
+    pub(super) fn check_container(&mut self, path: &Path) {
+        let logs = self.settings.roots.logs();
+        let Some(directory) = self.directories.get_mut(path).filter(|directory| !directory.vanished) else {
+            return;
+        };
+        let asked = directory.ask(logs, path, Instant::now());
+        self.news |= asked.grew;
+        let spare = self.held < self.settings.descriptors;
+        if asked.list || !directory.seen.sure || (spare && directory.lacks_descriptors()) {
+            return self.scan_container(path);
+        }
+        if asked.grew && std::mem::take(&mut directory.watched) {
+            // No hint came of this: the watch is lost, or slow.
+            self.watches.remove(path);
+        }
+        self.held -= directory.drop_finished();
+    }
+
+    /// The logs in a directory, and whether that is all there is to know of it until it changes.
+    fn list_container(&mut self, root: OwnedFd, path: &Path) -> io::Result<(Vec<Entry>, bool)> {
         let mut fd = root;
         for component in path {
             fd = beneath::directory(&fd, component.to_str().unwrap_or_default())?;
         }
-        let mut entries = Vec::new();
+        let (mut entries, mut complete) = (Vec::new(), true);
         for file in list(&fd)? {
             let Some(name) = LogName::parse(&file) else { continue };
             let full = path.join(&file);
             match self.entry(&fd, &file, name, full.clone()) {
                 Ok(entry) => entries.push(entry),
-                Err(error) if is_gone(&error) => {}
-                Err(error) => self.tell_unreadable(&full, &error),
+                Err(error) => {
+                    complete = false;
+                    if !is_gone(&error) {
+                        self.tell_unreadable(&full, &error);
+                    }
+                }
             }
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        Ok((entries, complete))
     }
 
     fn entry(&self, parent: &OwnedFd, file: &str, name: LogName, path: PathBuf) -> io::Result<Entry> {
@@ -318,7 +360,7 @@ impl Scanner {
         entry: &Entry,
         all: &[Entry],
         newest: Newest,
-        seen: &mut Vec<bool>,
+        listed: &mut Vec<bool>,
     ) -> bool {
         let mut place = Place {
             path: entry.path.clone(),
@@ -345,6 +387,7 @@ impl Scanner {
                 return false;
             }
             Err(error) => {
+                directory.seen.sure = false;
                 if !is_gone(&error) {
                     self.tell_unreadable(&entry.path, &error);
                 }
@@ -361,7 +404,7 @@ impl Scanner {
                 all.iter().any(|e| !e.name.packed && e.path != entry.path && e.stamp == known.place().stamp);
             if entry.name.packed || !other_is_there {
                 // The same bytes in another file: compressed, or copied. What is held open is read on; else this.
-                seen[at] = true;
+                listed[at] = true;
                 let mut old = known.place();
                 if old.held.is_none() && !(entry.name.packed && other_is_there) {
                     *old = place;
@@ -385,19 +428,22 @@ impl Scanner {
         self.sequence += 1;
         let found = Found {
             key,
+            origin: Arc::new(Origin::Container(directory.container.clone())),
+            framing: Framing::Runtime,
+            roots: self.settings.roots.clone(),
             name: entry.name.clone(),
             sequence: self.sequence,
             at_start: !self.started,
             size,
             place,
         };
-        let file = Arc::new(LogFile::new(directory.container.clone(), self.settings.outputs, found));
+        let file = Arc::new(LogFile::new(self.settings.outputs, found));
         for subscriber in &self.subscribers {
             let _ = subscriber.files.send(file.clone());
         }
         directory.active_at = Instant::now();
         directory.files.push(Known { file, replaced_since: None, missed: false });
-        seen.push(true);
+        listed.push(true);
         true
     }
 
@@ -481,16 +527,6 @@ impl Scanner {
         file.settle();
     }
 
-    /// Lets go of descriptors that nobody needs, and of files that are gone and read.
-    fn drop_finished(&mut self, directory: &mut Directory) {
-        for known in &directory.files {
-            if !known.file.is_wanted() && known.file.place().held.take().is_some() {
-                self.held -= 1;
-            }
-        }
-        directory.files.retain(|known| !known.file.is_gone() || known.file.is_wanted());
-    }
-
     /// The directory is gone; what is held open of it is kept until it has been read.
     pub(super) fn forget_directory(&mut self, path: &Path) {
         let Some(mut directory) = self.directories.remove(path) else { return };
@@ -498,7 +534,7 @@ impl Scanner {
             self.news |= self.mark_gone(&known.file);
         }
         self.watches.remove(path);
-        self.drop_finished(&mut directory);
+        self.held -= directory.drop_finished();
         if !directory.files.is_empty() {
             (directory.vanished, directory.watched) = (true, false);
             self.directories.insert(path.to_owned(), directory);
@@ -515,10 +551,6 @@ fn is_same(known: &LogFile, entry: &Entry) -> bool {
         && (place.held.is_some()
             || entry.stamp.born != 0
             || (place.path == entry.path && (entry.name.packed || entry.size >= known.size())))
-}
-
-fn now_nanos() -> i128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128)
 }
 
 /// Reads a file from a place of its own.

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::fs::File;
-use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -20,6 +19,8 @@ use flate2::read::MultiGzDecoder;
 
 use super::beneath::Roots;
 use super::name::LogName;
+use super::origin::{Container, Origin};
+use crate::read::Framing;
 
 /// How much of a first line goes into a key. A longer "line" is no log's; the bound keeps one binary file from
 /// being read whole.
@@ -73,40 +74,6 @@ impl fmt::Display for FileKey {
 impl fmt::Debug for FileKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FileKey({self})")
-    }
-}
-
-/// A container on this node, by what its directory says.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Container {
-    /// Namespace of the pod.
-    pub namespace: String,
-    /// Name of the pod.
-    pub pod: String,
-    /// Uid of the pod (of a static pod: the hash of its configuration).
-    pub uid: String,
-    /// Name of the container within the pod.
-    pub name: String,
-}
-
-impl Container {
-    /// Which of `shards` workers reads it.
-    pub fn shard(&self, shards: usize) -> usize {
-        let mut hasher = std::hash::DefaultHasher::new();
-        self.hash(&mut hasher);
-        (hasher.finish() % shards.max(1) as u64) as usize
-    }
-
-    /// The container's directory below the root of the pod logs.
-    pub fn directory(&self) -> PathBuf {
-        PathBuf::from(format!("{}_{}_{}", self.namespace, self.pod, self.uid)).join(&self.name)
-    }
-}
-
-impl fmt::Display for Container {
-    /// `namespace/pod/container`, as messages name it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.namespace, self.pod, self.name)
     }
 }
 
@@ -179,13 +146,16 @@ pub struct LogFile {
     /// Its identity.
     pub key: FileKey,
     /// Whose log it is.
-    pub container: Arc<Container>,
+    pub origin: Arc<Origin>,
+    /// How its lines are framed.
+    pub framing: Framing,
     /// The name it was found under, which orders the files of a container; it may bear another by now.
     pub name: LogName,
     /// Counts files in the order of their finding: the second key of the order of reading.
     pub sequence: u64,
     /// Whether it was there when the agent started: an earlier process may have sent some of it.
     pub at_start: bool,
+    roots: Arc<Roots>,
     size: AtomicU64,
     settled: AtomicBool,
     gone: AtomicBool,
@@ -198,6 +168,9 @@ pub struct LogFile {
 #[derive(Debug)]
 pub(super) struct Found {
     pub key: FileKey,
+    pub origin: Arc<Origin>,
+    pub framing: Framing,
+    pub roots: Arc<Roots>,
     pub name: LogName,
     pub sequence: u64,
     pub at_start: bool,
@@ -254,10 +227,12 @@ impl Read for Positioned {
 
 impl LogFile {
     /// A file that has been found, and that `readers` outputs will read.
-    pub(super) fn new(container: Arc<Container>, readers: usize, found: Found) -> LogFile {
+    pub(super) fn new(readers: usize, found: Found) -> LogFile {
         LogFile {
             key: found.key,
-            container,
+            origin: found.origin,
+            framing: found.framing,
+            roots: found.roots,
             settled: AtomicBool::new(found.name.packed),
             name: found.name,
             sequence: found.sequence,
@@ -316,12 +291,12 @@ impl LogFile {
     }
 
     /// Opens the file for reading: the descriptor that is held if there is one, else by its present path.
-    pub fn open(&self, roots: &Roots) -> io::Result<Source> {
+    pub fn open(&self) -> io::Result<Source> {
         let place = self.place();
         let file = match &place.held {
             Some(file) => file.clone(),
             None => {
-                let file = open_place(roots, &place)?;
+                let file = open_place(&self.roots, &place)?;
                 if super::stamp_of(&file)? != place.stamp {
                     return Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken its place"));
                 }

@@ -4,7 +4,8 @@
 //! reader, with its size kept up to date and its rotation, settling and deletion marked. Never parses content
 //! (but for the first line that a key is made of), never follows a link out of the allowed roots, never blocks on a FIFO.
 //!
-//! **The rescan is the truth**: every `rescan` the whole tree is listed. In between, a container that is being
+//! **The rescan is the truth**: every `rescan` the whole tree is looked at, each file asked for its size, and each
+//! directory listed that has changed or may have. In between, a container that is being
 //! written to is *hot*: its files are asked for their sizes several times in a `linger`, and its directory is
 //! listed when it changed. A container that has fallen silent is *watched* (inotify, by `notify`) and costs nothing.
 //! Watching the busy ones too would mean an event for each write: at 50,000 writes a second 12% of a core and more,
@@ -16,6 +17,7 @@ mod container;
 pub mod file;
 mod inbox;
 pub mod name;
+pub mod origin;
 mod scan;
 mod watch;
 
@@ -27,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::time::{ClockId, clock_gettime};
@@ -52,6 +54,10 @@ const REST_AFTER_LOOK: u32 = 19;
 /// And a rescan by so many: 1% of a core.
 const REST_AFTER_RESCAN: u32 = 99;
 
+/// How close to a listing a directory's time of change may be and yet show every later change: file systems keep it in
+/// steps, the coarsest of two seconds.
+const COARSEST_CLOCK: Duration = Duration::from_secs(2);
+
 /// How many unreadable places are told one by one.
 const MOST_TOLD: usize = 50;
 
@@ -59,7 +65,7 @@ const MOST_TOLD: usize = 50;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where files may lie.
-    pub roots: Roots,
+    pub roots: Arc<Roots>,
     /// How keys are made.
     pub keys: KeyMaker,
     /// Time between two listings of the whole tree.
@@ -130,8 +136,35 @@ impl Drop for Catalog {
 #[derive(Debug, Default)]
 struct Parent {
     watched: bool,
-    /// When it last changed, as far as that can be said: what is asked where it cannot be watched.
-    changed: Option<i128>,
+    seen: Seen,
+}
+
+/// What a directory said of itself when it was listed last. While it says the same, its entries are the same, and it
+/// is not listed again: to open a directory is an event for everyone who watches it, ourselves among them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    identity: Option<Identity>,
+    /// When its entries last changed: nanoseconds since the epoch.
+    changed: i128,
+    /// A change after the listing would show: everything in it could be read, and its last change was long before.
+    sure: bool,
+}
+
+impl Seen {
+    fn now(path: &Path) -> Seen {
+        rustix::fs::stat(path).map_or(Seen::default(), |stat| Seen::of(&stat))
+    }
+
+    fn of(stat: &rustix::fs::Stat) -> Seen {
+        let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+        let sure = (now_nanos() - changed).abs() > COARSEST_CLOCK.as_nanos() as i128;
+        Seen { identity: Some((stat.st_dev, stat.st_ino)), changed, sure }
+    }
+
+    /// Whether it is the same directory, and nobody has changed it since.
+    fn is_same(&self, then: &Seen) -> bool {
+        (self.identity, self.changed) == (then.identity, then.changed)
+    }
 }
 
 /// Conditions that have been told and are not told again while they last.
@@ -269,11 +302,11 @@ impl Scanner {
     fn tick(&mut self, mut dirty: HashSet<PathBuf>) {
         let logs = self.settings.roots.logs();
         let now = Instant::now();
-        if !self.root.watched && changed_at(logs) != self.root.changed {
+        if !self.root.watched && !Seen::now(logs).is_same(&self.root.seen) {
             dirty.insert(PathBuf::new());
         }
         for (pod, parent) in &self.pods {
-            if !parent.watched && changed_at(&logs.join(pod)) != parent.changed {
+            if !parent.watched && !Seen::now(&logs.join(pod)).is_same(&parent.seen) {
                 dirty.insert(pod.into());
             }
         }
@@ -293,7 +326,7 @@ impl Scanner {
             if asked.list {
                 listed.push(path.clone());
             } else if directory.may_be_watched(now)
-                && asked.identity.is_some_and(|identity| self.watches.add(path, identity))
+                && asked.seen.identity.is_some_and(|identity| self.watches.add(path, identity))
             {
                 directory.watched = true;
                 // What came between the look and the watch is seen by one more.
@@ -349,15 +382,8 @@ fn nanos(time: &rustix::fs::StatxTimestamp) -> i128 {
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
-/// Which directory it is, and when it last changed.
-fn identify(stat: &rustix::fs::Stat) -> (Identity, i128) {
-    let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
-    ((stat.st_dev, stat.st_ino), changed)
-}
-
-/// When a directory last changed, in nanoseconds; `None` if that cannot be said.
-fn changed_at(path: &Path) -> Option<i128> {
-    Some(identify(&rustix::fs::stat(path).ok()?).1)
+fn now_nanos() -> i128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128)
 }
 
 /// Processor time of this thread. Not the clock's: on a busy node that would mistake waiting for work.

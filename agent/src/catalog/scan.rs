@@ -8,18 +8,17 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{Dir, fstat};
 
 use super::container::Directory;
-use super::file::Container;
 use super::name::PodName;
-use super::{Parent, Scanner, beneath, identify};
+use super::origin::Container;
+use super::{Parent, Scanner, Seen, beneath};
 
 /// Which pods to list.
 pub(super) enum Which {
-    /// Each: the rescan.
+    /// Each that may have changed: the rescan.
     All,
     /// Those that were hinted at, and new ones.
     Changed(HashSet<PathBuf>),
@@ -46,16 +45,17 @@ impl Scanner {
             self.forget_pod(&pod);
         }
         for pod in pods {
-            let wanted = match &which {
-                Which::All => true,
-                Which::Changed(hinted) => hinted.contains(Path::new(&pod)) || !self.pods.contains_key(&pod),
-            };
-            if wanted {
-                self.scan_pod(&root, &pod);
-                // A large tree takes seconds: the end of the agent does not wait for that.
-                if self.inbox.is_stopping() {
-                    return;
+            let known = self.pods.get(&pod);
+            match &which {
+                Which::All if known.is_some_and(|known| self.is_unchanged(&pod, &known.seen)) => {
+                    self.containers_of(&pod).iter().for_each(|path| self.check_container(path));
                 }
+                Which::Changed(hinted) if known.is_some() && !hinted.contains(Path::new(&pod)) => continue,
+                _ => self.scan_pod(&root, &pod),
+            }
+            // A large tree takes seconds: the end of the agent does not wait for that.
+            if self.inbox.is_stopping() {
+                return;
             }
         }
     }
@@ -83,6 +83,10 @@ impl Scanner {
         }
     }
 
+    fn is_unchanged(&self, pod: &str, then: &Seen) -> bool {
+        then.sure && Seen::now(&self.settings.roots.logs().join(pod)).is_same(then)
+    }
+
     fn scan_pod(&mut self, root: &OwnedFd, pod: &str) {
         let listing =
             beneath::directory(root, pod).and_then(|fd| Ok((watch(self, Path::new(pod), &fd)?, list(&fd)?)));
@@ -91,8 +95,8 @@ impl Scanner {
             Err(error) if is_gone(&error) => return self.forget_pod(pod),
             Err(error) => {
                 // Left as it is known; tried again when it changes, and at every rescan.
-                let changed = super::changed_at(&self.settings.roots.logs().join(pod));
-                self.pods.entry(pod.to_owned()).or_default().changed = changed;
+                let seen = Seen { sure: false, ..Seen::now(&self.settings.roots.logs().join(pod)) };
+                self.pods.entry(pod.to_owned()).or_default().seen = seen;
                 return self.tell_unreadable(Path::new(pod), &error);
             }
         };
@@ -109,7 +113,7 @@ impl Scanner {
             } else {
                 let Some(of) = PodName::parse(pod) else { return };
                 let (namespace, pod, uid) = (of.namespace.to_owned(), of.pod.to_owned(), of.uid.to_owned());
-                let container = Arc::new(Container { namespace, pod, uid, name });
+                let container = Container { namespace, pod, uid, name };
                 self.directories.insert(path.clone(), Directory::new(container));
             }
             self.scan_container(&path);
@@ -133,9 +137,9 @@ impl Scanner {
 
 /// Watches a directory if possible, and notes when it changed last.
 fn watch(scanner: &mut Scanner, path: &Path, fd: &OwnedFd) -> io::Result<Parent> {
-    let (identity, changed) = identify(&fstat(fd)?);
-    let watched = scanner.watches.add(path, identity);
-    Ok(Parent { watched, changed: Some(changed) })
+    let seen = Seen::of(&fstat(fd)?);
+    let watched = seen.identity.is_some_and(|identity| scanner.watches.add(path, identity));
+    Ok(Parent { watched, seen })
 }
 
 /// The names in a directory. Those that are not UTF-8 are nobody's: neither a pod nor a log can be called so.

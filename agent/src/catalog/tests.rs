@@ -27,7 +27,7 @@ impl World {
         let (files, found) = mpsc::channel();
         let mut scanner = Scanner::new(
             Settings {
-                roots: Roots::new(folder.path().join("pods"), vec![folder.path().join("docker")]),
+                roots: Arc::new(Roots::new(folder.path().join("pods"), vec![folder.path().join("docker")])),
                 keys: KeyMaker { cluster: "c".into(), node: "n".into() },
                 rescan: Duration::from_secs(3600),
                 tick: Duration::from_millis(10),
@@ -87,7 +87,7 @@ impl World {
 
     fn read(&self, file: &LogFile) -> String {
         let mut buffer = vec![0; 1 << 16];
-        let read = file.open(&self.scanner.settings.roots).unwrap().read_at(&mut buffer, 0).unwrap();
+        let read = file.open().unwrap().read_at(&mut buffer, 0).unwrap();
         String::from_utf8(buffer[..read].to_vec()).unwrap()
     }
 
@@ -180,8 +180,7 @@ fn a_root_that_is_replaced_is_watched_anew() {
     let mut world = World::new();
     world.rescan();
     let root = world.folder.path().join("pods");
-    let identity =
-        |world: &World| identify(&rustix::fs::stat(world.scanner.settings.roots.logs()).unwrap()).0;
+    let identity = |world: &World| Seen::now(world.scanner.settings.roots.logs()).identity.unwrap();
     fs::rename(&root, world.folder.path().join("aside")).unwrap();
     fs::create_dir(&root).unwrap();
     world.append(POD, "0.log", "one\n");
@@ -272,7 +271,7 @@ fn a_file_cut_short_is_another_file_from_then_on() {
     let new = world.ticks();
     assert_eq!(new.len(), 1, "at a tick: the directory says nothing of it");
     assert!(old.is_gone() && new[0].key != old.key && new[0].size() == 4);
-    let error = old.open(&world.scanner.settings.roots).unwrap_err();
+    let error = old.open().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound, "nobody reads the new content as the old");
     assert_eq!(world.scanner.held, 1);
 }

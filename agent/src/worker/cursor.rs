@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Run};
-use crate::catalog::beneath::Roots;
 use crate::catalog::file::{LogFile, Source};
 use crate::catalog::name::LogName;
 use crate::position::{Cut, Entry, Position};
@@ -196,8 +195,8 @@ impl Cursor {
     }
 
     /// The open file, for a turn.
-    pub fn take_source(&mut self, roots: &Roots) -> io::Result<Source> {
-        self.source.take().map_or_else(|| self.file.open(roots), Ok)
+    pub fn take_source(&mut self) -> io::Result<Source> {
+        self.source.take().map_or_else(|| self.file.open(), Ok)
     }
 
     /// A turn went well, and there may be more: the file stays open for the next.

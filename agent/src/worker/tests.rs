@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::batch::Run;
+use crate::catalog::beneath::Roots;
 use crate::catalog::file::KeyMaker;
 use crate::catalog::{self, Catalog, Subscriber};
 use crate::config::Oversize;
@@ -36,7 +37,7 @@ impl World {
             fs::write(path, content).unwrap();
         }
         let catalog = Catalog::start(catalog::Settings {
-            roots: Roots::new(folder.path().join("pods"), Vec::new()),
+            roots: Arc::new(Roots::new(folder.path().join("pods"), Vec::new())),
             keys: KeyMaker { cluster: "c".into(), node: "n".into() },
             rescan: Duration::from_secs(60),
             tick: Duration::from_millis(10),
@@ -48,8 +49,8 @@ impl World {
         World { folder, catalog, ledger, phase: Arc::default() }
     }
 
-    /// A worker that looks for files below `root`, and has been told of all there are.
-    fn worker_in(&self, root: PathBuf) -> Worker {
+    /// A worker that has been told of all the files there are.
+    fn worker(&self) -> Worker {
         let (files, files_in) = mpsc::channel();
         let (settle, settled) = mpsc::channel();
         let wake = Arc::new(Wake::default());
@@ -60,7 +61,6 @@ impl World {
             Settings {
                 output: "o".into(),
                 shard: (0, 1),
-                roots: Roots::new(root, Vec::new()),
                 facts: NodeFacts { cluster: "c".into(), node: "n".into() },
                 target: Some((template, Safe::Path)),
                 format: Format::Lines,
@@ -84,10 +84,6 @@ impl World {
         );
         worker.take_news();
         worker
-    }
-
-    fn worker(&self) -> Worker {
-        self.worker_in(self.folder.path().join("pods"))
     }
 
     fn log(&self, path: &str) -> PathBuf {
@@ -212,13 +208,10 @@ fn a_file_that_cannot_be_read_holds_back_neither_the_next_nor_the_end_which_says
     let (a, b, c, d) = (text(0), text(1), text(2), text(3));
     let files = ["a_b_u/app/0.log", "a_b_u/app/1.log", "a_b_u/app/2.log", "a_b_u/app/3.log"];
     let world = World::with(&[(files[0], &a), (files[1], &b), (files[2], &c), (files[3], &d)]);
-    // A root of its own in which the first file is missing.
-    let root = world.folder.path().join("other");
-    fs::create_dir_all(root.join("a_b_u/app")).unwrap();
-    for file in &files[1..] {
-        fs::hard_link(world.log(file), root.join(file)).unwrap();
-    }
-    let mut worker = world.worker_in(root);
+    let mut worker = world.worker();
+    // Nobody says that the first is gone.
+    world.catalog.halt();
+    fs::remove_file(world.log(files[0])).unwrap();
     world.phase.drain();
     assert!(!worker.run(), "not everything was delivered");
     assert_eq!(world.messages(), ["of 1", "of 2", "of 3"]);
@@ -237,7 +230,7 @@ fn a_silent_partial_line_is_ended_though_others_are_busy_and_its_end_is_saved_fi
     worker.cuts_looked = Instant::now() - turns::LOOK_FOR_CUTS;
     assert!(worker.step());
     let saved = Ledger::open(&world.folder.path().join("state"), "o").unwrap();
-    let quiet = worker.containers.iter().find(|c| c.stats.container.pod == "quiet").unwrap();
+    let quiet = worker.containers.iter().find(|c| c.stats.origin.to_string() == "a/quiet/app").unwrap();
     let end = piece.len() as u64 + 1;
     assert_eq!(
         saved.read(|s| s.entry(quiet.cursors[0].file.key).unwrap().cuts.clone()),

@@ -65,7 +65,7 @@ impl Worker {
         // Asked before the read: what is settled by then is read to its end.
         let (size, settled) = (cursor.file.size(), cursor.file.is_settled());
         cursor.read_on();
-        let mut source = match cursor.take_source(&self.settings.roots) {
+        let mut source = match cursor.take_source() {
             Ok(source) => source,
             Err(error) => return self.reading_failed(place, at, error),
         };
@@ -177,7 +177,7 @@ impl Worker {
     fn close_groups(&mut self, place: usize, at: usize) {
         let reading = &mut self.containers[place];
         let cursor = &mut reading.cursors[at];
-        let mut source = match cursor.take_source(&self.settings.roots) {
+        let mut source = match cursor.take_source() {
             Ok(source) => source,
             Err(error) => {
                 self.reading_failed(place, at, error);

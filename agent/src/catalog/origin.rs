@@ -1,0 +1,97 @@
+//! Whose log a file is: a container of a pod, or a file of the host that the configuration names.
+//!
+//! In: what a path or the configuration says. Out: the identity that plans, counters and fair turns go by. Never touches
+//! the disk.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
+
+/// Whose log it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A container's.
+    Container(Container),
+    /// A host file's.
+    Host(HostLog),
+}
+
+/// A container on this node, by what its directory says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Container {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// Uid of the pod (of a static pod: the hash of its configuration).
+    pub uid: String,
+    /// Name of the container within the pod.
+    pub name: String,
+}
+
+/// A file of the host, by the `[files.NAME]` that found it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostLog {
+    /// NAME of the table.
+    pub source: String,
+    /// Its absolute path when it was found.
+    pub path: PathBuf,
+    /// The table's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Origin {
+    /// Which of `shards` workers reads it.
+    pub fn shard(&self, shards: usize) -> usize {
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.hash(&mut hasher);
+        (hasher.finish() % shards.max(1) as u64) as usize
+    }
+
+    /// What stands for its namespace, pod and container where these are shown. A host file has the place of none: no
+    /// namespace can be called `_host`, since Kubernetes allows no underscore there.
+    pub fn place(&self) -> (&str, &str, String) {
+        match self {
+            Origin::Container(container) => (&container.namespace, &container.pod, container.name.clone()),
+            Origin::Host(host) => (HostLog::NAMESPACE, &host.source, host.file_name()),
+        }
+    }
+
+    /// The pod's uid; what stands for it of a host file.
+    pub fn uid(&self) -> &str {
+        match self {
+            Origin::Container(container) => &container.uid,
+            Origin::Host(_) => HostLog::NAMESPACE,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    /// `namespace/pod/container`, or a path: as messages name it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Container(container) => {
+                write!(f, "{}/{}/{}", container.namespace, container.pod, container.name)
+            }
+            Origin::Host(host) => write!(f, "{}", host.path.display()),
+        }
+    }
+}
+
+impl Container {
+    /// The container's directory below the root of the pod logs.
+    pub fn directory(&self) -> PathBuf {
+        PathBuf::from(format!("{}_{}_{}", self.namespace, self.pod, self.uid)).join(&self.name)
+    }
+}
+
+impl HostLog {
+    /// What `{namespace}` is for host files.
+    pub const NAMESPACE: &str = "_host";
+
+    /// The last part of the path.
+    pub fn file_name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
