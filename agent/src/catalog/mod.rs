@@ -14,6 +14,7 @@
 
 pub mod beneath;
 mod container;
+mod directory;
 pub mod file;
 mod inbox;
 pub mod name;
@@ -36,7 +37,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::wake::Wake;
 use beneath::Roots;
-use container::Directory;
+use directory::Directory;
 use file::{KeyMaker, LogFile, Stamp};
 use inbox::Inbox;
 use scan::Which;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, fstat};
 
-use super::container::Directory;
+use super::directory::Directory;
 use super::name::PodName;
 use super::origin::Container;
 use super::{Parent, Scanner, Seen, beneath};

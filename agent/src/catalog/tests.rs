@@ -388,3 +388,36 @@ fn many_hints_wake_the_thread_once_and_wait_for_their_time() {
     assert_eq!(inbox.take(begun + Duration::from_secs(10), from).dirty.len(), 10);
     assert!(begun.elapsed() >= Duration::from_millis(50));
 }
+
+#[test]
+fn nothing_is_opened_while_nothing_changes() {
+    use notify::Watcher;
+    let mut world = World::new();
+    world.append(POD, "0.log", "one\n");
+    let app = world.path(POD, "");
+    let pod = app.parent().unwrap().to_owned();
+    world.rescan();
+    // Long enough ago that any later change would show.
+    for directory in [&app, &pod] {
+        let long_ago = SystemTime::now() - Duration::from_secs(60);
+        fs::File::open(directory).unwrap().set_modified(long_ago).unwrap();
+    }
+    world.rescan();
+
+    let (tell, told) = mpsc::channel();
+    let mut watcher = notify::recommended_watcher(tell).unwrap();
+    for directory in [&app, &pod] {
+        watcher.watch(directory, notify::RecursiveMode::NonRecursive).unwrap();
+    }
+    world.rescan();
+    world.rescan();
+    fs::write(app.join("sentinel"), "").unwrap();
+    let opened = |event: &notify::Event| matches!(event.kind, notify::EventKind::Access(_));
+    let first = told.iter().map(Result::unwrap).next().unwrap();
+    assert!(!opened(&first), "{first:?}");
+    assert!(first.paths[0].ends_with("sentinel"), "{first:?}");
+    // And what a rescan must see, it sees.
+    world.append(POD, "1.log", "two\n");
+    world.append(POD, "0.log", "three\n");
+    assert_eq!(world.rescan().len(), 1);
+}

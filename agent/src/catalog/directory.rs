@@ -1,0 +1,158 @@
+//! A container's directory in the catalog's picture, and the questions that it answers without being listed.
+//!
+//! In: sizes and times that the file system tells. Out: whether a file grew, and whether the directory must be listed.
+//! Never opens anything.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::fs::{fstat, stat};
+
+use super::file::LogFile;
+use super::origin::Container;
+use super::{QUIET, Seen};
+
+/// A container's directory as the catalog knows it.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub container: Container,
+    pub files: Vec<Known>,
+    /// Files without a key yet, and their sizes when that was found: nothing is to be done until they grow.
+    pub unkeyed: Vec<(PathBuf, u64)>,
+    /// What it said when it was listed.
+    pub seen: Seen,
+    /// To be listed at the next tick, whatever it says.
+    pub relist: bool,
+    /// When to list it again because a file may have settled by then.
+    pub settle_at: Option<Instant>,
+    /// Silent and watched; else asked at every tick.
+    pub watched: bool,
+    /// When something last happened.
+    pub active_at: Instant,
+    /// It is gone; what is left is being read from open descriptors.
+    pub vanished: bool,
+}
+
+/// A file in the picture.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub file: Arc<LogFile>,
+    /// Since when it has been renamed and has a successor.
+    pub replaced_since: Option<Instant>,
+    /// The last listing did not have it.
+    pub missed: bool,
+}
+
+/// What a directory answered.
+pub(super) struct Asked {
+    /// A file grew.
+    pub grew: bool,
+    /// It must be listed.
+    pub list: bool,
+    /// What it says of itself; nothing where a file grew.
+    pub seen: Seen,
+}
+
+/// What a file answered.
+#[derive(PartialEq, Eq)]
+pub(super) enum Look {
+    Same,
+    Grew,
+    /// It shrank, or its path leads to another file now.
+    Other,
+}
+
+impl Directory {
+    pub fn new(container: Container) -> Directory {
+        Directory {
+            container,
+            files: Vec::new(),
+            unkeyed: Vec::new(),
+            seen: Seen::default(),
+            relist: false,
+            settle_at: None,
+            watched: false,
+            active_at: Instant::now(),
+            vanished: false,
+        }
+    }
+
+    /// Asks for the sizes of the files and whether the directory changed.
+    pub fn ask(&mut self, logs: &Path, path: &Path, now: Instant) -> Asked {
+        let mut asked = Asked { grew: false, list: self.relist, seen: Seen::default() };
+        for known in &self.files {
+            match known.look(logs) {
+                Look::Same => {}
+                Look::Grew => asked.grew = true,
+                Look::Other => asked.list = true,
+            }
+        }
+        if asked.grew {
+            self.active_at = now;
+            // A file that grows has not been rotated away just now.
+            return asked;
+        }
+        asked.seen = Seen::now(&logs.join(path));
+        asked.list |= !asked.seen.is_same(&self.seen)
+            || self.settle_at.is_some_and(|at| at <= now)
+            || self
+                .unkeyed
+                .iter()
+                .any(|(path, size)| stat(logs.join(path)).map_or(0, |stat| stat.st_size as u64) != *size);
+        asked
+    }
+
+    /// Whether a watch of the directory would tell all that asking tells. A link's target lies elsewhere.
+    pub fn may_be_watched(&self, now: Instant) -> bool {
+        now.duration_since(self.active_at) > QUIET
+            && self.settle_at.is_none()
+            && !self.files.iter().any(|known| known.file.place().linked)
+    }
+
+    /// Whether a file is wanted for which there was no descriptor when it was found.
+    pub fn lacks_descriptors(&self) -> bool {
+        self.files.iter().any(|known| known.file.is_wanted() && known.file.place().held.is_none())
+    }
+
+    /// Lets go of descriptors that nobody needs, and of files that are gone and read. Returns how many were held.
+    pub fn drop_finished(&mut self) -> usize {
+        let mut dropped = 0;
+        for known in &self.files {
+            if !known.file.is_wanted() && known.file.place().held.take().is_some() {
+                dropped += 1;
+            }
+        }
+        self.files.retain(|known| !known.file.is_gone() || known.file.is_wanted());
+        dropped
+    }
+
+    pub fn list_again_at(&mut self, at: Instant) {
+        self.settle_at = Some(self.settle_at.map_or(at, |already| already.min(at)));
+    }
+}
+
+impl Known {
+    /// Looks whether the file has grown, and remembers it.
+    pub fn look(&self, logs: &Path) -> Look {
+        if self.file.is_settled() {
+            return Look::Same;
+        }
+        let place = self.file.place();
+        let found = match &place.held {
+            Some(file) if !place.linked => fstat(file),
+            // Not held, or where a link leads may have changed without a trace in this directory.
+            _ => stat(logs.join(&place.path)),
+        };
+        let Ok(found) = found else { return Look::Other };
+        let size = found.st_size as u64;
+        if found.st_ino != place.stamp.inode || size < self.file.size() {
+            return Look::Other;
+        }
+        if size == self.file.size() {
+            return Look::Same;
+        }
+        self.file.set_size(size);
+        Look::Grew
+    }
+}
