@@ -2,6 +2,8 @@
 //!
 //! In: a configuration. Out: a running agent. Wiring only: nothing here is on a record's way.
 
+mod budget;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
@@ -10,37 +12,31 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::FlockOperation;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::batch::Format;
 use crate::catalog::beneath::Roots;
 use crate::catalog::file::{KeyMaker, LogFile};
+use crate::catalog::host::{self, HostCatalog};
 use crate::catalog::{self, Catalog, Subscriber};
 use crate::config::template::Safe;
-use crate::config::{ByteSize, Color, Config, OutputConfig, Start, StdoutFormat};
+use crate::config::{ByteSize, Color, Config, FilesFormat, OutputConfig, Start, StdoutFormat};
 use crate::metadata::NodeFacts;
 use crate::output::dead_letter::DeadLetters;
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::file::Files;
 use crate::output::stdout::Stdout;
 use crate::position::{Keeper, Ledger};
-use crate::read::Rules;
+use crate::read::{Framing, Rules};
 use crate::stats::OutputStats;
 use crate::wake::Wake;
 use crate::worker::{self, Channels, Phase, Sink, Worker};
+pub use budget::{batch_size, memory_shares};
+use budget::{batch_within, descriptor_budget, workers_of};
 
 /// How often positions are saved while they change.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
-
-/// Descriptors left for connections, libraries and what is opened for a moment; a quarter of all, if that is more:
-/// where logs are too many to be held open, each is opened for as long as it is being read.
-const SPARE_DESCRIPTORS: u64 = 128;
-
-/// What a worker needs at least for batches under way: below that, requests become so small that they cost more than
-/// what they carry. A record must fit as well.
-const LEAST_SHARE: u64 = 1 << 20;
 
 /// How long a worker that was told to end at once may take for it. One that takes longer hangs in a write, such as to
 /// a pipe that nobody reads, and is left behind.
@@ -161,6 +157,7 @@ impl Hasten {
 #[derive(Debug)]
 pub struct Agent {
     catalog: Option<Catalog>,
+    host_files: Option<HostCatalog>,
     wakes: Vec<Arc<Wake>>,
     events: (Sender<Event>, Receiver<Event>),
     /// Workers that have not ended.
@@ -196,6 +193,7 @@ impl Agent {
         let (stop_requests, stop) = watch::channel(false);
         let mut agent = Agent {
             catalog: None,
+            host_files: None,
             wakes: Vec::new(),
             events: mpsc::channel(),
             running: 0,
@@ -216,17 +214,29 @@ impl Agent {
         agent.keeper = Some(Keeper::start(ledgers, SAVE_EVERY)?);
         let linger =
             config.outputs.values().map(|o| o.reading().linger).min().unwrap_or(Duration::from_secs(1));
+        // Often enough that a record's way is mostly its linger, seldom enough that 500 busy containers cost little.
+        let tick = (linger / 8).clamp(Duration::from_millis(10), Duration::from_millis(250));
+        let descriptors = descriptor_budget();
+        let keys = KeyMaker { cluster: config.cluster.clone(), node: config.node.clone() };
+        let host_files = if config.files.is_empty() {
+            None
+        } else {
+            Some(HostCatalog::start(host_settings(&config, keys.clone(), tick, descriptors / 4))?)
+        };
         let catalog = Catalog::start(catalog::Settings {
             roots: Arc::new(Roots::new(config.pod_logs.clone(), config.link_roots.clone())),
-            keys: KeyMaker { cluster: config.cluster.clone(), node: config.node.clone() },
+            keys,
             rescan: config.rescan,
-            // Often enough that a record's way is mostly its linger, seldom enough that 500 busy containers cost little.
-            tick: (linger / 8).clamp(Duration::from_millis(10), Duration::from_millis(250)),
+            tick,
             outputs: config.outputs.len(),
-            descriptors: descriptor_budget(),
+            descriptors: descriptors - descriptors / 4,
         })?;
         for Ready { mut worker, files, wake, output } in workers {
-            catalog.subscribe(Subscriber { files, wake: wake.clone() });
+            let subscriber = Subscriber { files, wake: wake.clone() };
+            if let Some(host_files) = &host_files {
+                host_files.subscribe(subscriber.clone());
+            }
+            catalog.subscribe(subscriber);
             let ended = agent.events.0.clone();
             std::thread::Builder::new().name(format!("out-{output}")).spawn(move || {
                 let caught_up = worker::run_guarded(&mut worker).unwrap_or_else(|error| {
@@ -240,7 +250,7 @@ impl Agent {
             agent.wakes.push(wake);
             agent.running += 1;
         }
-        agent.catalog = Some(catalog);
+        (agent.catalog, agent.host_files) = (Some(catalog), host_files);
         Ok(agent)
     }
 
@@ -398,15 +408,16 @@ impl Agent {
 
     /// Reads on until every output has delivered what is on disk now, or until `deadline`; saves, and ends.
     pub fn stop(mut self, deadline: Instant) -> Outcome {
-        if let Some(catalog) = &self.catalog {
-            // What was written before this moment is known after it; what comes later is the next process's.
-            if !catalog.refresh(deadline) {
-                tracing::warn!(
-                    "the logs could not be looked through once more in time: what was written last comes with the next start"
-                );
-            }
-            catalog.halt();
+        // What was written before this moment is known after it; what comes later is the next process's.
+        let pods = self.catalog.as_ref().is_none_or(|catalog| catalog.refresh(deadline));
+        let host = self.host_files.as_ref().is_none_or(|catalog| catalog.refresh(deadline));
+        if !(pods && host) {
+            tracing::warn!(
+                "the logs could not be looked through once more in time: what was written last comes with the next start"
+            );
         }
+        self.catalog.iter().for_each(Catalog::halt);
+        self.host_files.iter().for_each(HostCatalog::halt);
         self.phase.drain();
         self.wake_all();
         if !self.wait_for_workers(deadline) {
@@ -465,54 +476,6 @@ impl Drop for Agent {
     }
 }
 
-/// How many threads read for an output.
-fn workers_of(output: &OutputConfig) -> usize {
-    match output {
-        OutputConfig::Elasticsearch(_) => output.reading().workers,
-        // One writer keeps one order.
-        OutputConfig::File(_) | OutputConfig::Stdout(_) => 1,
-    }
-}
-
-/// How large a batch may become: of those under way several must fit into the share.
-fn batch_within(wanted: u64, share: u64) -> u64 {
-    wanted.min(share / 4)
-}
-
-/// Bytes of batches under way that each worker of each output may have, in the order of the outputs. Half of the
-/// budget is for these; the other half is for the batch in hand (which may be held twice, plain and compressed), read
-/// buffers and what libraries take.
-///
-/// # Errors
-/// When that is too little to work with: what would be enough.
-pub fn memory_shares(config: &Config) -> Result<Vec<u64>, StartError> {
-    let outputs = config.outputs.len() as u64;
-    let least = LEAST_SHARE.max(config.max_record.bytes());
-    let most_workers = config.outputs.values().map(workers_of).max().unwrap_or(1) as u64;
-    let needed = 2 * least * outputs * most_workers;
-    if config.memory.bytes() < needed {
-        // Rounded up: a number to write down.
-        let enough = ByteSize::mib(needed.div_ceil(1 << 20));
-        return Err(StartError::Memory(format!(
-            "`memory = \"{}\"` is too little: each output has an equal share of it, each of its `workers` an equal share of \
-             that, and {} is the least that one can work with ({})\n  set `memory` to \"{enough}\" or more, or have fewer \
-             outputs or `workers`{}",
-            config.memory,
-            ByteSize::new(2 * least),
-            if least > LEAST_SHARE { "twice `max_record`" } else { "twice a small batch" },
-            if least > LEAST_SHARE { ", or a smaller `max_record`" } else { "" },
-        )));
-    }
-    let share = |output| config.memory.bytes() / 2 / outputs.max(1) / workers_of(output) as u64;
-    Ok(config.outputs.values().map(share).collect())
-}
-
-/// Bytes that a batch of this output may really have, which may be less than its `batch`.
-pub fn batch_size(config: &Config, output: &OutputConfig) -> ByteSize {
-    let share = config.memory.bytes() / 2 / config.outputs.len().max(1) as u64 / workers_of(output) as u64;
-    ByteSize::new(batch_within(output.reading().batch.bytes(), share))
-}
-
 fn lock_state(config: &Config) -> Result<File, StartError> {
     let state = |error| StartError::State { path: config.state_dir.clone(), error };
     fs::create_dir_all(&config.state_dir).map_err(state)?;
@@ -525,16 +488,37 @@ fn lock_state(config: &Config) -> Result<File, StartError> {
     }
 }
 
-/// Raises the limit of open files as far as it goes; how many log files may be held open.
-fn descriptor_budget() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let _ = setrlimit(Resource::Nofile, raised);
-    let current = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20);
-    current.saturating_sub(SPARE_DESCRIPTORS.max(current / 4)).max(current / 2) as usize
-}
-
 fn nanos_ago(age: Duration) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(age).as_nanos() as i64
+}
+
+/// What the catalog of host files needs to know. It never reads what this agent writes, nor the pod logs again.
+fn host_settings(config: &Config, keys: KeyMaker, tick: Duration, descriptors: usize) -> host::Settings {
+    let sources = config.files.iter().map(|(name, files)| host::Source {
+        name: name.clone(),
+        paths: files.paths.clone(),
+        exclude: files.exclude.clone(),
+        framing: match files.format {
+            FilesFormat::Plain => Framing::Lines,
+            FilesFormat::Container => Framing::Runtime,
+        },
+        labels: files.labels.clone(),
+    });
+    let folders = [&config.state_dir, &config.pod_logs].map(|folder| format!("{}/", folder.display()));
+    let written = config.outputs.values().filter_map(|output| match output {
+        OutputConfig::File(file) => Some(file.path.fixed_beginning().to_owned()),
+        _ => None,
+    });
+    host::Settings {
+        sources: sources.collect(),
+        links: config.link_roots.clone(),
+        never: folders.into_iter().chain(written).collect(),
+        keys,
+        state_dir: config.state_dir.clone(),
+        rescan: config.rescan,
+        tick,
+        outputs: config.outputs.len(),
+        descriptors,
+    }
 }

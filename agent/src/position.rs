@@ -334,16 +334,31 @@ impl Ledger {
     }
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {
-        let fresh = self.path.with_extension("tmp");
-        let mut file = File::create(&fresh)?;
-        file.write_all(text)?;
-        file.sync_data()?;
+        // Written first: on a full disk the one that is there stays where it is.
+        let fresh = write_beside(&self.path, text)?;
         match fs::rename(&self.path, previous(&self.path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => fs::rename(&fresh, &self.path)?,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => put_in_place(&fresh, &self.path),
         }
-        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
     }
+}
+
+/// Replaces a file's content so that a crash leaves the old or the new, never half of either.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    put_in_place(&write_beside(path, content)?, path)
+}
+
+fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
+    let fresh = path.with_extension("tmp");
+    let mut file = File::create(&fresh)?;
+    file.write_all(content)?;
+    file.sync_data()?;
+    Ok(fresh)
+}
+
+fn put_in_place(fresh: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(fresh, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn previous(path: &Path) -> PathBuf {

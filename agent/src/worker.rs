@@ -28,7 +28,7 @@ use crate::output::backoff::Backoff;
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::file::Files;
 use crate::output::stdout::Stdout;
-use crate::position::Ledger;
+use crate::position::{Ledger, Position};
 use crate::read::{Reader, Rules};
 use crate::route::Plan;
 use crate::stats::{ContainerStats, OutputStats};
@@ -265,7 +265,17 @@ impl Worker {
             });
             self.containers.len() - 1
         });
-        let known = self.ledger.change(|state| state.found(file.key).cloned());
+        let since = self.settings.rules.since;
+        let known = self.ledger.change(|state| {
+            if let (None, Some(past)) = (state.entry(file.key), file.past)
+                && since.is_some_and(|since| past.modified < since)
+            {
+                // All of it is older than what this output begins with. Remembered: later its time of change is another.
+                let position = Position { offset: past.end, ..Position::default() };
+                state.acknowledge(file.key, position);
+            }
+            state.found(file.key).cloned()
+        });
         let cursors = &mut self.containers[place].cursors;
         let cursor = match cursors.iter().position(|cursor| cursor.file.key == file.key) {
             // The catalog had lost sight of it, and found it again.

@@ -292,6 +292,7 @@ impl Scanner {
             name: entry.name.clone(),
             sequence: self.sequence,
             at_start: !self.started,
+            past: None,
             size,
             place,
         };
@@ -376,13 +377,7 @@ impl Scanner {
     /// Somebody has cut the file shorter: what was in it is gone, and what comes is another file's.
     fn mark_cut(&mut self, file: &LogFile, path: &Path) {
         tracing::warn!(path = %path.display(), "somebody cut a log file short: what had not been read of it is lost");
-        let mut place = file.place();
-        // Nobody may take the new content for the old: the stamp is no file's, so that opening it fails from now on.
-        self.held -= usize::from(place.held.take().is_some());
-        place.stamp.inode = 0;
-        drop(place);
-        file.set_gone(true);
-        file.settle();
+        self.held -= usize::from(file.cut());
     }
 
     /// The directory is gone; what is held open of it is kept until it has been read.

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest;
@@ -40,7 +40,8 @@ impl FileKey {
     /// Characters of a key as text.
     pub const TEXT_LEN: usize = 22;
 
-    fn of(parts: &[&[u8]]) -> FileKey {
+    /// The key made of these parts.
+    pub(super) fn of(parts: &[&[u8]]) -> FileKey {
         let mut context = digest::Context::new(&digest::SHA256);
         for part in parts {
             // With its length, so that no two lists of parts are the same bytes.
@@ -155,13 +156,26 @@ pub struct LogFile {
     pub sequence: u64,
     /// Whether it was there when the agent started: an earlier process may have sent some of it.
     pub at_start: bool,
+    /// Of a host file that was there at start: what an output that begins later passes over.
+    pub past: Option<Past>,
     roots: Arc<Roots>,
+    /// How often its bytes have moved: what was opened before is of no use.
+    moves: AtomicU32,
     size: AtomicU64,
     settled: AtomicBool,
     gone: AtomicBool,
     /// How many outputs have not read it to its end.
     readers: AtomicUsize,
     place: Mutex<Place>,
+}
+
+/// What was in a file when the agent started, for lines that bear no time of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Past {
+    /// When it was last written to: nanoseconds since the epoch.
+    pub modified: i64,
+    /// Where its last whole line ended.
+    pub end: u64,
 }
 
 /// What the catalog knows of a file when it finds it: see the fields of [`LogFile`].
@@ -174,6 +188,7 @@ pub(super) struct Found {
     pub name: LogName,
     pub sequence: u64,
     pub at_start: bool,
+    pub past: Option<Past>,
     pub size: u64,
     pub place: Place,
 }
@@ -237,6 +252,8 @@ impl LogFile {
             name: found.name,
             sequence: found.sequence,
             at_start: found.at_start,
+            past: found.past,
+            moves: AtomicU32::new(0),
             size: AtomicU64::new(found.size),
             gone: AtomicBool::new(false),
             readers: AtomicUsize::new(readers),
@@ -284,6 +301,33 @@ impl LogFile {
     /// Whether some output has yet to read it.
     pub(super) fn is_wanted(&self) -> bool {
         !self.is_settled() || self.readers.load(Ordering::Acquire) > 0
+    }
+
+    /// How often its bytes have moved. A file that was opened before the last time holds something else by now.
+    pub fn moves(&self) -> u32 {
+        self.moves.load(Ordering::Acquire)
+    }
+
+    /// The same bytes are had elsewhere from now on, all of them.
+    pub(super) fn move_to(&self, place: Place, size: u64) {
+        *self.place() = place;
+        self.set_size(size);
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        self.settle();
+    }
+
+    /// Somebody has cut the file shorter: what was in it is gone, and what comes is another file's. Nobody may take the
+    /// new content for the old: the stamp is no file's, so that opening it fails from now on. Returns whether a descriptor
+    /// was held.
+    pub(super) fn cut(&self) -> bool {
+        let mut place = self.place();
+        let held = place.held.take().is_some();
+        place.stamp.inode = 0;
+        drop(place);
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        self.set_gone(true);
+        self.settle();
+        held
     }
 
     pub(super) fn place(&self) -> std::sync::MutexGuard<'_, Place> {

@@ -16,6 +16,7 @@ pub mod beneath;
 mod container;
 mod directory;
 pub mod file;
+pub mod host;
 mod inbox;
 pub mod name;
 pub mod origin;

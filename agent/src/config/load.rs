@@ -6,6 +6,7 @@
 //! flattened types, which lose the places of what they hold, is why outputs are put together by hand here.
 
 mod connection;
+mod files;
 mod outputs;
 
 use std::fs::File;
@@ -137,6 +138,8 @@ impl<'a> Loader<'a> {
 
     fn document(&mut self, mut document: Table<'a>) -> Option<Config> {
         let log = self.table(&mut document, "log", "write `[log]` above its keys");
+        let files =
+            self.table(&mut document, "files", "host files have a name of your choice: `[files.NAME]`");
         let outputs =
             self.table(&mut document, "outputs", "an output has a name of your choice: `[outputs.NAME]`");
         self.unknown_keys(&mut document, &top_level());
@@ -147,10 +150,12 @@ impl<'a> Loader<'a> {
         });
         let outputs =
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
+        let files = self.files(files, config.as_ref());
 
         let mut config = config?;
         self.check_config(&document, &config);
         config.log = log.unwrap_or_default();
+        config.files = files;
         config.outputs = outputs;
         Some(config)
     }
@@ -207,6 +212,7 @@ impl<'a> Loader<'a> {
             "password" | "key" | "token" => {
                 "say where it comes from: { env = \"NAME\" } or { file = \"/path\" }"
             }
+            "paths" => "add the files, as in `paths = [\"/var/log/syslog\"]`",
             "path" => "add the files, as in `path = \"/var/log/taffrail-out/{namespace}.ndjson\"`",
             _ => "",
         };
@@ -302,4 +308,10 @@ fn explained(key: &str, said: &str, found: &str) -> (String, String) {
         None => "expected a string".to_owned(),
     };
     (message, help)
+}
+
+/// Whether it can be the name of an output, or of host files.
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 }

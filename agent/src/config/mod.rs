@@ -5,11 +5,12 @@
 //! touches the network, and of the file system nothing but the one file and the host's name.
 //!
 //! The structs are the documentation of the keys: every field is a key of the same name, with its default and its
-//! unit. [`connection`] has those of authentication and TLS. `load` reads
+//! unit. [`connection`] has those of authentication and TLS, [`files`] those of host files. `load` reads
 //! them all, `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
 
 pub mod connection;
 pub mod diagnostic;
+pub mod files;
 mod keys;
 mod load;
 pub mod template;
@@ -25,6 +26,7 @@ use serde::Deserialize;
 
 pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use files::{FilesConfig, FilesFormat};
 pub use template::{Names, Prepared, Safe, Template};
 pub use units::ByteSize;
 
@@ -67,6 +69,9 @@ pub struct Config {
     /// What the agent says of itself, on standard error.
     #[serde(skip)]
     pub log: LogConfig,
+    /// Files of the host that are read too, by a name of your choice: `[files.NAME]`. Default none.
+    #[serde(skip)]
+    pub files: BTreeMap<String, FilesConfig>,
     /// Where records go, by a name of your choice: `[outputs.NAME]`, 1 to 64 small letters, digits, `-` and `_`.
     #[serde(skip)]
     pub outputs: BTreeMap<String, OutputConfig>,
@@ -88,6 +93,7 @@ impl Default for Config {
             oversize: Oversize::Split,
             join_timeout: Duration::from_secs(5),
             log: LogConfig::default(),
+            files: BTreeMap::new(),
             outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),
         }
     }
@@ -431,5 +437,7 @@ pub enum Color {
 
 #[cfg(test)]
 mod connection_tests;
+#[cfg(test)]
+mod files_tests;
 #[cfg(test)]
 mod tests;

@@ -236,12 +236,18 @@ impl Template {
         self.parts.iter().any(|part| per_pod.contains(part))
     }
 
-    /// Of a path: the directory that no value can lead out of, with its last `/`.
-    pub fn directory(&self) -> &str {
+    /// What every name begins with.
+    pub fn fixed_beginning(&self) -> &str {
         match self.parts.first() {
-            Some(Part::Literal(literal)) => &literal[..literal.rfind('/').map_or(0, |slash| slash + 1)],
+            Some(Part::Literal(literal)) => literal,
             _ => "",
         }
+    }
+
+    /// Of a path: the directory that no value can lead out of, with its last `/`.
+    pub fn directory(&self) -> &str {
+        let fixed = self.fixed_beginning();
+        &fixed[..fixed.rfind('/').map_or(0, |slash| slash + 1)]
     }
 
     /// The name for a container and a day. `date` is ten bytes such as `2026.11.23`; it is unused without `{date}`.

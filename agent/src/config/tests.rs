@@ -65,9 +65,16 @@ fn a_file_may_set_everything() {
         type = "stdout"
         format = "text"
         color = "never"
+
+        [files.system]
+        paths = ["/var/log/syslog", "/var/log/nginx/*.log"]
+        exclude = ["/var/log/nginx/debug*"]
+        format = "container"
+        labels = { team = "infra", "app.kubernetes.io/name" = "nginx" }
         "#,
     );
     let template = |text| Template::parse(text).expect("a template");
+    let pattern = |text| glob::Pattern::new(text).expect("a pattern");
     let expected = Config {
         cluster: "prod-tokyo".to_owned(),
         node: "n1".to_owned(),
@@ -81,6 +88,17 @@ fn a_file_may_set_everything() {
         oversize: Oversize::Cut,
         join_timeout: Duration::from_millis(250),
         log: LogConfig { format: LogFormat::Json, level: LogLevel::Debug },
+        files: BTreeMap::from([(
+            "system".to_owned(),
+            FilesConfig {
+                paths: ["/var/log/syslog", "/var/log/nginx/*.log"].map(pattern).to_vec(),
+                exclude: vec![pattern("/var/log/nginx/debug*")],
+                format: FilesFormat::Container,
+                labels: [("team", "infra"), ("app.kubernetes.io/name", "nginx")]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+            },
+        )]),
         outputs: BTreeMap::from([
             (
                 "search".to_owned(),
@@ -181,7 +199,7 @@ error: unknown key `routes`
   --> t.toml:4:3
    |
  4 | [[routes]]
-   |   ^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log` or `outputs`
+   |   ^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `files` or `outputs`
 
 error: unknown key `lvl`
   --> t.toml:6:1

@@ -26,8 +26,9 @@ pub struct Cursor {
     pub at: Position,
     /// Groups that our clock has ended.
     pub cuts: Vec<Cut>,
-    /// The open file, between the turns that follow each other.
+    /// The open file, between the turns that follow each other, and how often it had moved when it was opened.
     source: Option<Source>,
+    moves: u32,
     /// How often it was set back.
     pub epoch: u32,
     /// When something was last read.
@@ -83,6 +84,7 @@ impl Cursor {
             at: known.position,
             cuts: known.cuts,
             source: None,
+            moves: 0,
             epoch: 0,
             last_read: Instant::now(),
             acknowledged: known.position,
@@ -196,7 +198,10 @@ impl Cursor {
 
     /// The open file, for a turn.
     pub fn take_source(&mut self) -> io::Result<Source> {
-        self.source.take().map_or_else(|| self.file.open(), Ok)
+        let moves = self.file.moves();
+        let source = self.source.take().filter(|_| moves == self.moves);
+        self.moves = moves;
+        source.map_or_else(|| self.file.open(), Ok)
     }
 
     /// A turn went well, and there may be more: the file stays open for the next.

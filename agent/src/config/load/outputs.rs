@@ -10,7 +10,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::{Loader, Table, connection};
+use super::{Loader, Table, connection, is_name};
 use crate::config::diagnostic::{listed, suggestion};
 use crate::config::keys::{TARGET, TARGETS, TYPES, elasticsearch, keys_of};
 use crate::config::units::{quoted, show_duration};
@@ -46,7 +46,7 @@ impl<'a> Loader<'a> {
                 );
                 continue;
             };
-            if !is_output_name(&name) {
+            if !is_name(&name) {
                 self.problem(
                     name_span,
                     &format!("{} cannot be the name of an output", quoted(&name)),
@@ -205,9 +205,4 @@ impl<'a> Loader<'a> {
             );
         }
     }
-}
-
-fn is_output_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 }
