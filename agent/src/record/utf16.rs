@@ -17,10 +17,7 @@ enum Order {
 /// Latin letter, or of the newline before).
 #[inline]
 pub(super) fn may_be(content: &[u8]) -> bool {
-    match *content {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => true,
-        _ => false,
-    }
+    matches!(content, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..])
 }
 
 /// The text of content that [`may_be`] UTF-16, without its byte order mark. None if it is not: it has half of a
