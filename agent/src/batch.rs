@@ -211,15 +211,15 @@ fn append_document(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<
     out.extend_from_slice(time);
     out.extend_from_slice(b"\",");
     let notes = record::append_body(out, record.content);
-    if notes.invalid_utf8 || record.marks != Marks::default() {
-        append_marks(out, &record.marks, notes.invalid_utf8);
+    if notes.invalid_utf8 || notes.utf16 || record.marks != Marks::default() {
+        append_marks(out, &record.marks, notes);
     }
     out.extend_from_slice(plan.tail(record.stream));
     notes
 }
 
 #[cold]
-fn append_marks(out: &mut Vec<u8>, marks: &Marks, invalid_utf8: bool) {
+fn append_marks(out: &mut Vec<u8>, marks: &Marks, notes: Notes) {
     let mut members = Vec::new();
     if marks.unframed {
         members.push(r#""unframed":true"#.to_owned());
@@ -230,8 +230,11 @@ fn append_marks(out: &mut Vec<u8>, marks: &Marks, invalid_utf8: bool) {
     if let Some(length) = marks.original_length {
         members.push(format!(r#""original_length":{length}"#));
     }
-    if invalid_utf8 {
+    if notes.invalid_utf8 {
         members.push(r#""invalid_utf8":true"#.to_owned());
+    }
+    if notes.utf16 {
+        members.push(r#""encoding":"utf-16""#.to_owned());
     }
     out.extend_from_slice(format!(r#","taffrail":{{{}}}"#, members.join(",")).as_bytes());
 }
@@ -263,7 +266,7 @@ fn append_readable(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<
         };
         paint(out, code, level.as_str().to_uppercase().as_bytes());
     }
-    for character in String::from_utf8_lossy(record.content).chars() {
+    for character in record::readable(record.content).chars() {
         if character == '\t' || !character.is_control() {
             out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         } else {
@@ -338,6 +341,19 @@ mod tests {
         );
         assert_eq!(document.get("stream"), None);
         assert_eq!(sealed.segments[0].path, "/x/shop");
+    }
+
+    #[test]
+    fn a_text_in_utf16_is_told_and_nothing_else_is() {
+        let mut batch = Batch::new(Format::Lines, None);
+        batch.push(&plan("/x", Safe::Path), b"", &record(b"\xff\xfeh\0i\0"));
+        batch.push(&plan("/x", Safe::Path), b"", &record(b"hi"));
+        let body = batch.seal(Vec::new()).unwrap().body;
+        let documents: Vec<serde_json::Value> =
+            body.split_inclusive(|b| *b == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect();
+        assert_eq!(documents[0]["message"], documents[1]["message"]);
+        assert_eq!(documents[0]["taffrail"], serde_json::json!({ "encoding": "utf-16" }));
+        assert_eq!(documents[1].get("taffrail"), None);
     }
 
     #[test]

@@ -47,12 +47,22 @@ pub struct Record<'a> {
     pub marks: Marks,
 }
 
+/// How the lines of a file are told apart from what they carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// A container runtime's: each line has a time and a stream before its content, as CRI or docker's `json-file` log
+    /// driver write them, which is told line by line. What is neither is delivered as it stands.
+    Runtime,
+    /// A host's own: each line is a record, of no stream, and its time is when it was read.
+    Lines,
+}
+
 /// The time of a record.
 #[derive(Debug, Clone, Copy)]
 pub enum Time<'a> {
     /// RFC 3339, as the runtime wrote it and checked.
     Text(&'a [u8]),
-    /// Of the line before, for a line that has none: nanoseconds since the epoch.
+    /// Nanoseconds since the epoch: of the line before, for a line that has none; of its reading, where no line has one.
     Nanos(i64),
 }
 
@@ -106,6 +116,7 @@ pub struct Reader {
     buffer: Vec<u8>,
     scratch: Vec<u8>,
     scratch_time: Vec<u8>,
+    unescaped: Vec<u8>,
     /// Bytes of a turn: [`TURN`], less in tests.
     window: usize,
     /// Records passed over because they are older than `since`.
@@ -126,6 +137,7 @@ impl Reader {
             buffer: vec![0; window],
             scratch: Vec::new(),
             scratch_time: Vec::new(),
+            unescaped: Vec::new(),
             window,
             too_old: 0,
         }
@@ -139,6 +151,7 @@ impl Reader {
         &mut self,
         source: &mut Source,
         at: &mut Position,
+        framing: Framing,
         cuts: &[Cut],
         ended: bool,
         mut emit: impl FnMut(Record<'_>) -> ControlFlow<()>,
@@ -156,6 +169,8 @@ impl Reader {
         let at_end = filled < wanted;
         let mut lines = Lines {
             rules: &self.rules,
+            framing,
+            now: None,
             since_text: &self.since_text,
             cuts,
             source,
@@ -164,6 +179,7 @@ impl Reader {
             last_time: &[],
             scratch: &mut self.scratch,
             scratch_time: &mut self.scratch_time,
+            unescaped: &mut self.unescaped,
             too_old: &mut self.too_old,
         };
         let flow = lines.run(at, ended && at_end, &mut emit);
@@ -179,10 +195,13 @@ impl Reader {
         &mut self,
         source: &mut Source,
         at: &mut Position,
+        framing: Framing,
         mut emit: impl FnMut(Record<'_>) -> ControlFlow<()>,
     ) -> io::Result<()> {
         Lines {
             rules: &self.rules,
+            framing,
+            now: None,
             since_text: &self.since_text,
             cuts: &[],
             source,
@@ -191,6 +210,7 @@ impl Reader {
             last_time: &[],
             scratch: &mut self.scratch,
             scratch_time: &mut self.scratch_time,
+            unescaped: &mut self.unescaped,
             too_old: &mut self.too_old,
         }
         .close_pieces(at, &mut emit)

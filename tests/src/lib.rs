@@ -21,6 +21,7 @@
 pub mod agent;
 pub mod clock;
 pub mod corpus;
+pub mod docker;
 pub mod http;
 pub mod node;
 pub mod proxy;

@@ -184,7 +184,7 @@ pub struct Container {
     last_time: u64,
     last_suffix: u64,
     files_kept: usize,
-    written: Vec<Written>,
+    pub(crate) written: Vec<Written>,
 }
 
 impl Container {
@@ -278,7 +278,7 @@ impl Container {
     }
 
     /// A time later than all before. Always of today: the agent leaves out what is old at its very first start.
-    fn next_time(&mut self) -> String {
+    pub(crate) fn next_time(&mut self) -> String {
         self.last_time = clock::now().max(self.last_time + 1);
         clock::rfc3339(self.last_time)
     }

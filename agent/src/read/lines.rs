@@ -6,18 +6,22 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::{HEAD_ROOM, Marks, Record, Rules, TURN, Time};
+use super::{Framing, HEAD_ROOM, Marks, Record, Rules, TURN, Time};
 use crate::catalog::file::Source;
 use crate::config::Oversize;
 use crate::position::{Cut, Lane, OpenGroup, Position};
-use crate::record::{Stream, cri, time};
+use crate::record::{CriLine, Stream, cri, docker, time};
 
 /// A window and what its lines are judged with.
 pub(super) struct Lines<'a> {
     pub rules: &'a Rules,
+    pub framing: Framing,
+    /// The time of reading, once it has been asked for.
+    pub now: Option<i64>,
     pub since_text: &'a [u8],
     pub cuts: &'a [Cut],
     pub source: &'a mut Source,
@@ -28,6 +32,7 @@ pub(super) struct Lines<'a> {
     pub last_time: &'a [u8],
     pub scratch: &'a mut Vec<u8>,
     pub scratch_time: &'a mut Vec<u8>,
+    pub unescaped: &'a mut Vec<u8>,
     pub too_old: &'a mut u64,
 }
 
@@ -43,6 +48,13 @@ fn nanos(text: &[u8]) -> i64 {
 
 fn either(one: ControlFlow<()>, other: ControlFlow<()>) -> ControlFlow<()> {
     if one.is_break() { one } else { other }
+}
+
+/// A line of docker's as one of CRI's is taken apart, its content in `out`.
+fn unescape<'b>(out: &'b mut Vec<u8>, line: &docker::DockerLine<'b>) -> CriLine<'b> {
+    out.clear();
+    docker::unescape(out, line.escaped);
+    CriLine { time: line.time, stream: line.stream, partial: line.partial, content: out }
 }
 
 impl<'a> Lines<'a> {
@@ -116,26 +128,23 @@ impl<'a> Lines<'a> {
         if at.open[Lane::Long as usize].is_some() {
             return self.end_long(at, line, span, emit);
         }
-        let Some(parsed) = cri::parse(line) else {
-            if line.is_empty() {
-                return Ok(GO_ON);
-            }
-            self.keep_time(at);
-            if self.was_too_old(at.time) {
-                return Ok(GO_ON);
-            }
-            let marks = Marks { unframed: true, ..Marks::default() };
-            let (first, last) = span;
-            return Ok(emit(Record {
-                time: Time::Nanos(at.time),
-                stream: None,
-                content: line,
-                first,
-                last,
-                marks,
-            }));
-        };
+        if self.framing == Framing::Lines {
+            return Ok(self.bare_line(line, span, emit));
+        }
+        let Some(parsed) = cri::parse(line) else { return self.other_line(at, line, span, emit) };
         self.last_time = parsed.time;
+        self.framed_line(at, &parsed, span, emit)
+    }
+
+    /// A line that the runtime wrote: a record, or a piece of one.
+    #[inline]
+    fn framed_line(
+        &mut self,
+        at: &mut Position,
+        parsed: &CriLine<'_>,
+        span: (u64, u64),
+        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
+    ) -> Flow {
         let lane = Lane::of(parsed.stream);
         if at.open[lane as usize].is_none() && !parsed.partial {
             if self.is_too_old(parsed.time) {
@@ -150,7 +159,65 @@ impl<'a> Lines<'a> {
                 marks: Marks::default(),
             }));
         }
-        self.piece(at, lane, &parsed, span, emit)
+        self.piece(at, lane, parsed, span, emit)
+    }
+
+    /// A line that is not CRI's: docker's, or what no runtime wrote.
+    #[inline(never)]
+    fn other_line(
+        &mut self,
+        at: &mut Position,
+        line: &'a [u8],
+        span: (u64, u64),
+        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
+    ) -> Flow {
+        if let Some(parsed) = docker::parse(line) {
+            self.last_time = parsed.time;
+            let mut unescaped = std::mem::take(self.unescaped);
+            let flow = self.framed_line(at, &unescape(&mut unescaped, &parsed), span, emit);
+            *self.unescaped = unescaped;
+            return flow;
+        }
+        if line.is_empty() {
+            return Ok(GO_ON);
+        }
+        self.keep_time(at);
+        if self.was_too_old(at.time) {
+            return Ok(GO_ON);
+        }
+        let marks = Marks { unframed: true, ..Marks::default() };
+        let (first, last) = span;
+        Ok(emit(Record { time: Time::Nanos(at.time), stream: None, content: line, first, last, marks }))
+    }
+
+    /// A line of a file whose lines carry nothing but their content.
+    fn bare_line(
+        &mut self,
+        line: &[u8],
+        span: (u64, u64),
+        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if line.is_empty() {
+            return GO_ON;
+        }
+        let (time, marks, (first, last)) = (Time::Nanos(self.now()), Marks::default(), span);
+        emit(Record { time, stream: None, content: line, first, last, marks })
+    }
+
+    fn now(&mut self) -> i64 {
+        *self.now.get_or_insert_with(|| {
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
+        })
+    }
+
+    /// What stands before the content of a line that is too long, where that is CRI's.
+    fn head<'b>(&self, bytes: &'b [u8]) -> Option<CriLine<'b>> {
+        if self.framing == Framing::Runtime { cri::parse(bytes) } else { None }
+    }
+
+    /// What a part of a long line is marked with in any case.
+    fn marks_of_long(&self, group: &OpenGroup) -> Marks {
+        Marks { unframed: self.framing == Framing::Runtime && group.stream.is_none(), ..Marks::default() }
     }
 
     /// A piece of a partial line: begins a group, joins one, or ends one. An error leaves `at` as it was.
@@ -158,7 +225,7 @@ impl<'a> Lines<'a> {
         &mut self,
         at: &mut Position,
         lane: Lane,
-        piece: &cri::CriLine<'_>,
+        piece: &CriLine<'_>,
         span: (u64, u64),
         emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
     ) -> Flow {
@@ -278,7 +345,10 @@ impl<'a> Lines<'a> {
     fn collect(&mut self, stream: Stream, bytes: &[u8]) {
         let max_line = self.max_line();
         for line in bytes.split(|&byte| byte == b'\n').filter(|line| line.len() < max_line) {
-            let Some(piece) = cri::parse(line).filter(|piece| piece.stream == stream) else { continue };
+            let piece = cri::parse(line)
+                .or_else(|| docker::parse(line).map(|parsed| unescape(self.unescaped, &parsed)))
+                .filter(|piece| piece.stream == stream);
+            let Some(piece) = piece else { continue };
             if self.scratch_time.is_empty() {
                 self.scratch_time.extend_from_slice(piece.time);
             }
@@ -306,15 +376,16 @@ impl<'a> Lines<'a> {
         let (group, content) = match at.open[Lane::Long as usize] {
             Some(group) => (group, bytes),
             None => {
-                let parsed = cri::parse(bytes);
+                let parsed = self.head(bytes);
                 if let Some(head) = &parsed {
                     // What was open of its stream ends here: pieces that come behind it are another line's.
                     flow = self.close_lane(at, Lane::of(head.stream), emit)?;
                     self.last_time = head.time;
                 }
                 self.keep_time(at);
+                let last = if self.framing == Framing::Lines { self.now() } else { at.time };
                 let stream = parsed.as_ref().map(|head| Lane::of(head.stream));
-                let group = OpenGroup { first, end, content: 0, last: at.time, part: 0, before: 0, stream };
+                let group = OpenGroup { first, end, content: 0, last, part: 0, before: 0, stream };
                 (group, parsed.map_or(bytes, |head| head.content))
             }
         };
@@ -352,12 +423,9 @@ impl<'a> Lines<'a> {
         if self.was_too_old(group.last) {
             return Ok(GO_ON);
         }
-        let content = cri::parse(kept).map_or(kept, |head| head.content);
-        let marks = Marks {
-            unframed: group.stream.is_none(),
-            part: 0,
-            original_length: Some(group.content + rest.len() as u64),
-        };
+        let content = self.head(kept).map_or(kept, |head| head.content);
+        let original_length = Some(group.content + rest.len() as u64);
+        let marks = Marks { original_length, ..self.marks_of_long(&group) };
         Ok(emit(Record {
             time: Time::Nanos(group.last),
             stream: group.stream.and_then(Lane::stream),
@@ -379,11 +447,8 @@ impl<'a> Lines<'a> {
         if self.was_too_old(group.last) {
             return GO_ON;
         }
-        let marks = Marks {
-            unframed: group.stream.is_none(),
-            part: group.part + 1,
-            original_length: ends.then_some(group.before + content.len() as u64),
-        };
+        let original_length = ends.then_some(group.before + content.len() as u64);
+        let marks = Marks { part: group.part + 1, original_length, ..self.marks_of_long(group) };
         let stream = group.stream.and_then(Lane::stream);
         emit(Record { time: Time::Nanos(group.last), stream, content, first: span.0, last: span.1, marks })
     }
@@ -424,9 +489,11 @@ impl<'a> Lines<'a> {
         old
     }
 
-    /// The same for a line whose time is that of the line before it, or none (0): that is never too old.
+    /// The same for a line whose time is that of the line before it, or none (0): that is never too old. Nor is one
+    /// whose time is when it was read.
     fn was_too_old(&mut self, nanos: i64) -> bool {
-        let old = nanos != 0 && self.rules.since.is_some_and(|since| nanos < since);
+        let has_time = nanos != 0 && self.framing == Framing::Runtime;
+        let old = has_time && self.rules.since.is_some_and(|since| nanos < since);
         *self.too_old += u64::from(old);
         old
     }

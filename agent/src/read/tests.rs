@@ -49,10 +49,22 @@ fn read_on(
     ended: bool,
     stop: &mut dyn FnMut() -> bool,
 ) -> Vec<Own> {
+    read_framed(reader, Framing::Runtime, source, at, cuts, ended, stop)
+}
+
+fn read_framed(
+    reader: &mut Reader,
+    framing: Framing,
+    source: &mut Source,
+    at: &mut Position,
+    cuts: &[Cut],
+    ended: bool,
+    stop: &mut dyn FnMut() -> bool,
+) -> Vec<Own> {
     let mut records = Vec::new();
     for _ in 0..100_000 {
         let before = *at;
-        let turn = reader.turn(source, at, cuts, ended, |record| {
+        let turn = reader.turn(source, at, framing, cuts, ended, |record| {
             records.push(Own::of(record));
             if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -73,6 +85,7 @@ fn read_all(content: &[u8], rules: Rules, window: usize) -> Vec<Own> {
 #[derive(Debug, Clone)]
 enum Written {
     Cri { stderr: bool, partial: bool, content: String },
+    Docker { stderr: bool, partial: bool, content: String },
     Raw(String),
     Pause,
 }
@@ -84,9 +97,12 @@ fn written() -> impl Strategy<Value = Written> {
         1 => "[a-z]{500,520}",
         1 => "[a-z]{521,1500}",
     ];
+    let escaped = prop_oneof![4 => "[a-z\"\\\\\u{1}é🚢\r]{0,40}", 1 => content.clone()];
     prop_oneof![
         8 => (any::<bool>(), any::<bool>(), content.clone())
             .prop_map(|(stderr, partial, content)| Written::Cri { stderr, partial, content }),
+        4 => (any::<bool>(), any::<bool>(), escaped)
+            .prop_map(|(stderr, partial, content)| Written::Docker { stderr, partial, content }),
         2 => content.prop_map(Written::Raw),
         1 => Just(Written::Pause),
     ]
@@ -96,14 +112,25 @@ fn written() -> impl Strategy<Value = Written> {
 fn file_of(lines: &[Written], ended: bool) -> (Vec<u8>, [Vec<u8>; 3]) {
     let (mut file, mut contents, mut second) = (Vec::new(), [const { Vec::new() }; 3], 0);
     for (number, line) in lines.iter().enumerate() {
+        let time = format!("2026-11-23T10:{:02}:{:02}.{number:09}Z", second / 60, second % 60);
         match line {
             Written::Cri { stderr, partial, content } => {
                 let (stream, tag) =
                     (if *stderr { "stderr" } else { "stdout" }, if *partial { 'P' } else { 'F' });
-                let (minute, second) = (second / 60, second % 60);
-                let time = format!("2026-11-23T10:{minute:02}:{second:02}.{number:09}Z");
                 file.extend_from_slice(format!("{time} {stream} {tag} {content}\n").as_bytes());
                 contents[usize::from(*stderr)].extend_from_slice(content.as_bytes());
+            }
+            Written::Docker { stderr, partial, content } => {
+                let stream = if *stderr { "stderr" } else { "stdout" };
+                let log = if *partial { content.clone() } else { format!("{content}\n") };
+                let line = serde_json::json!({ "log": log, "stream": stream, "time": time }).to_string();
+                file.extend_from_slice(format!("{line}\n").as_bytes());
+                // One that is too long is taken in parts as it stands.
+                if line.len() < 100 + HEAD_ROOM {
+                    contents[usize::from(*stderr)].extend_from_slice(content.as_bytes());
+                } else {
+                    contents[2].extend_from_slice(line.as_bytes());
+                }
             }
             Written::Raw(content) => {
                 file.extend_from_slice(format!("{content}\n").as_bytes());
@@ -160,7 +187,8 @@ proptest! {
         let (mut at, mut records, mut resumed) = (Position::default(), Vec::new(), Vec::new());
         loop {
             resumed.push((at, records.len()));
-            let end = Reader::with_window(rules, window).turn(&mut source, &mut at, &[], true, |record| {
+            let mut reader = Reader::with_window(rules, window);
+            let end = reader.turn(&mut source, &mut at, Framing::Runtime, &[], true, |record| {
                 records.push(Own::of(record));
                 if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             }).unwrap();
@@ -208,7 +236,7 @@ proptest! {
             records.extend(read_on(&mut reader, &mut so_far, &mut at, &cuts, false, &mut || false));
             let open = at.open[..2].iter().flatten();
             cuts.extend(open.map(|group| Cut { first: group.first, end: group.end }));
-            reader.close_groups(&mut so_far, &mut at, |record| {
+            reader.close_groups(&mut so_far, &mut at, Framing::Runtime, |record| {
                 records.push(Own::of(record));
                 ControlFlow::Continue(())
             }).unwrap();
@@ -221,6 +249,102 @@ proptest! {
         records.sort_by_key(|r| (r.first, r.last));
         again.sort_by_key(|r| (r.first, r.last));
         prop_assert_eq!(again, records);
+    }
+}
+
+/// Lines of a host's own file: anything, and what would be a runtime's.
+fn bare_lines() -> impl Strategy<Value = Vec<String>> {
+    let line = prop_oneof![
+        4 => "[ -~]{0,20}",
+        1 => "[a-z]{90,130}",
+        1 => "[a-z]{600,1500}",
+        1 => "2026-11-23T10:00:00Z std(out|err) [PF] [a-z]{0,9}",
+        1 => Just(r#"{"log":"x","stream":"stdout","time":"2026-11-23T10:00:00Z"}"#.to_owned()),
+    ];
+    prop::collection::vec(line, 0..30)
+}
+
+proptest! {
+    #[test]
+    fn each_line_of_a_hosts_file_is_a_record_of_its_own(
+        lines in bare_lines(),
+        last_newline: bool,
+        cut: bool,
+        window in prop_oneof![Just(16usize), 100..2000usize, Just(TURN)],
+        steps in prop::collection::vec(1..400usize, 1..20),
+    ) {
+        // Nothing is too old, whatever it looks like.
+        let since = time::unix_nanos(b"2200-01-01T00:00:00Z");
+        let rules = Rules { since, ..rules(if cut { Oversize::Cut } else { Oversize::Split }) };
+        let mut file = lines.join("\n").into_bytes();
+        file.extend(last_newline.then_some(b'\n'));
+        let mut reader = Reader::with_window(rules, window);
+        let mut read = |content: &[u8], at: &mut Position, ended| {
+            let framing = Framing::Lines;
+            read_framed(&mut reader, framing, &mut source(content), at, &[], ended, &mut || false)
+        };
+        let begun = time::format_nanos(unix_now());
+        let whole = read(&file, &mut Position::default(), true);
+        prop_assert!(whole.iter().all(|r| r.stream.is_none() && !r.marks.unframed));
+        let ended = time::format_nanos(unix_now());
+        prop_assert!(whole.iter().all(|r| begun <= r.time && r.time <= ended), "{begun} {whole:?}");
+
+        // Each line by its place, those that are too long in parts or cut.
+        let mut offset = 0;
+        for line in file.split(|byte| *byte == b'\n') {
+            let end = offset + line.len() as u64;
+            let own: Vec<&Own> = whole.iter().filter(|r| r.first >= offset && r.first < end).collect();
+            if line.len() < 100 + HEAD_ROOM {
+                prop_assert_eq!(own.len(), usize::from(!line.is_empty()));
+                prop_assert!(own.iter().all(|r| r.content == line && r.marks == Marks::default()));
+            } else {
+                prop_assert_eq!(own.last().unwrap().marks.original_length, Some(line.len() as u64));
+                let content: Vec<u8> = own.iter().flat_map(|r| r.content.clone()).collect();
+                prop_assert_eq!(&content[..], if cut { &line[..100] } else { line });
+            }
+            offset = end + 1;
+        }
+        prop_assert!(whole.iter().all(|r| r.last <= file.len() as u64));
+
+        // Growing under the reader: the same, but for the times.
+        let (mut at, mut grown, mut length, mut step) = (Position::default(), Vec::new(), 0, 0);
+        while length < file.len() {
+            length = (length + steps[step % steps.len()]).min(file.len());
+            step += 1;
+            grown.extend(read(&file[..length], &mut at, false));
+        }
+        grown.extend(read(&file, &mut at, true));
+        let timeless = |records: Vec<Own>| -> Vec<Own> {
+            records.into_iter().map(|record| Own { time: String::new(), ..record }).collect()
+        };
+        prop_assert_eq!(timeless(grown), timeless(whole));
+    }
+}
+
+fn unix_now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_nanos()).unwrap()
+}
+
+#[test]
+fn pieces_of_dockers_are_joined_to_what_was_written() {
+    let body = r#"{"msg":"a \"quoted\" word","n":1}"#;
+    let pieces: Vec<String> = (0..body.len())
+        .step_by(10)
+        .map(|at| {
+            let log = &body[at..body.len().min(at + 10)];
+            let log = if at + 10 < body.len() { log.to_owned() } else { format!("{log}\n") };
+            serde_json::json!({ "log": log, "stream": "stderr", "time": "2026-11-23T10:00:00.5Z" })
+                .to_string()
+        })
+        .collect();
+    let file = pieces.join("\n") + "\n{\"log\":\"torn\n";
+    for window in [16, 150, TURN] {
+        let records = read_all(file.as_bytes(), rules(Oversize::Split), window);
+        assert_eq!(contents(&records), [body, "{\"log\":\"torn"]);
+        assert_eq!((&*records[0].time, records[0].stream), ("2026-11-23T10:00:00.5Z", Some(Stream::Stderr)));
+        assert_eq!(records[0].marks, Marks::default());
+        assert!(records[1].marks.unframed);
     }
 }
 
@@ -266,7 +390,8 @@ fn records_older_than_the_beginning_are_passed_over_whatever_their_form() {
     let old = "2026-11-23T09:00:00.000000000Z";
     let long = "l".repeat(1000);
     let file = format!(
-        "no time yet\n{old} stdout F one\n{old} stdout P two\n{old} stdout F , joined\nno time of its own\n\
+        "no time yet\n{old} stdout F one\n{{\"log\":\"docker\\n\",\"stream\":\"stdout\",\"time\":\"{old}\"}}\n\
+         {old} stdout P two\n{old} stdout F , joined\nno time of its own\n\
          {old} stderr F {long}\n2026-11-23T11:00:00.000000000Z stdout F new\nraw and new\n"
     );
     let since = time::unix_nanos(b"2026-11-23T10:00:00Z");
@@ -285,7 +410,7 @@ fn a_file_that_became_shorter_is_an_error_and_hands_out_nothing_twice() {
     assert_eq!(contents(&first), ["two"]);
     let before = at;
     let mut shorter = source(&file[..10]);
-    let error =
-        reader.turn(&mut shorter, &mut at, &[], true, |_| panic!("a record from nowhere")).unwrap_err();
+    let nothing = |_: Record<'_>| panic!("a record from nowhere");
+    let error = reader.turn(&mut shorter, &mut at, Framing::Runtime, &[], true, nothing).unwrap_err();
     assert_eq!((error.kind(), at), (io::ErrorKind::UnexpectedEof, before));
 }

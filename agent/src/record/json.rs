@@ -28,9 +28,9 @@ pub(super) struct Member {
     /// The `{` or `,` before it.
     before: usize,
     /// The name, with its quotes.
-    name: (usize, usize),
+    pub name: (usize, usize),
     /// The value.
-    value: (usize, usize),
+    pub value: (usize, usize),
     /// The `,` or `}` after it.
     after: usize,
 }
@@ -156,16 +156,16 @@ fn surrogate(json: &[u8]) -> Option<Surrogate> {
 
 /// Checks JSON from a place on: some 1.05 GB/s with the check of UTF-8 and the splicing, strings (`plain_until`) taking
 /// the most of it. Each method takes where its token begins and returns where it ends, or None if the
-/// bytes are not JSON. The bytes are valid UTF-8, which is checked before, for the whole body at once.
-struct Scanner<'a> {
-    bytes: &'a [u8],
-    repair: bool,
+/// bytes are not JSON. That strings are valid UTF-8 is for the caller to check, for the whole body at once.
+pub(super) struct Scanner<'a> {
+    pub bytes: &'a [u8],
+    pub repair: bool,
 }
 
 impl Scanner<'_> {
     /// The object that the bytes begin with, showing each member.
     #[inline]
-    fn object(&mut self, mut visit: impl FnMut(&Self, Member)) -> Option<usize> {
+    pub fn object(&mut self, mut visit: impl FnMut(&Self, Member)) -> Option<usize> {
         if self.bytes.first() != Some(&b'{') {
             return None;
         }

@@ -1,15 +1,19 @@
 //! From the bytes of a line to the fields of a document: the hot path.
 //!
-//! In: whole lines as the container runtime wrote them (`cri`), and the bodies in them. Out: the time, the stream and,
-//! appended to the document being built, the body's fields: `message`, `log.level`, and an application's own JSON under
-//! `app`. Never: allocates beyond the buffer it appends to, builds a tree of a body, lets a body write any field but
-//! these three, or gives up a body that it cannot read: that is text.
+//! In: whole lines as the container runtime wrote them (`cri`, `docker`), and the bodies in them. Out: the time, the
+//! stream and, appended to the document being built, the body's fields: `message`, `log.level`, and an application's own
+//! JSON under `app`. Never: allocates beyond the buffer it appends to (but for UTF-16), builds a tree of a body, lets a
+//! body write any field but these three, or gives up a body that it cannot read: that is text.
 
 pub mod cri;
+pub mod docker;
 pub mod escape;
 mod json;
 pub mod level;
 pub mod time;
+mod utf16;
+
+use std::borrow::Cow;
 
 pub use cri::{CriLine, Stream};
 pub use level::Level;
@@ -21,6 +25,8 @@ pub struct Notes {
     pub json: bool,
     /// It held bytes that are not UTF-8, which were replaced by U+FFFD.
     pub invalid_utf8: bool,
+    /// It was UTF-16; the fields hold its text.
+    pub utf16: bool,
     /// The level that the record was given, if any.
     pub level: Option<Level>,
 }
@@ -37,13 +43,20 @@ pub struct Notes {
 /// The bytes are spliced, not rebuilt, so what a reader could trip over stays: members of one name twice, numbers too
 /// large for a double. Changed are only line breaks between tokens (to spaces) and escapes of lone surrogates (to that
 /// of U+FFFD).
+///
+/// A body in UTF-16 is taken as the text that it stands for.
 pub fn append_body(out: &mut Vec<u8>, content: &[u8]) -> Notes {
+    if utf16::may_be(content)
+        && let Some(notes) = append_utf16(out, content)
+    {
+        return notes;
+    }
     // What a body needs beside itself, so that it grows the buffer at most once unless it is full of escapes.
     out.reserve(content.len() + 64);
     let Ok(text) = std::str::from_utf8(content) else {
         out.extend_from_slice(b"\"message\":\"");
         escape::append_lossy(out, content);
-        return Notes { json: false, invalid_utf8: true, level: end_text(out, content) };
+        return Notes { invalid_utf8: true, level: end_text(out, content), ..Notes::default() };
     };
     let object = text.trim_ascii();
     if object.starts_with('{')
@@ -53,7 +66,21 @@ pub fn append_body(out: &mut Vec<u8>, content: &[u8]) -> Notes {
     }
     out.extend_from_slice(b"\"message\":\"");
     escape::append_str(out, text);
-    Notes { json: false, invalid_utf8: false, level: end_text(out, content) }
+    Notes { level: end_text(out, content), ..Notes::default() }
+}
+
+/// `append_body` for what may be UTF-16. None, with nothing appended, if it is not.
+#[cold]
+fn append_utf16(out: &mut Vec<u8>, content: &[u8]) -> Option<Notes> {
+    // Its text is UTF-8 without NULs, so that this comes back here no second time.
+    let text = utf16::decode(content)?;
+    Some(Notes { utf16: true, ..append_body(out, text.as_bytes()) })
+}
+
+/// A body as text for people: what is neither UTF-8 nor UTF-16 becomes U+FFFD.
+pub fn readable(content: &[u8]) -> Cow<'_, str> {
+    let utf16 = if utf16::may_be(content) { utf16::decode(content) } else { None };
+    utf16.map_or_else(|| String::from_utf8_lossy(content), Cow::Owned)
 }
 
 /// Closes the message of a text and appends its level, which it returns.
@@ -97,7 +124,7 @@ fn append_object(out: &mut Vec<u8>, text: &str) -> Option<Notes> {
     if object.repair {
         json::repair(&mut out[start..]);
     }
-    Some(Notes { json: true, invalid_utf8: false, level })
+    Some(Notes { json: true, level, ..Notes::default() })
 }
 
 /// A comma, if anything was appended since `start`.
@@ -195,16 +222,32 @@ mod tests {
     #[test]
     fn notes_say_what_the_body_was() {
         let info = Some(Level::Info);
-        let cases: [(&[u8], Notes); 5] = [
+        let cases: [(&[u8], Notes); 7] = [
             (b"hello", Notes::default()),
             (b"[info] hello", Notes { level: info, ..Notes::default() }),
             (br#"{"level":"info"}"#, Notes { json: true, level: info, ..Notes::default() }),
             (b"level=info \xff", Notes { invalid_utf8: true, level: info, ..Notes::default() }),
             (b"{\"msg\":\"\xff\"}", Notes { invalid_utf8: true, ..Notes::default() }),
+            (b"\0[\0i\0n\0f\0o\0]\0", Notes { utf16: true, level: info, ..Notes::default() }),
+            (b"\xff\xfeno UTF-16", Notes { invalid_utf8: true, ..Notes::default() }),
         ];
         for (content, expected) in cases {
             assert_eq!(body(content).1, expected, "{}", content.escape_ascii());
         }
+    }
+
+    #[test]
+    fn a_body_in_utf16_is_read_as_its_text() {
+        let text = "{\"msg\":\"café \\\"1\\\"\",\"level\":\"warn\"}\r";
+        let content: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let (out, notes) = body(&content);
+        assert_eq!(
+            out,
+            "\"message\":\"café \\\"1\\\"\",\"log\":{\"level\":\"warn\"},\"app\":{\"level\":\"warn\"}"
+        );
+        assert_eq!(notes, Notes { json: true, utf16: true, level: Some(Level::Warn), ..Notes::default() });
+        assert_eq!(readable(&content), text);
+        assert_eq!(readable(b"a\xff"), "a\u{fffd}");
     }
 
     /// The names that mean something to the room, and some that do not.
@@ -312,7 +355,7 @@ mod tests {
                 let level = notes.level.map(|level| serde_json::json!({ "level": level.as_str() }));
                 prop_assert_eq!(document.get("log"), level.as_ref());
                 if !notes.json {
-                    prop_assert_eq!(&document["message"], &Value::from(String::from_utf8_lossy(content)));
+                    prop_assert_eq!(&document["message"], &Value::from(readable(content)));
                 }
             }
             Err(error) => {
@@ -326,6 +369,23 @@ mod tests {
         #[test]
         fn any_bytes_become_fields_of_a_document(bytes: Vec<u8>) {
             check_document(&bytes)?;
+        }
+
+        #[test]
+        fn what_begins_as_utf16_may_becomes_fields_of_a_document(
+            begin in prop::sample::select(vec![&b"\xff\xfe"[..], b"\xfe\xff", b"\0", b"a\0", b"\xff\xfe{\0"]),
+            units: Vec<u16>,
+            text in nearly_json(),
+            big: bool,
+            torn: bool,
+        ) {
+            let order = if big { u16::to_be_bytes } else { u16::to_le_bytes };
+            for units in [units, text.encode_utf16().collect()] {
+                let mut bytes = begin.to_vec();
+                bytes.extend(units.into_iter().flat_map(order));
+                bytes.truncate(bytes.len() - usize::from(torn));
+                check_document(&bytes)?;
+            }
         }
 
         #[test]

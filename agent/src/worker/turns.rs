@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Worker;
 use super::cursor::Cursor;
 use crate::position::Position;
-use crate::read::Turn;
+use crate::read::{Framing, Turn};
 
 /// How often partial lines that have fallen silent are looked for, whatever else there is to do.
 pub(super) const LOOK_FOR_CUTS: Duration = Duration::from_millis(250);
@@ -71,10 +71,12 @@ impl Worker {
         };
         let (start, items) = (cursor.at, self.batch.items);
         let (batch, plan) = (&mut self.batch, &reading.plan);
-        let result = self.reader.turn(&mut source, &mut cursor.at, &cursor.cuts, settled, |record| {
-            batch.push(plan, &cursor.id_text, &record);
-            if batch.plain_bytes() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let framing = Framing::Runtime;
+        let result =
+            self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, settled, |record| {
+                batch.push(plan, &cursor.id_text, &record);
+                if batch.plain_bytes() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
         let progress = self.enter_run(place, at, start, items);
         let cursor = &mut self.containers[place].cursors[at];
         match result {
@@ -186,7 +188,7 @@ impl Worker {
         };
         let (start, items) = (cursor.at, self.batch.items);
         let (batch, plan) = (&mut self.batch, &reading.plan);
-        let closed = self.reader.close_groups(&mut source, &mut cursor.at, |record| {
+        let closed = self.reader.close_groups(&mut source, &mut cursor.at, Framing::Runtime, |record| {
             batch.push(plan, &cursor.id_text, &record);
             ControlFlow::Continue(())
         });

@@ -1,9 +1,10 @@
 //! What a line becomes: framing, joining, bytes that are no text, levels.
 
 use taffrail_tests::agent::Agent;
+use taffrail_tests::docker::Docker;
 use taffrail_tests::node::{Container, Node, PIECE};
 use taffrail_tests::verify::Document;
-use taffrail_tests::{eventually, seconds};
+use taffrail_tests::{eventually, seconds, seed, verify};
 
 /// Waits until the container's documents satisfy `enough`, and gives them in the file's order.
 fn documents(
@@ -92,6 +93,98 @@ fn bytes_that_are_not_utf8_are_delivered_and_marked() {
     );
     assert_eq!(documents[1].message(), "café in UTF-8");
     assert!(documents[2].source.to_string().contains("half \u{fffd} a letter"));
+}
+
+#[test]
+fn text_in_utf16_is_read_and_binary_noise_is_delivered_beside_it() {
+    let node = Node::new();
+    let mut windows = node.pod("windows").container("app");
+    let text = "\u{feff}Schiff über Bord\r\n{\"level\":\"error\",\"msg\":\"日本語 🚢\"}\r\n\r\n終わり\r\n";
+    let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    // The runtime knows one-byte newlines only: each tears a character, and the last leaves a half behind.
+    let torn: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    assert_eq!((torn.len(), torn[4]), (5, &b"\0"[..]));
+    let (mut noise, mut web) = (node.pod("noise").container("app"), node.pod("web").container("app"));
+    let mut random = fastrand::Rng::with_seed(seed());
+    let mut line = || -> Vec<u8> {
+        let length = random.usize(..4_000);
+        (0..length).map(|_| random.u8(..)).filter(|byte| *byte != b'\n').collect()
+    };
+    let lines: Vec<Vec<u8>> = (0..300).map(|_| line()).collect();
+    for line in &lines {
+        noise.writes_bytes("stdout", line);
+        web.writes(1);
+    }
+    for line in &torn {
+        windows.writes_bytes("stdout", line);
+    }
+    let _agent = Agent::start(&node.to_file(), &node);
+    verify::exactly_once(seconds(40), || node.delivered(), &[&web]);
+
+    let read = documents(&node, &windows, "five lines", |documents| documents.len() == 5);
+    assert_eq!(messages(&read, 80), ["Schiff über Bord\r", "日本語 🚢", "\r", "終わり\r", ""]);
+    assert!(read.iter().all(|document| document.text("taffrail.encoding") == "utf-16"), "{read:?}");
+    assert_eq!(read[1].text("log.level"), "error");
+
+    let delivered =
+        documents(&node, &noise, "every line of noise", |documents| documents.len() == lines.len());
+    for (document, line) in delivered.iter().zip(&lines) {
+        // A few bytes of noise may happen to be letters of UTF-16.
+        if document.get("taffrail.encoding").is_none() {
+            assert_eq!(document.message(), String::from_utf8_lossy(line));
+            assert_eq!(document.get("taffrail.invalid_utf8").is_some(), std::str::from_utf8(line).is_err());
+        }
+    }
+}
+
+/// Waits until each line is there once. Their order in the output's file is not asked for: what is behind a link that
+/// leads elsewhere by now may be found to have grown only after the next file was begun.
+fn each_once(node: &Node, docker: &Docker) -> Vec<Document> {
+    let documents = eventually(seconds(40), "every line of docker's", || {
+        let documents = node.delivered()?;
+        let faults = verify::faults(&documents, docker.container());
+        if faults.missing.is_empty() { Ok(documents) } else { Err(faults.to_string()) }
+    });
+    let faults = verify::faults(&documents, docker.container());
+    assert!(faults.doubled.is_empty() && faults.invented.is_empty(), "{faults}");
+    documents
+}
+
+#[test]
+fn logs_of_docker_are_joined_and_delivered_exactly_once_across_rotations() {
+    let node = Node::new();
+    let mut web = Docker::start(&node, &node.pod("web"), "app");
+    web.writes(100).writes_padded(5, 3 * PIECE);
+    web.writes_line("stderr", "<oh> \"no\"\t日本".as_bytes());
+    let roots = format!("link_roots = [\"{}\"]\n", Docker::root(&node).display());
+    let config = roots + &node.to_file();
+    let agent = Agent::start(&config, &node);
+    each_once(&node, &web);
+    for _ in 0..4 {
+        // What is written right before a rotation is in a file that no link leads to any more.
+        web.writes(500).writes_padded(2, 2 * PIECE).rotate().writes(500);
+        each_once(&node, &web);
+    }
+    assert_eq!(agent.terminate().code, Some(0));
+    web.writes(100);
+    let _agent = Agent::start(&config, &node);
+    let documents = each_once(&node, &web);
+
+    for document in &documents {
+        assert!(document.get("taffrail").is_none(), "{:?}", document.get("taffrail"));
+        let Some(number) = document.number() else { continue };
+        let written = &web.container().written()[number as usize];
+        assert_eq!(
+            (document.text("@timestamp"), document.message()),
+            (&*written.time, written.message.clone())
+        );
+        assert_eq!((document.text("stream"), document.text("log.level")), ("stdout", "info"));
+    }
+    let padded = documents.iter().filter(|document| document.text("app.pad").len() >= 2 * PIECE / 3 * 2 - 2);
+    assert_eq!(padded.count(), 5 + 4 * 2);
+    let errors: Vec<&Document> = documents.iter().filter(|document| document.number().is_none()).collect();
+    assert_eq!(errors.len(), 1);
+    assert_eq!((errors[0].text("stream"), &*errors[0].message()), ("stderr", "<oh> \"no\"\t日本"));
 }
 
 #[test]
