@@ -77,15 +77,6 @@ pub struct Marks {
     pub original_length: Option<u64>,
 }
 
-/// How a file's lines are framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// Each line is one of a container runtime's, with its time, stream and tag.
-    Runtime,
-    /// Each line is a record as it stands, of the time at which it is read.
-    Lines,
-}
-
 /// How lines are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {

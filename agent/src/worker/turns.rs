@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Worker;
 use super::cursor::Cursor;
 use crate::position::Position;
-use crate::read::{Framing, Turn};
+use crate::read::Turn;
 
 /// How often partial lines that have fallen silent are looked for, whatever else there is to do.
 pub(super) const LOOK_FOR_CUTS: Duration = Duration::from_millis(250);
@@ -71,7 +71,7 @@ impl Worker {
         };
         let (start, items) = (cursor.at, self.batch.items);
         let (batch, plan) = (&mut self.batch, &reading.plan);
-        let framing = Framing::Runtime;
+        let framing = cursor.file.framing;
         let result =
             self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, settled, |record| {
                 batch.push(plan, &cursor.id_text, &record);
@@ -188,7 +188,7 @@ impl Worker {
         };
         let (start, items) = (cursor.at, self.batch.items);
         let (batch, plan) = (&mut self.batch, &reading.plan);
-        let closed = self.reader.close_groups(&mut source, &mut cursor.at, Framing::Runtime, |record| {
+        let closed = self.reader.close_groups(&mut source, &mut cursor.at, cursor.file.framing, |record| {
             batch.push(plan, &cursor.id_text, &record);
             ControlFlow::Continue(())
         });
