@@ -6,8 +6,8 @@
 //! flattened types, which lose the places of what they hold, is why outputs are put together by hand here.
 
 mod connection;
+mod outputs;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::{Range, RangeInclusive};
@@ -16,15 +16,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Source, listed, nearest, suggestion};
-use super::keys::{TARGET, TARGETS, TYPES, elasticsearch, keys_of, place_of, top_level};
+use super::diagnostic::{Diagnostic, Diagnostics, Source, nearest, suggestion};
+use super::keys::{TARGET, keys_of, place_of, top_level};
 use super::units::{quoted, show_duration};
-use super::{
-    ByteSize, Compression, Config, ElasticsearchConfig, FileConfig, LogConfig, OutputConfig, ReadingConfig,
-    StdoutConfig,
-};
+use super::{ByteSize, Config, LogConfig};
 
 /// A larger file is no configuration, and is not read into memory.
 const FILE_BYTES: u64 = 1 << 20;
@@ -172,166 +169,6 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn outputs(
-        &mut self,
-        outputs: Option<Table<'a>>,
-        reported: bool,
-        config: Option<&Config>,
-    ) -> BTreeMap<String, OutputConfig> {
-        let mut read = BTreeMap::new();
-        let entries = outputs.map(|table| table.entries).unwrap_or_default();
-        if entries.is_empty() && !reported {
-            self.problems.push(self.source.nowhere(
-                "no output is configured",
-                &format!("add a table `[outputs.NAME]` with a `type`: {}", listed(&TYPES)),
-            ));
-        }
-        let mut paths: Vec<String> = Vec::new();
-        for (name, value) in entries {
-            let (name_span, span) = (name.span(), value.span());
-            let name = name.into_inner().into_owned();
-            let DeValue::Table(entries) = value.into_inner() else {
-                self.problem(
-                    name_span,
-                    &format!("`outputs.{}` must be a table", name.escape_debug()),
-                    "an output has a name of your choice: write `[outputs.NAME]` above its keys",
-                );
-                continue;
-            };
-            if !is_output_name(&name) {
-                self.problem(
-                    name_span,
-                    &format!("{} cannot be the name of an output", quoted(&name)),
-                    "use 1 to 64 small letters, digits, `-` and `_`",
-                );
-            }
-            let mut table = Table { span, entries, reported: Vec::new() };
-            let Some(output) = self.output(&mut table) else { continue };
-            if let OutputConfig::File(file) = &output {
-                self.check_path(&table, file, &mut paths, config);
-            }
-            read.insert(name, output);
-        }
-        read
-    }
-
-    fn output(&mut self, table: &mut Table<'a>) -> Option<OutputConfig> {
-        let Some(kind) = table.entries.remove("type") else {
-            self.problem(table.span.clone(), "missing key `type`", &format!("one of {}", listed(&TYPES)));
-            return None;
-        };
-        let reading_keys = keys_of::<ReadingConfig>();
-        let output = match kind.get_ref().as_str() {
-            Some("elasticsearch" | "opensearch") => {
-                self.unknown_keys(table, &[elasticsearch(), reading_keys].concat());
-                let reading = self.reading(table, ReadingConfig::default());
-                let output = self.elasticsearch(table);
-                OutputConfig::Elasticsearch(ElasticsearchConfig { reading: reading?, ..output? })
-            }
-            Some("file") => {
-                self.unknown_keys(table, &[keys_of::<FileConfig>(), reading_keys].concat());
-                let reading = self.reading(table, ReadingConfig::local());
-                let output = self.read::<FileConfig>(table);
-                if let Some(file) = &output {
-                    let size = ByteSize::kib(1)..=ByteSize::mib(1 << 20);
-                    self.between(table, "max_size", file.max_size, size, |size| size.to_string());
-                    self.between(table, "keep", file.keep, 0..=1000, |count| count.to_string());
-                }
-                OutputConfig::File(FileConfig { reading: reading?, ..output? })
-            }
-            Some("stdout") => {
-                self.unknown_keys(table, &[keys_of::<StdoutConfig>(), reading_keys].concat());
-                let reading = self.reading(table, ReadingConfig::local());
-                let output = self.read::<StdoutConfig>(table);
-                OutputConfig::Stdout(StdoutConfig { reading: reading?, ..output? })
-            }
-            Some(other) => {
-                let message = format!("there is no output of type {}", quoted(other));
-                self.problem(kind.span(), &message, &suggestion(other, &TYPES));
-                return None;
-            }
-            None => {
-                let help = format!("one of {}", listed(&TYPES));
-                self.problem(kind.span(), "`type` must be a string", &help);
-                return None;
-            }
-        };
-        Some(output)
-    }
-
-    /// The keys that all outputs share; `defaults` are those of this type of output.
-    fn reading(&mut self, table: &mut Table<'a>, defaults: ReadingConfig) -> Option<ReadingConfig> {
-        let mut reading = self.read::<ReadingConfig>(table)?;
-        if !table.entries.contains_key("linger") {
-            reading.linger = defaults.linger;
-        }
-        self.time(table, "max_age", reading.max_age, Duration::from_secs(1)..=Duration::MAX);
-        self.time(table, "linger", reading.linger, Duration::ZERO..=Duration::from_secs(300));
-        let batch = ByteSize::kib(64)..=ByteSize::mib(32);
-        self.between(table, "batch", reading.batch, batch, |size| size.to_string());
-        self.between(table, "workers", reading.workers, 1..=64, |count| count.to_string());
-        Some(reading)
-    }
-
-    fn elasticsearch(&mut self, table: &mut Table<'a>) -> Option<ElasticsearchConfig> {
-        self.fold_target(table);
-        let tls_span = connection::key_span(&table.entries, "tls");
-        let (auth, tls) = (self.auth(table), self.tls(table));
-        let output = self.read::<ElasticsearchConfig>(table)?;
-        self.check_tls(tls_span, &output.endpoints);
-        let hour = Duration::from_secs(3600);
-        self.between(table, "compression_level", output.compression_level, 1..=9, |level| level.to_string());
-        self.between(table, "in_flight", output.in_flight, 1..=64, |count| count.to_string());
-        self.time(table, "timeout", output.timeout, Duration::from_millis(100)..=hour);
-        self.time(table, "retry_initial", output.retry_initial, Duration::from_millis(1)..=hour);
-        self.time(table, "retry_max", output.retry_max, Duration::from_millis(1)..=hour);
-        if table.reported.is_empty() && output.retry_max < output.retry_initial {
-            let key = if table.entries.contains_key("retry_max") { "retry_max" } else { "retry_initial" };
-            let (initial, max) = (show_duration(output.retry_initial), show_duration(output.retry_max));
-            let help = format!("`retry_initial` is {initial}, `retry_max` is {max}");
-            self.problem(table.value_span(key), "`retry_max` cannot be less than `retry_initial`", &help);
-        }
-        if output.compression == Compression::None
-            && let Some((key, _)) = table.entries.get_key_value("compression_level")
-        {
-            let message = "`compression_level` has no meaning without compression";
-            self.problem(key.span(), message, "leave it out, or write `compression = \"gzip\"`");
-        }
-        Some(ElasticsearchConfig { auth: auth?, tls: tls?, ..output })
-    }
-
-    /// `data_stream` and `index` are one choice and one field: `index = T` becomes `target = { index = T }`, which is
-    /// how serde writes the choice.
-    fn fold_target(&mut self, table: &mut Table<'a>) {
-        let [stream, index] = TARGETS.map(|key| table.entries.remove_entry(key));
-        let (key, value) = match (stream, index) {
-            (Some(target), None) | (None, Some(target)) => target,
-            (Some(stream), Some(index)) => {
-                let second = stream.0.span().start.max(index.0.span().start);
-                let key = if second == index.0.span().start { index.0 } else { stream.0 };
-                self.problem(key.span(), "both `data_stream` and `index` are given", "leave one of them out");
-                return table.reported.push(TARGET.to_owned());
-            }
-            (None, None)
-                if TARGETS.iter().any(|key| table.reported.iter().any(|reported| reported == key)) =>
-            {
-                return table.reported.push(TARGET.to_owned());
-            }
-            (None, None) => {
-                self.problem(
-                    table.span.clone(),
-                    "missing key `data_stream` or `index`",
-                    "say where documents go, as in `data_stream = \"logs-{namespace}-prod\"`",
-                );
-                return table.reported.push(TARGET.to_owned());
-            }
-        };
-        let (key_span, span) = (key.span(), value.span());
-        let choice = DeTable::from_iter([(key, value)]);
-        let target = Spanned::new(key_span, DeString::Borrowed(TARGET));
-        table.entries.insert(target, Spanned::new(span, DeValue::Table(choice)));
-    }
-
     /// Deserializes what of a table belongs to a struct, and reports every mistake in it.
     fn read<T: DeserializeOwned>(&mut self, table: &mut Table<'a>) -> Option<T> {
         let keys = keys_of::<T>();
@@ -408,32 +245,6 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Two outputs to one file would write over each other; one within the logs would be fed its own output.
-    fn check_path(
-        &mut self,
-        table: &Table<'_>,
-        file: &FileConfig,
-        seen: &mut Vec<String>,
-        config: Option<&Config>,
-    ) {
-        let path = file.path.text();
-        if seen.iter().any(|other| other == path) {
-            self.problem(
-                table.value_span("path"),
-                "another output has this path",
-                "give each a path of its own",
-            );
-        }
-        seen.push(path.to_owned());
-        if config.is_some_and(|config| Path::new(file.path.directory()).starts_with(&config.pod_logs)) {
-            self.problem(
-                table.value_span("path"),
-                "`path` cannot lie within `pod_logs`",
-                "choose a folder elsewhere: the agent would read what it wrote",
-            );
-        }
-    }
-
     fn time(&mut self, table: &Table<'_>, key: &str, value: Duration, allowed: RangeInclusive<Duration>) {
         self.between(table, key, value, allowed, show_duration);
     }
@@ -491,9 +302,4 @@ fn explained(key: &str, said: &str, found: &str) -> (String, String) {
         None => "expected a string".to_owned(),
     };
     (message, help)
-}
-
-fn is_output_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 }
