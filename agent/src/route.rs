@@ -3,6 +3,8 @@
 //! In: a container and an output's configuration. Out: a [`Plan`]: where its records go and the bytes that end each of
 //! its documents. Never evaluated per record.
 
+use std::collections::BTreeMap;
+
 use crate::catalog::file::Container;
 use crate::config::template::{Names, Prepared, Safe, Template};
 use crate::metadata::{self, NodeFacts};
@@ -19,8 +21,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for `container`; `target` names where its records go, made safe for that kind of place.
-    pub fn new(facts: &NodeFacts, container: &Container, target: Option<(&Template, Safe)>) -> Plan {
+    /// The plan for `container`; `target` names where its records go, made safe for that kind of place. `labels` and
+    /// `source` (`pods`, or the name of a table `[files.NAME]`) are for that name alone.
+    pub fn new(
+        facts: &NodeFacts,
+        container: &Container,
+        target: Option<(&Template, Safe)>,
+        labels: &BTreeMap<String, String>,
+        source: &str,
+    ) -> Plan {
         let names = Names {
             cluster: &facts.cluster,
             namespace: &container.namespace,
@@ -28,6 +37,8 @@ impl Plan {
             container: &container.name,
             node: &facts.node,
             uid: &container.uid,
+            labels,
+            source,
         };
         let fields = metadata::encode(facts, container);
         let tail = |stream: &str| [stream.as_bytes(), &fields, b"}\n"].concat();

@@ -11,7 +11,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -259,7 +259,7 @@ impl Worker {
         let place = *self.places.entry(container.clone()).or_insert_with(|| {
             let target = self.settings.target.as_ref().map(|(template, safe)| (template, *safe));
             self.containers.push(Reading {
-                plan: Plan::new(&self.settings.facts, &container, target),
+                plan: Plan::new(&self.settings.facts, &container, target, &BTreeMap::new(), "pods"),
                 cursors: Vec::new(),
                 stats: self.stats.container(container.clone()),
                 parked: None,
