@@ -177,3 +177,49 @@ pub enum Compression {
     /// Not at all.
     None,
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    /// What is said of an output with these lines, one mistake or none.
+    fn said(lines: &str) -> String {
+        let text = format!("[outputs.s]\ntype = \"elasticsearch\"\nendpoints = [\"http://a:1\"]\n{lines}\n");
+        match Config::parse(&text, "t.toml") {
+            Ok(_) => String::new(),
+            Err(problems) => {
+                let [problem] = problems.0.as_slice() else { panic!("{problems}") };
+                assert_eq!(problem.place.as_ref().map(|place| place.line), Some(5), "{problem}");
+                format!("{}; {}", problem.message, problem.help)
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_option_cannot_be_is_told() {
+        for (line, message) in [
+            ("document_id = \"no\"", "`document_id` cannot be `no`; expected a boolean: true or false"),
+            ("op = \"update\"", "`op` cannot be `update`; allowed here: `create` or `index`"),
+            ("pipeline = \"\"", "`pipeline`: `` cannot be the name of a pipeline; 1 to 255 bytes"),
+            ("pipeline = \"a\\nb\"", "`pipeline`: `a\\nb` cannot be the name of a pipeline; 1 to 255 bytes"),
+            ("dead_letters = \"2GiB\"", "`dead_letters` is too large; at most 1GiB"),
+            ("dead_letters = \"1KiB\"", "`dead_letters` is too small; at least 1MiB"),
+        ] {
+            let said = said(&format!("index = \"logs\"\n{line}"));
+            assert!(said.starts_with(message), "{said}");
+        }
+        let long = |length| said(&format!("index = \"logs\"\npipeline = \"{}\"", "p".repeat(length)));
+        assert!(long(255).is_empty() && long(256).contains("1 to 255 bytes"));
+    }
+
+    #[test]
+    fn a_data_stream_takes_only_create() {
+        assert_eq!(said("index = \"logs\"\nop = \"index\""), "");
+        assert_eq!(said("data_stream = \"logs\"\nop = \"create\""), "");
+        let refused = said("data_stream = \"logs\"\nop = \"index\"");
+        assert!(
+            refused.starts_with("a data stream does not take `op = \"index\"`; leave it out"),
+            "{refused}"
+        );
+    }
+}

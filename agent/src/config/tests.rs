@@ -146,7 +146,6 @@ fn everything_but_the_destination_has_a_default() {
         config.outputs["s"],
         OutputConfig::Elasticsearch(ElasticsearchConfig::new(endpoints, target.clone()))
     );
-    assert_eq!(parse(&format!("{SEARCH}op = \"index\"\n")).outputs.len(), 1, "an index takes it");
     assert_eq!(parse(STDOUT).outputs["o"], Config::default().outputs["stdout"]);
     assert_eq!(parse(STDOUT).outputs["o"].reading().linger, Duration::from_millis(200));
 }
@@ -243,12 +242,6 @@ fn a_wrong_value_is_shown_with_what_is_allowed() {
         ("compression = \"zstd\"", "`compression` cannot be `zstd`", "allowed here: `gzip` or `none`"),
         ("compression_level = 0", "`compression_level` is too small", "at least 1"),
         ("in_flight = 65", "`in_flight` is too large", "at most 64"),
-        ("document_id = \"no\"", "`document_id` cannot be `no`", "expected a boolean"),
-        ("op = \"update\"", "`op` cannot be `update`", "allowed here: `create` or `index`"),
-        ("pipeline = \"\"", "`pipeline`: `` cannot be the name of a pipeline", "1 to 255 bytes"),
-        ("pipeline = \"a\\nb\"", "`pipeline`: `a\\nb` cannot be the name of a pipeline", "1 to 255 bytes"),
-        ("dead_letters = \"2GiB\"", "`dead_letters` is too large", "at most 1GiB"),
-        ("dead_letters = \"1KiB\"", "`dead_letters` is too small", "at least 1MiB"),
         ("timeout = \"1ms\"", "`timeout` is too small", "at least 100ms"),
         (
             "retry_max = \"100ms\"",
@@ -304,19 +297,6 @@ fn names_of_indices_and_files_are_checked() {
     let twice =
         "[outputs.f]\ntype = \"file\"\npath = \"/out/a\"\n[outputs.g]\ntype = \"file\"\npath = \"/out/a\"\n";
     shows(twice, 6, "another output has this path", "give each");
-}
-
-#[test]
-fn a_data_stream_takes_only_create() {
-    says(
-        &format!("{}op = \"index\"\n", SEARCH.replace("index =", "data_stream =").replace("{date}", "x")),
-        "
-error: a data stream does not take `op = \"index\"`
-  --> t.toml:5:6
-   |
- 5 | op = \"index\"
-   |      ^^^^^^^ leave it out: a record that is sent again is recognised by its `_id`; or write to an `index`",
-    );
 }
 
 #[test]

@@ -200,6 +200,13 @@ mod tests {
     }
 
     #[test]
+    fn a_letter_of_before_there_was_a_choice_is_to_be_created() {
+        let old = r#"{"time":"T","output":"o","status":400,"type":"t","reason":"r","index":"i","id":"a","document":{}}"#;
+        let letter: Letter = serde_json::from_str(old).unwrap();
+        assert_eq!((letter.op, letter.id.as_str()), (BulkOp::Create, "a"));
+    }
+
+    #[test]
     fn they_are_bounded_and_the_oldest_are_counted_out() {
         let state = tempfile::tempdir().unwrap();
         let letters = DeadLetters::new(state.path(), "search", ByteSize::new(4000));
