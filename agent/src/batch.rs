@@ -10,6 +10,7 @@ use std::time::Instant;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use crate::config::BulkOp;
 use crate::position::Position;
 use crate::read::{Marks, Record, Time};
 use crate::record::{self, Level, Notes, time};
@@ -18,8 +19,13 @@ use crate::route::Plan;
 /// What records are turned into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Pairs of action and document for Elasticsearch's `_bulk`; `id`: each names its own `_id`.
-    Bulk,
+    /// Pairs of action and document for Elasticsearch's `_bulk`.
+    Bulk {
+        /// What is done with each.
+        op: BulkOp,
+        /// Each names its own `_id`.
+        ids: bool,
+    },
     /// One document a line.
     Lines,
     /// One readable line a record.
@@ -132,16 +138,20 @@ impl Batch {
         };
         let out = &mut self.staged;
         match self.format {
-            Format::Bulk => {
-                // `create`, and never `index`: data streams take nothing else, and a record sent twice is refused
-                // with 409 instead of replacing the first.
-                out.extend_from_slice(br#"{"create":{"_index":""#);
+            Format::Bulk { op, ids } => {
+                out.extend_from_slice(match op {
+                    // Data streams take nothing else, and a record sent twice is refused with 409.
+                    BulkOp::Create => br#"{"create":{"_index":""#,
+                    BulkOp::Index => br#"{"index":{"_index":""#,
+                });
                 append_target(out, plan, time);
-                out.extend_from_slice(br#"","_id":""#);
-                out.extend_from_slice(id);
-                out.extend_from_slice(numbers.format(record.first).as_bytes());
-                out.push(b'-');
-                out.extend_from_slice(numbers.format(record.last).as_bytes());
+                if ids {
+                    out.extend_from_slice(br#"","_id":""#);
+                    out.extend_from_slice(id);
+                    out.extend_from_slice(numbers.format(record.first).as_bytes());
+                    out.push(b'-');
+                    out.extend_from_slice(numbers.format(record.last).as_bytes());
+                }
                 out.extend_from_slice(b"\"}}\n");
                 append_document(out, plan, time, record)
             }
@@ -280,7 +290,7 @@ fn append_readable(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::origin::{Container, Origin};
+    use crate::catalog::origin::{Container, HostLog, Origin};
     use crate::config::template::{Safe, Template};
     use crate::metadata::NodeFacts;
     use crate::record::Stream;
@@ -305,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_bulk_item_is_an_action_and_a_document() {
-        let mut batch = Batch::new(Format::Bulk, None);
+        let mut batch = Batch::new(Format::Bulk { op: BulkOp::Create, ids: true }, None);
         batch.push(&plan("logs-{namespace}-{date}", Safe::Index), b"KEY-", &record(br#"{"msg":"hi","n":1}"#));
         let body = batch.seal(Vec::new()).unwrap().body;
         let mut lines = body.split(|b| *b == b'\n');
@@ -320,6 +330,28 @@ mod tests {
         assert_eq!(document["stream"], "stderr");
         assert_eq!(document["kubernetes"]["pod"]["name"], "web-0");
         assert_eq!(lines.next(), Some(&b""[..]));
+    }
+
+    #[test]
+    fn an_action_is_as_configured_and_names_an_id_or_none() {
+        let template = Template::parse("logs-{label:team}-{label:tier}-{source}").unwrap();
+        let host = HostLog {
+            source: "system".into(),
+            path: "/var/log/syslog".into(),
+            labels: [("team".to_owned(), "A/b".to_owned())].into(),
+        };
+        let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
+        let target = Plan::new(&facts, &Origin::Host(host), Some((&template, Safe::Index)));
+        for (op, ids, action) in [
+            (BulkOp::Create, false, r#"{"create":{"_index":"logs-a_b-none-system"}}"#),
+            (BulkOp::Index, true, r#"{"index":{"_index":"logs-a_b-none-system","_id":"KEY-100-260"}}"#),
+            (BulkOp::Index, false, r#"{"index":{"_index":"logs-a_b-none-system"}}"#),
+        ] {
+            let mut batch = Batch::new(Format::Bulk { op, ids }, None);
+            batch.push(&target, b"KEY-", &record(b"hi"));
+            let body = String::from_utf8(batch.seal(Vec::new()).unwrap().body).unwrap();
+            assert_eq!(body.lines().next(), Some(action));
+        }
     }
 
     #[test]

@@ -287,7 +287,7 @@ impl Agent {
         let facts = NodeFacts { cluster: config.cluster.clone(), node: config.node.clone() };
         let (format, gzip, in_flight, target) = match output {
             OutputConfig::Elasticsearch(es) => (
-                Format::Bulk,
+                Format::Bulk { op: es.op, ids: es.document_id },
                 es.gzip_level(),
                 es.in_flight,
                 Some((es.target.template().clone(), Safe::Index)),
@@ -313,7 +313,7 @@ impl Agent {
                 Elasticsearch::new(
                     name,
                     es,
-                    DeadLetters::new(&config.state_dir, name),
+                    DeadLetters::new(&config.state_dir, name, es.dead_letters),
                     previous_end,
                     stats.clone(),
                     stop.clone(),

@@ -29,6 +29,8 @@ impl Plan {
             container: &container,
             node: &facts.node,
             uid: origin.uid(),
+            labels: origin.labels(),
+            source: origin.source(),
         };
         let fields = metadata::encode(facts, origin);
         let tail = |stream: &str| [stream.as_bytes(), &fields, b"}\n"].concat();

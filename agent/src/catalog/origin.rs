@@ -58,6 +58,23 @@ impl Origin {
         }
     }
 
+    /// What `{source}` is: `pods`, or the name of a table `[files.NAME]`.
+    pub fn source(&self) -> &str {
+        match self {
+            Origin::Container(_) => "pods",
+            Origin::Host(host) => &host.source,
+        }
+    }
+
+    /// The labels that names may hold. Those of pods are not known yet.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        match self {
+            Origin::Container(_) => &NONE,
+            Origin::Host(host) => &host.labels,
+        }
+    }
+
     /// The pod's uid; what stands for it of a host file.
     pub fn uid(&self) -> &str {
         match self {

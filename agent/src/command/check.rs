@@ -14,7 +14,7 @@ use rustix::fs::Access;
 use crate::config::connection::TlsVersion;
 use crate::config::units::show_duration;
 use crate::config::{
-    AuthConfig, ByteSize, Color, Config, ElasticsearchConfig, FileConfig, OutputConfig, Oversize,
+    AuthConfig, BulkOp, ByteSize, Color, Config, ElasticsearchConfig, FileConfig, OutputConfig, Oversize,
     ReadingConfig, Start, StdoutFormat, Target, TlsConfig,
 };
 use crate::output::http::secret::read_secret;
@@ -113,7 +113,19 @@ fn elasticsearch(text: &mut String, output: &ElasticsearchConfig) {
         "  sends    {} at a time, {gzip}, timeout {timeout}",
         count(output.in_flight, "request")
     );
+    if let Some(pipeline) = &output.pipeline {
+        let _ = writeln!(text, "  through  ingest pipeline {pipeline}");
+    }
     let _ = writeln!(text, "  retries  after {initial}, doubled up to {max}");
+    let promise = match (output.document_id, output.op) {
+        (true, BulkOp::Create) => "exactly once: a record that is sent again is recognised by its `_id`",
+        (true, BulkOp::Index) => "exactly once: a record that is sent again replaces itself by its `_id`",
+        (false, _) => {
+            "at least once: without ids, a retry after a lost reply or a restart may double records"
+        }
+    };
+    let _ = writeln!(text, "  delivers {promise}");
+    let _ = writeln!(text, "  refused  kept as dead letters, up to {}", output.dead_letters);
 }
 
 /// Who sends, and where the secret comes from: never the secret.
@@ -280,10 +292,29 @@ output search, elasticsearch
   servers  http://a:1/, http://b:1/
   sends    4 requests at a time, gzip level 1, timeout 1m
   retries  after 500ms, doubled up to 30s
+  delivers exactly once: a record that is sent again is recognised by its `_id`
+  refused  kept as dead letters, up to 100MiB
   begins   with the oldest record there is, none older than 24h
   batches  4MiB or 2s, 1 worker
 "
         );
+    }
+
+    #[test]
+    fn without_ids_it_is_at_least_once() {
+        let text = "[outputs.s]\ntype = \"opensearch\"\nendpoints = [\"http://a\"]\nindex = \"a-{label:team}\"\n\
+                    pipeline = \"nginx\"\nop = \"index\"\ndead_letters = \"1MiB\"\n";
+        let shown = |text: &str| summary(&Config::parse(text, "f").expect("a valid configuration"), "f");
+        let index = shown(text);
+        for line in [
+            "through  ingest pipeline nginx",
+            "delivers exactly once: a record that is sent again replaces",
+            "up to 1MiB",
+        ] {
+            assert!(index.contains(line), "{index}");
+        }
+        let without = shown(&format!("{text}document_id = false\n"));
+        assert!(without.contains("\n  delivers at least once: without ids"), "{without}");
     }
 
     #[test]

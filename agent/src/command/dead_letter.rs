@@ -8,7 +8,7 @@ use clap::Subcommand;
 use tokio::sync::watch;
 
 use crate::batch::{Run, Sealed};
-use crate::config::{Config, OutputConfig};
+use crate::config::{Config, ElasticsearchConfig, OutputConfig};
 use crate::output::Fate;
 use crate::output::dead_letter::{DeadLetters, Letter};
 use crate::output::elasticsearch::Elasticsearch;
@@ -38,10 +38,11 @@ pub fn dead_letter(path: Option<&Path>, action: Action) -> ExitCode {
     };
     let mut code = ExitCode::SUCCESS;
     for (name, output) in &config.outputs {
-        let OutputConfig::Elasticsearch(_) = output else { continue };
+        let OutputConfig::Elasticsearch(output) = output else { continue };
+        let letters = || DeadLetters::new(&config.state_dir, name, output.dead_letters);
         let result = match action {
-            Action::List => list(&config, name),
-            Action::Replay => replay(&config, name, output),
+            Action::List => list(&letters()),
+            Action::Replay => replay(name, output, &letters(), letters()),
         };
         if let Err(error) = result {
             eprintln!("error: the dead letters of `{name}`: {error}");
@@ -51,23 +52,25 @@ pub fn dead_letter(path: Option<&Path>, action: Action) -> ExitCode {
     code
 }
 
-fn list(config: &Config, name: &str) -> Result<(), String> {
-    let letters = DeadLetters::new(&config.state_dir, name);
+fn list(letters: &DeadLetters) -> Result<(), String> {
     for letter in letters.list().map_err(|e| e.to_string())? {
         println!("{}", serde_json::to_string(&letter).map_err(|e| e.to_string())?);
     }
     Ok(())
 }
 
-fn replay(config: &Config, name: &str, output: &OutputConfig) -> Result<(), String> {
-    let OutputConfig::Elasticsearch(settings) = output else { return Ok(()) };
-    let letters = DeadLetters::new(&config.state_dir, name);
+/// Sends `letters` again; what is refused once more is appended to `again`, the same letters in the client's hands.
+fn replay(
+    name: &str,
+    output: &ElasticsearchConfig,
+    letters: &DeadLetters,
+    again: DeadLetters,
+) -> Result<(), String> {
     let aside = letters.begin_replay().map_err(|e| e.to_string())?;
     let stats = Arc::new(OutputStats::default());
     let (_never, stop) = watch::channel(false);
-    let again = DeadLetters::new(&config.state_dir, name);
     let client =
-        Elasticsearch::new(name, settings, again, None, stats.clone(), stop).map_err(|e| e.to_string())?;
+        Elasticsearch::new(name, output, again, None, stats.clone(), stop).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     for some in aside.chunks(AT_ONCE) {
         let settled = runtime.block_on(client.deliver(bulk(some)));
@@ -88,7 +91,7 @@ fn bulk(letters: &[Letter]) -> Sealed {
         if !letter.id.is_empty() {
             target["_id"] = letter.id.as_str().into();
         }
-        body.extend_from_slice(serde_json::json!({ "create": target }).to_string().as_bytes());
+        body.extend_from_slice(serde_json::json!({ letter.op.as_str(): target }).to_string().as_bytes());
         body.push(b'\n');
         body.extend_from_slice(letter.document.get().as_bytes());
         body.push(b'\n');

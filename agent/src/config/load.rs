@@ -303,6 +303,7 @@ fn explained(key: &str, said: &str, found: &str) -> (String, String) {
             suggestion(name, &known)
         }
         Some((_, "usize" | "u32")) => "expected a whole number, not negative and without quotes".to_owned(),
+        Some((_, "a boolean")) => "expected a boolean: true or false, without quotes".to_owned(),
         Some((_, "a sequence")) => "expected a list, as in [\"…\"]".to_owned(),
         Some((_, expected)) => format!("expected {expected}"),
         None => "expected a string".to_owned(),

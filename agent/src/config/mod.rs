@@ -5,11 +5,13 @@
 //! touches the network, and of the file system nothing but the one file and the host's name.
 //!
 //! The structs are the documentation of the keys: every field is a key of the same name, with its default and its
-//! unit. [`connection`] has those of authentication and TLS, [`files`] those of host files. `load` reads
+//! unit. [`elasticsearch`] has those of that output, [`connection`] those of authentication and TLS, [`files`] those
+//! of host files. `load` reads
 //! them all, `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
 
 pub mod connection;
 pub mod diagnostic;
+pub mod elasticsearch;
 pub mod files;
 mod keys;
 mod load;
@@ -21,11 +23,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::Url;
 use serde::Deserialize;
 
 pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
 pub use template::{Names, Prepared, Safe, Template};
 pub use units::ByteSize;
@@ -241,123 +243,6 @@ pub enum Start {
     Oldest,
     /// With what is written from now on.
     Now,
-}
-
-/// `type = "elasticsearch"`: documents by the bulk API.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ElasticsearchConfig {
-    /// How it reads.
-    #[serde(skip)]
-    pub reading: ReadingConfig,
-    /// The nodes of the destination, one or more, such as `"https://search.example:9200"`: http or https, a path
-    /// only where a proxy wants a prefix (kept without its last `/`), no credentials. Required.
-    #[serde(deserialize_with = "values::endpoints")]
-    pub endpoints: Vec<Url>,
-    /// Where documents go: by exactly one of the keys `data_stream` and `index`, each a template. Required.
-    pub target: Target,
-    /// How requests are authenticated: `"aws"`, or a table with a `type`. Default: not at all.
-    #[serde(skip)]
-    pub auth: AuthConfig,
-    /// Whom the output trusts on https, and what it shows of itself. Default: the authorities that the system trusts.
-    #[serde(skip)]
-    pub tls: TlsConfig,
-    /// How requests are compressed. Default `"gzip"`.
-    #[serde(default)]
-    pub compression: Compression,
-    /// How hard gzip tries, 1 (quick) to 9 (small). Default 1.
-    #[serde(default = "ElasticsearchConfig::default_compression_level")]
-    pub compression_level: u32,
-    /// Requests under way at a time, 1 to 64. Default 4.
-    #[serde(default = "ElasticsearchConfig::default_in_flight")]
-    pub in_flight: usize,
-    /// How long one request may take, 100 ms to 1 h. Default `"60s"`.
-    #[serde(default = "ElasticsearchConfig::default_timeout", deserialize_with = "units::duration")]
-    pub timeout: Duration,
-    /// The longest wait before the first retry, doubled with each further one, 1 ms to 1 h. An endpoint of several that
-    /// failed is left alone as long. Default `"500ms"`.
-    #[serde(default = "ElasticsearchConfig::default_retry_initial", deserialize_with = "units::duration")]
-    pub retry_initial: Duration,
-    /// The longest wait before any retry, from `retry_initial` to 1 h. Default `"30s"`.
-    #[serde(default = "ElasticsearchConfig::default_retry_max", deserialize_with = "units::duration")]
-    pub retry_max: Duration,
-}
-
-impl ElasticsearchConfig {
-    /// An output with the defaults of everything that has one.
-    pub fn new(endpoints: Vec<Url>, target: Target) -> ElasticsearchConfig {
-        ElasticsearchConfig {
-            reading: ReadingConfig::default(),
-            endpoints,
-            target,
-            auth: AuthConfig::None,
-            tls: TlsConfig::default(),
-            compression: Compression::default(),
-            compression_level: Self::default_compression_level(),
-            in_flight: Self::default_in_flight(),
-            timeout: Self::default_timeout(),
-            retry_initial: Self::default_retry_initial(),
-            retry_max: Self::default_retry_max(),
-        }
-    }
-
-    /// The level for gzip, or `None` where requests are not compressed.
-    pub fn gzip_level(&self) -> Option<u32> {
-        match self.compression {
-            Compression::Gzip => Some(self.compression_level),
-            Compression::None => None,
-        }
-    }
-
-    fn default_compression_level() -> u32 {
-        1
-    }
-
-    fn default_in_flight() -> usize {
-        4
-    }
-
-    fn default_timeout() -> Duration {
-        Duration::from_secs(60)
-    }
-
-    fn default_retry_initial() -> Duration {
-        Duration::from_millis(500)
-    }
-
-    fn default_retry_max() -> Duration {
-        Duration::from_secs(30)
-    }
-}
-
-/// Where documents go.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Target {
-    /// `data_stream = "logs-{namespace}-prod"`.
-    DataStream(#[serde(deserialize_with = "values::index_template")] Template),
-    /// `index = "logs-{date}"`.
-    Index(#[serde(deserialize_with = "values::index_template")] Template),
-}
-
-impl Target {
-    /// The name's template.
-    pub fn template(&self) -> &Template {
-        match self {
-            Target::DataStream(template) | Target::Index(template) => template,
-        }
-    }
-}
-
-/// How requests are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compression {
-    /// gzip, at `compression_level`.
-    #[default]
-    Gzip,
-    /// Not at all.
-    None,
 }
 
 /// `type = "file"`: one JSON object on a line, in files that are rotated by size.

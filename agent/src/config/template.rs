@@ -6,6 +6,7 @@
 //! family of indices. It reads no clock: the date is the caller's, and is put in last, so that everything else
 //! is worked out once for a container.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::diagnostic::{Refusal, suggestion};
@@ -24,6 +25,10 @@ const PATH_BYTES: usize = 1024;
 const LEAST_VALUE_BYTES: usize = 24;
 /// The length of a date such as `2026.11.23`.
 const DATE_BYTES: usize = 10;
+/// Kubernetes, "Labels and selectors", syntax: a prefix of at most 253 bytes, a slash, a name of at most 63.
+const LABEL_KEY_BYTES: usize = 253 + 1 + 63;
+/// What stands for a label that is not there.
+const NO_LABEL: &str = "none";
 
 /// What a rendered name is for, which decides what it may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +54,14 @@ pub struct Names<'a> {
     pub node: &'a str,
     /// The pod's uid.
     pub uid: &'a str,
+    /// The labels of the pod, or those that a table `[files.NAME]` gives.
+    pub labels: &'a BTreeMap<String, String>,
+    /// Where the record was read: `pods`, or the `NAME` of a table `[files.NAME]`.
+    pub source: &'a str,
 }
 
 /// What stands between braces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Placeholder {
     Cluster,
     Namespace,
@@ -60,16 +69,21 @@ enum Placeholder {
     Container,
     Node,
     Uid,
+    Source,
     Date,
+    /// `{label:KEY}`.
+    Label(String),
 }
 
-const PLACEHOLDERS: [(&str, Placeholder); 7] = [
+/// All but labels, which are told by their key.
+const PLACEHOLDERS: [(&str, Placeholder); 8] = [
     ("cluster", Placeholder::Cluster),
     ("namespace", Placeholder::Namespace),
     ("pod", Placeholder::Pod),
     ("container", Placeholder::Container),
     ("node", Placeholder::Node),
     ("uid", Placeholder::Uid),
+    ("source", Placeholder::Source),
     ("date", Placeholder::Date),
 ];
 
@@ -79,8 +93,9 @@ enum Part {
     Placeholder(Placeholder),
 }
 
-/// A name with placeholders: `{cluster}`, `{namespace}`, `{pod}`, `{container}`, `{node}`, `{uid}`, and `{date}`, at
-/// most once. `{{` and `}}` stand for braces. It begins with fixed text.
+/// A name with placeholders: `{cluster}`, `{namespace}`, `{pod}`, `{container}`, `{node}`, `{uid}`, `{source}`,
+/// `{label:KEY}` for a label of any key (`none` where it is missing), and `{date}`, at most once. `{{` and `}}` stand for
+/// braces. It begins with fixed text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     text: String,
@@ -276,6 +291,10 @@ impl Template {
                     Piece::Placeholder(Placeholder::Container) => names.container,
                     Piece::Placeholder(Placeholder::Node) => names.node,
                     Piece::Placeholder(Placeholder::Uid) => names.uid,
+                    Piece::Placeholder(Placeholder::Source) => names.source,
+                    Piece::Placeholder(Placeholder::Label(key)) => {
+                        names.labels.get(key).map_or(NO_LABEL, String::as_str)
+                    }
                 };
                 prepared.text.push_str(&cut(&made_safe(value, safe), value, group.room));
             }
@@ -295,7 +314,7 @@ impl Template {
         let mut groups = vec![Vec::new()];
         for part in &self.parts {
             let pieces: Vec<Piece<'_>> = match part {
-                Part::Placeholder(placeholder) => vec![Piece::Placeholder(*placeholder)],
+                Part::Placeholder(placeholder) => vec![Piece::Placeholder(placeholder)],
                 Part::Literal(literal) if safe == Safe::Path => {
                     literal.split_inclusive('/').map(Piece::Literal).collect()
                 }
@@ -361,7 +380,7 @@ impl Prepared {
 #[derive(Debug, Clone, Copy)]
 enum Piece<'a> {
     Literal(&'a str),
-    Placeholder(Placeholder),
+    Placeholder(&'a Placeholder),
 }
 
 /// Parts that share a length limit, and how many bytes of it each of their values can have.
@@ -400,15 +419,28 @@ fn least_bytes(part: &Part) -> usize {
 }
 
 fn placeholder(name: &str) -> Result<Placeholder, Refusal> {
-    PLACEHOLDERS.iter().find(|(known, _)| *known == name).map(|(_, placeholder)| *placeholder).ok_or_else(
-        || {
-            let known = PLACEHOLDERS.map(|(known, _)| known);
-            Refusal::new(
-                format!("unknown placeholder {}", quoted(&format!("{{{name}}}"))),
-                suggestion(name, &known),
-            )
-        },
-    )
+    if let Some((_, known)) = PLACEHOLDERS.into_iter().find(|(known, _)| *known == name) {
+        return Ok(known);
+    }
+    if let Some(key) = name.strip_prefix("label:") {
+        let strange = |character: char| character.is_whitespace() || character.is_control();
+        if key.is_empty() || key.len() > LABEL_KEY_BYTES || key.contains(strange) {
+            return Err(Refusal::new(
+                format!("{} names no label", quoted(&format!("{{{name}}}"))),
+                format!(
+                    "write a label's whole key without spaces, at most {LABEL_KEY_BYTES} bytes, as in `{{label:app.kubernetes.io/name}}`"
+                ),
+            ));
+        }
+        return Ok(Placeholder::Label(key.to_owned()));
+    }
+    let known: Vec<&str> = PLACEHOLDERS.iter().map(|(known, _)| *known).chain(["label:KEY"]).collect();
+    let help = if name.starts_with("label") {
+        "a label is written `{label:KEY}`, as in `{label:app}`".to_owned()
+    } else {
+        suggestion(name, &known)
+    };
+    Err(Refusal::new(format!("unknown placeholder {}", quoted(&format!("{{{name}}}"))), help))
 }
 
 fn is_forbidden_in_index(character: char) -> bool {

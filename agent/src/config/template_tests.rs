@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+
 const NAMES: Names<'_> = Names {
     cluster: "prod-tokyo",
     namespace: "payments",
@@ -11,7 +13,15 @@ const NAMES: Names<'_> = Names {
     container: "app",
     node: "ip-10-0-0-1",
     uid: "5a1f",
+    labels: &NO_LABELS,
+    source: "pods",
 };
+
+fn labels(team: &str) -> BTreeMap<String, String> {
+    [("team", team), ("app.kubernetes.io/name", "Web")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
 
 fn render(text: &str, safe: Safe) -> String {
     let template = Template::parse(text).expect("a template");
@@ -35,12 +45,33 @@ fn placeholders_take_the_containers_values() {
 }
 
 #[test]
+fn labels_are_named_by_their_whole_key_and_may_be_missing() {
+    let labels = labels("Payments/EU");
+    let names = Names { labels: &labels, source: "nginx", ..NAMES };
+    for (text, name) in [
+        ("l-{label:team}", "l-payments_eu"),
+        ("l-{label:app.kubernetes.io/name}-{date}", "l-web-2026.11.23"),
+        ("l-{label:tier}-{source}", "l-none-nginx"),
+        ("l-{label:Team}", "l-none"),
+    ] {
+        let template = Template::parse(text).expect("a template");
+        template.check(Safe::Index).expect("a legal one");
+        assert_eq!(template.render(names, "2026.11.23", Safe::Index), name);
+    }
+    let path = Template::parse("/out/{source}/{label:team}.ndjson").expect("a template");
+    assert_eq!(path.render(names, "", Safe::Path), "/out/nginx/Payments_EU.ndjson");
+}
+
+#[test]
 fn what_cannot_be_a_template_is_refused_with_what_to_do() {
     for (text, message) in [
         ("", "`` does not begin with fixed text; begin with"),
         ("{namespace}", "`{namespace}` does not begin with fixed text; begin with"),
         ("a{namespce}", "unknown placeholder `{namespce}`; did you mean `namespace`?"),
-        ("a{labels.app}", "unknown placeholder `{labels.app}`; allowed here: `cluster`, `namespace`,"),
+        ("a{labels.app}", "unknown placeholder `{labels.app}`; a label is written `{label:KEY}`"),
+        ("a{label}", "unknown placeholder `{label}`; a label is written `{label:KEY}`"),
+        ("a{label:}", "`{label:}` names no label; write a label's whole key"),
+        ("a{label: app}", "`{label: app}` names no label; write a label's whole key"),
         ("a{}", "unknown placeholder `{}`; allowed here:"),
         ("a{pod", "`a{pod` has a `{` without its partner; write `{{`"),
         ("a}b", "`a}b` has a `}` without its partner; write `}}`"),
@@ -132,7 +163,22 @@ fn is_within(name: &str, directory: &str) -> bool {
 
 /// Templates that are mostly well formed, so that many pass.
 fn templates() -> impl Strategy<Value = String> {
-    let parts = ["{pod}", "{namespace}", "{cluster}", "{date}", "-", ".", "/", "log", "あ", "{{", "ÅB", "_"];
+    let parts = [
+        "{pod}",
+        "{namespace}",
+        "{label:team}",
+        "{label:none}",
+        "{source}",
+        "{date}",
+        "-",
+        ".",
+        "/",
+        "log",
+        "あ",
+        "{{",
+        "ÅB",
+        "_",
+    ];
     proptest::collection::vec(proptest::sample::select(parts.to_vec()), 0..7).prop_map(|parts| parts.concat())
 }
 
@@ -152,9 +198,11 @@ proptest! {
 
     #[test]
     fn rendered_names_are_always_legal(
-        text in templates(), pod in values(), namespace in values(), cluster in values(), date in values(),
+        text in templates(), pod in values(), namespace in values(), team in values(), source in values(),
+        date in values(),
     ) {
-        let names = Names { pod: &pod, namespace: &namespace, cluster: &cluster, ..NAMES };
+        let labels = labels(&team);
+        let names = Names { pod: &pod, namespace: &namespace, labels: &labels, source: &source, ..NAMES };
         for prefix in ["l", "/out/"] {
             let Ok(template) = Template::parse(&format!("{prefix}{text}")) else { continue };
             if template.check(Safe::Index).is_ok() {
@@ -164,6 +212,31 @@ proptest! {
             if template.check(Safe::Path).is_ok() {
                 let name = template.render(names, &date, Safe::Path);
                 prop_assert!(is_within(&name, template.directory()), "{name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_label_changes_nothing_but_its_own_place(team in values(), other in values()) {
+        let labels = labels(&team);
+        let names = Names { labels: &labels, source: &other, ..NAMES };
+        for (text, safe, before, after) in [
+            ("logs-{label:team}-eu-{date}", Safe::Index, "logs-", "-eu-2026.11.23"),
+            ("logs-{label:team}{source}.x", Safe::Index, "logs-", ".x"),
+            ("/out/a-{label:team}/{source}.log", Safe::Path, "/out/a-", ".log"),
+            ("/out/{label:team}/x/all.log", Safe::Path, "/out/", "/x/all.log"),
+        ] {
+            let template = Template::parse(text).expect("a template");
+            template.check(safe).expect("a legal one");
+            let name = template.render(names, "2026.11.23", safe);
+            prop_assert!(name.len() > before.len() + after.len(), "{name:?}");
+            prop_assert!(name.starts_with(before) && name.ends_with(after), "{name:?}");
+            match safe {
+                Safe::Index => prop_assert!(is_legal_index(&name), "{name:?}"),
+                Safe::Path => {
+                    prop_assert!(is_within(&name, template.directory()), "{name:?}");
+                    prop_assert_eq!(name.matches('/').count(), text.matches('/').count(), "{:?}", name);
+                }
             }
         }
     }

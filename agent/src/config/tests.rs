@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use reqwest::Url;
 
 use super::*;
 
@@ -43,6 +44,10 @@ fn a_file_may_set_everything() {
         type = "opensearch"
         endpoints = ["https://a.example:9200", "http://b.example/prefix/"]
         data_stream = "logs-{namespace}-prod"
+        document_id = false
+        op = "create"
+        pipeline = "parse nginx"
+        dead_letters = "1GiB"
         compression = "gzip"
         compression_level = 6
         in_flight = 8
@@ -116,6 +121,10 @@ fn a_file_may_set_everything() {
                     target: Target::DataStream(template("logs-{namespace}-prod")),
                     auth: AuthConfig::None,
                     tls: TlsConfig::default(),
+                    document_id: false,
+                    op: BulkOp::Create,
+                    pipeline: Some("parse nginx".to_owned()),
+                    dead_letters: ByteSize::mib(1024),
                     compression: Compression::Gzip,
                     compression_level: 6,
                     in_flight: 8,

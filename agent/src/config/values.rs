@@ -15,6 +15,9 @@ use super::units::{quoted, refused, text};
 /// The longest name of a cluster or node, in bytes: that of a DNS name.
 const NAME_BYTES: usize = 253;
 
+/// The longest name of an ingest pipeline, in bytes: servers set no limit of their own below that of a URL.
+const PIPELINE_BYTES: usize = 255;
+
 /// The node's name where the configuration gives none: the environment's, else the host's.
 pub fn default_node(environment: Option<String>) -> String {
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
@@ -88,6 +91,21 @@ fn checked_template(text: &str, safe: Safe) -> Result<Template, Refusal> {
     let template = Template::parse(text)?;
     template.check(safe)?;
     Ok(template)
+}
+
+/// Reads the name of an ingest pipeline.
+pub fn pipeline<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    text(deserializer, "the name of a pipeline in quotes", |name| {
+        if name.is_empty() || name.len() > PIPELINE_BYTES || name.chars().any(char::is_control) {
+            return Err(Refusal::new(
+                format!("{} cannot be the name of a pipeline", quoted(name)),
+                format!(
+                    "1 to {PIPELINE_BYTES} bytes, without control characters; leave the key out for none"
+                ),
+            ));
+        }
+        Ok(Some(name.to_owned()))
+    })
 }
 
 /// Reads the list of a destination's nodes.

@@ -15,10 +15,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::config::{BulkOp, ByteSize};
 use crate::record::time;
-
-/// Bytes of dead letters kept for an output.
-pub const LIMIT: u64 = 100 << 20;
 
 /// One refused record.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,7 +34,10 @@ pub struct Letter {
     pub reason: String,
     /// Index or data stream that it was meant for.
     pub index: String,
-    /// Its `_id`: the key of its file, and its offsets there.
+    /// What was to be done with it; a letter of a version that wrote none was to be created.
+    #[serde(default)]
+    pub op: BulkOp,
+    /// Its `_id`: the key of its file, and its offsets there. Empty where the server makes ids.
     pub id: String,
     /// The document as it was sent.
     pub document: Box<RawValue>,
@@ -51,10 +52,10 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Those of `output`, below the state directory.
-    pub fn new(state_dir: &Path, output: &str) -> DeadLetters {
+    /// Those of `output`, below the state directory, of which `limit` is kept.
+    pub fn new(state_dir: &Path, output: &str, limit: ByteSize) -> DeadLetters {
         let path = state_dir.join("dead-letters").join(format!("{output}.ndjson"));
-        DeadLetters { path, limit: LIMIT, writing: Mutex::new(()) }
+        DeadLetters { path, limit: limit.bytes(), writing: Mutex::new(()) }
     }
 
     /// Where they are.
@@ -175,6 +176,7 @@ mod tests {
             kind: "mapper_parsing_exception".into(),
             reason: "why".into(),
             index: "logs".into(),
+            op: BulkOp::Index,
             id: id.into(),
             document: RawValue::from_string(r#"{"message":"x"}"#.into()).unwrap(),
         }
@@ -183,7 +185,7 @@ mod tests {
     #[test]
     fn letters_are_kept_once_for_their_owner_only() {
         let state = tempfile::tempdir().unwrap();
-        let letters = DeadLetters::new(state.path(), "search");
+        let letters = DeadLetters::new(state.path(), "search", ByteSize::mib(100));
         assert!(letters.list().unwrap().is_empty());
         letters.append(&[letter("a"), letter("b")]).unwrap();
         letters.append(&[letter("a")]).unwrap();
@@ -198,9 +200,16 @@ mod tests {
     }
 
     #[test]
+    fn a_letter_of_before_there_was_a_choice_is_to_be_created() {
+        let old = r#"{"time":"T","output":"o","status":400,"type":"t","reason":"r","index":"i","id":"a","document":{}}"#;
+        let letter: Letter = serde_json::from_str(old).unwrap();
+        assert_eq!((letter.op, letter.id.as_str()), (BulkOp::Create, "a"));
+    }
+
+    #[test]
     fn they_are_bounded_and_the_oldest_are_counted_out() {
         let state = tempfile::tempdir().unwrap();
-        let letters = DeadLetters { limit: 4000, ..DeadLetters::new(state.path(), "search") };
+        let letters = DeadLetters::new(state.path(), "search", ByteSize::new(4000));
         let mut dropped = 0;
         for n in 0..100 {
             dropped += letters.append(&[letter(&n.to_string())]).unwrap();

@@ -18,13 +18,13 @@ use tokio::sync::watch;
 use super::backoff::Backoff;
 use super::dead_letter::DeadLetters;
 use super::http::{HttpClient, SetupError};
-use super::load::{Load, Taken};
+use super::load::{Load, Taken, Target};
 use super::refused::{self, Verdict};
 use super::reply::{self, Item};
 use super::rollover::{self, Unknown};
 use super::{Fate, Settled};
 use crate::batch::{Run, Sealed};
-use crate::config::{ElasticsearchConfig, Target};
+use crate::config::{self, ElasticsearchConfig};
 use crate::stats::OutputStats;
 
 /// How often an item that is refused for now is sent again before its container is set aside.
@@ -39,8 +39,12 @@ pub struct Elasticsearch {
     level: Option<u32>,
     dead_letters: DeadLetters,
     batch_limit: AtomicU64,
-    /// Whether it writes to data streams, which roll over.
-    streams: bool,
+    /// Whether records in doubt are looked for where a data stream has rolled over.
+    looks_back: bool,
+    /// Whether documents name their own `_id`.
+    ids: bool,
+    /// Whether documents go through an ingest pipeline that the configuration names.
+    pipeline: bool,
     /// Whether an earlier process has sent to it.
     follows: bool,
     /// What is in doubt after a restart, or after a container was set aside, was not sent before this.
@@ -91,7 +95,9 @@ impl Elasticsearch {
             level: config.gzip_level(),
             dead_letters,
             batch_limit: AtomicU64::new(u64::MAX),
-            streams: matches!(config.target, Target::DataStream(_)),
+            looks_back: config.document_id && matches!(config.target, config::Target::DataStream(_)),
+            ids: config.document_id,
+            pipeline: config.pipeline.is_some(),
             follows: previous_end.is_some(),
             doubt_began: doubt_began(previous_end),
             told_rollover: AtomicBool::new(false),
@@ -211,7 +217,7 @@ impl Elasticsearch {
     /// Sends once, without what an older backing index of its data stream holds, where something may have been sent
     /// since `doubt`.
     async fn attempt_once(&self, load: &mut Load, doubt: Option<SystemTime>) -> Result<Vec<Item>, Trouble> {
-        if let Some(since) = doubt.filter(|_| self.streams) {
+        if let Some(since) = doubt.filter(|_| self.looks_back) {
             self.leave_out_held(load, since).await?;
             if load.items == 0 {
                 return Ok(Vec::new());
@@ -226,8 +232,11 @@ impl Elasticsearch {
         let items = load.take(&all).map_err(broken)?;
         let mut streams: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
         for (at, item) in items.iter().enumerate() {
-            let (stream, id) = item.target().map_err(broken)?;
-            streams.entry(stream).or_default().push((at, id));
+            let (_, Target { index, id }) = item.target().map_err(broken)?;
+            // A dead letter of a time when the server made ids has none.
+            if !id.is_empty() {
+                streams.entry(index).or_default().push((at, id));
+            }
         }
         let mut held = vec![false; items.len()];
         for (stream, members) in &streams {
@@ -291,11 +300,11 @@ impl Elasticsearch {
         let (mut again, mut refused) = (Vec::new(), Vec::new());
         for item in failed {
             let run = run_of(runs, load.place(item.index));
-            match refused::verdict(&item) {
+            match refused::verdict(&item, self.pipeline) {
                 Verdict::Exists => {
                     delivered += 1;
                     self.stats.duplicates.add(1);
-                    if !standing.in_doubt && !runs[run].in_doubt {
+                    if self.ids && !standing.in_doubt && !runs[run].in_doubt {
                         self.tell_unexpected(&item);
                     }
                 }
@@ -304,7 +313,7 @@ impl Elasticsearch {
                     again.push(item.index);
                 }
                 Verdict::Park => {
-                    self.stats.fail(&item);
+                    self.stats.fail(format_args!("{item}{}", refused::advice(&item)));
                     standing.parked.insert(run);
                 }
                 Verdict::Refused => {

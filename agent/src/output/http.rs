@@ -148,13 +148,18 @@ impl HttpClient {
             Authorization::Aws(_) => FILTER_PATH.replace(',', "%2C").replace('*', "%2A"),
             _ => FILTER_PATH.to_owned(),
         };
+        let mut bulk_query = format!("filter_path={bulk_query}");
+        if let Some(pipeline) = &config.pipeline {
+            bulk_query.push_str("&pipeline=");
+            bulk_query.push_str(&percent_encoded(pipeline));
+        }
         Ok(HttpClient {
             balance: Balance::new(endpoints.len(), config.retry_initial, config.retry_max),
             endpoints,
             authorization,
             tls: Tls::new(&config.tls),
             timeout: config.timeout,
-            bulk_query: format!("filter_path={bulk_query}"),
+            bulk_query,
         })
     }
 
@@ -373,6 +378,20 @@ impl Endpoint {
     }
 }
 
+/// Text as a value within a query: everything but letters, digits and `-._~` encoded, which servers and signatures
+/// read alike.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 /// Looks names up anew for every connection, and spreads connections over all addresses of a name.
 #[derive(Debug)]
 struct Resolver {
@@ -420,6 +439,12 @@ mod tests {
         }
         assert_eq!(firsts.len(), 2);
         assert!(spread(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn a_value_cannot_end_its_part_of_a_query() {
+        assert_eq!(percent_encoded("add-time_1.~"), "add-time_1.~");
+        assert_eq!(percent_encoded("a&b=c d/é+%"), "a%26b%3Dc%20d%2F%C3%A9%2B%25");
     }
 
     #[test]

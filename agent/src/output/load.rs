@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::dead_letter::{self, Letter};
 use super::reply::Item;
+use crate::config::BulkOp;
 
 /// The body of a request.
 #[derive(Debug)]
@@ -41,17 +42,23 @@ pub struct Taken {
     pub document: Vec<u8>,
 }
 
+/// An action line.
 #[derive(Deserialize)]
-struct Action {
-    create: Create,
+#[serde(rename_all = "snake_case")]
+enum Action {
+    Create(Target),
+    Index(Target),
 }
 
-#[derive(Deserialize)]
-struct Create {
+/// Where an action's document goes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Target {
+    /// Its index or data stream.
     #[serde(rename = "_index")]
-    index: String,
+    pub index: String,
+    /// Its `_id`, empty where the server makes it.
     #[serde(rename = "_id", default)]
-    id: String,
+    pub id: String,
 }
 
 impl Load {
@@ -111,15 +118,17 @@ impl Load {
 }
 
 impl Taken {
-    /// Its index or data stream, and its `_id` (empty if it has none).
-    pub fn target(&self) -> io::Result<(String, String)> {
-        let action: Action = serde_json::from_slice(&self.action)?;
-        Ok((action.create.index, action.create.id))
+    /// What is done with its document, and where that goes.
+    pub fn target(&self) -> io::Result<(BulkOp, Target)> {
+        Ok(match serde_json::from_slice(&self.action)? {
+            Action::Create(target) => (BulkOp::Create, target),
+            Action::Index(target) => (BulkOp::Index, target),
+        })
     }
 
     /// The dead letter of `output` for it, which was refused as `item` says.
     pub fn letter(&self, output: &str, item: Item) -> io::Result<Letter> {
-        let (index, id) = self.target()?;
+        let (op, Target { index, id }) = self.target()?;
         Ok(Letter {
             time: dead_letter::now(),
             output: output.to_owned(),
@@ -127,6 +136,7 @@ impl Taken {
             kind: item.kind,
             reason: item.reason,
             index,
+            op,
             id,
             document: serde_json::from_slice(&self.document)?,
         })
@@ -152,7 +162,21 @@ mod tests {
             let fewer = some.with(some.take(&[0, 2]).unwrap(), true).unwrap();
             assert_eq!((fewer.items, fewer.place(0), fewer.place(1)), (2, 1, 4));
             assert_eq!(fewer.plain().unwrap().to_vec(), (line(1) + &line(4)).into_bytes());
-            assert_eq!(fewer.take(&[1]).unwrap()[0].target().unwrap(), ("i".to_owned(), "4".to_owned()));
+            let (op, target) = fewer.take(&[1]).unwrap()[0].target().unwrap();
+            assert_eq!((op, target.index.as_str(), target.id.as_str()), (BulkOp::Create, "i", "4"));
+        }
+    }
+
+    #[test]
+    fn a_letter_keeps_what_was_to_be_done_and_the_id_or_none() {
+        for (action, op, id) in [
+            (r#"{"create":{"_index":"i","_id":"a-1-2"}}"#, BulkOp::Create, "a-1-2"),
+            (r#"{"index":{"_index":"i"}}"#, BulkOp::Index, ""),
+        ] {
+            let taken = Taken { place: 0, action: action.into(), document: br#"{"n":1}"#.to_vec() };
+            let letter = taken.letter("search", Item { status: 400, ..Item::default() }).unwrap();
+            let letter: Letter = serde_json::from_str(&serde_json::to_string(&letter).unwrap()).unwrap();
+            assert_eq!((letter.op, letter.index.as_str(), letter.id.as_str()), (op, "i", id));
         }
     }
 }

@@ -38,28 +38,77 @@ const NOT_THE_RECORDS_FAULT: [&str; 9] = [
     "validation_exception",
 ];
 
-/// The same, told only in words: a write alias without an index, serverless time-series collections that take no ids.
-const NOT_THE_RECORDS_FAULT_IN_WORDS: [&str; 5] =
-    ["no write index", "alias", "document id is not supported", "op_type", "data stream"];
+/// The same, told only in words: a write alias without an index, serverless time-series collections that take no ids,
+/// a pipeline that is not there.
+const NOT_THE_RECORDS_FAULT_IN_WORDS: [&str; 6] =
+    ["no write index", "alias", NO_IDS, "op_type", "data stream", NO_PIPELINE];
 
-/// Judges an item that was not created.
-pub fn verdict(item: &Item) -> Verdict {
+/// How OpenSearch Serverless begins to say that a collection makes its ids itself.
+const NO_IDS: &str = "document id is not supported";
+
+/// How servers begin to say that there is no such ingest pipeline.
+const NO_PIPELINE: &str = "pipeline with id ";
+
+/// Types of errors of an ingest pipeline's own, whatever their status: Elasticsearch answers 500 where a `fail`
+/// processor meant a record.
+const OF_A_PIPELINE: [&str; 2] = ["fail_processor_exception", "ingest_processor_exception"];
+
+/// Exceptions of Java's own, answered 500, with which processors fail on a record that is not as they expect. Without a
+/// pipeline in the configuration they say nothing of whose fault it was.
+const OF_A_PROCESSOR: [&str; 9] = [
+    "null_pointer_exception",
+    "class_cast_exception",
+    "array_index_out_of_bounds_exception",
+    "index_out_of_bounds_exception",
+    "string_index_out_of_bounds_exception",
+    "arithmetic_exception",
+    "date_time_exception",
+    "unsupported_operation_exception",
+    "runtime_exception",
+];
+
+/// Judges an item that was not created; `pipeline`: documents go through one that the configuration names.
+pub fn verdict(item: &Item, pipeline: bool) -> Verdict {
     if item.failure_store {
         return Verdict::Refused;
     }
+    let kind = item.kind.as_str();
     match item.status {
         409 => Verdict::Exists,
-        429 | 500.. if item.kind == "cluster_block_exception" => Verdict::Park,
+        _ if OF_A_PIPELINE.contains(&kind) => Verdict::Refused,
+        500 if pipeline && OF_A_PROCESSOR.contains(&kind) => Verdict::Refused,
+        429 | 500.. if kind == "cluster_block_exception" => Verdict::Park,
         429 | 500.. => Verdict::Again,
         401 | 403 | 404 => Verdict::Park,
-        _ if NOT_THE_RECORDS_FAULT.contains(&item.kind.as_str()) => Verdict::Park,
-        400 if item.kind == "illegal_argument_exception" => {
-            let reason = item.reason.to_lowercase();
-            let theirs = NOT_THE_RECORDS_FAULT_IN_WORDS.iter().any(|words| reason.contains(words));
+        _ if NOT_THE_RECORDS_FAULT.contains(&kind) => Verdict::Park,
+        400 if kind == "illegal_argument_exception" => {
+            let words = own_words(&item.reason);
+            let theirs = NOT_THE_RECORDS_FAULT_IN_WORDS.iter().any(|told| words.contains(told));
             if theirs { Verdict::Park } else { Verdict::Refused }
         }
         _ => Verdict::Refused,
     }
+}
+
+/// What may be done about an answer that says nothing of the record; empty where the answer says enough.
+pub fn advice(item: &Item) -> &'static str {
+    if item.kind != "illegal_argument_exception" {
+        return "";
+    }
+    let words = own_words(&item.reason);
+    if words.contains(NO_IDS) {
+        " (set `document_id = false` for this output)"
+    } else if words.contains(NO_PIPELINE) {
+        " (create the pipeline there, or correct `pipeline` of this output)"
+    } else {
+        ""
+    }
+}
+
+/// The beginning of a reason, in lower case, that is the server's own: up to where it first quotes something, which
+/// may be what a program has logged.
+fn own_words(reason: &str) -> String {
+    reason.split(['[', '"', '\'', '{']).next().unwrap_or_default().to_lowercase()
 }
 
 /// The document with its JSON as text: what was under `app` stands behind the message, and the reason under
@@ -129,11 +178,37 @@ mod tests {
             ),
             (400, "mapper_parsing_exception", "failed to parse field [app.n]", Verdict::Refused),
             (400, "document_parsing_exception", "", Verdict::Refused),
+            (400, "illegal_argument_exception", "pipeline with id [x] does not exist", Verdict::Park),
+            (
+                400,
+                "illegal_argument_exception",
+                "Provided Grok expressions do not match field value: [no write index, an alias]",
+                Verdict::Refused,
+            ),
+            (400, "script_exception", "runtime error", Verdict::Refused),
+            (500, "fail_processor_exception", "not one of ours", Verdict::Refused),
+            (500, "illegal_state_exception", "", Verdict::Again),
             (413, "", "", Verdict::Refused),
         ] {
-            assert_eq!(verdict(&item(status, kind, reason)), expected, "{status} {kind} {reason}");
+            for pipeline in [false, true] {
+                let verdict = verdict(&item(status, kind, reason), pipeline);
+                assert_eq!(verdict, expected, "{status} {kind} {reason}");
+            }
         }
-        assert_eq!(verdict(&Item { failure_store: true, ..item(201, "", "") }), Verdict::Refused);
+        assert_eq!(verdict(&Item { failure_store: true, ..item(201, "", "") }, false), Verdict::Refused);
+        // Only a pipeline makes of a fault of Java's own one of the record.
+        let fault = item(500, "null_pointer_exception", "");
+        assert_eq!((verdict(&fault, false), verdict(&fault, true)), (Verdict::Again, Verdict::Refused));
+    }
+
+    #[test]
+    fn what_is_configured_otherwise_is_told() {
+        let advice = |reason| super::advice(&item(400, "illegal_argument_exception", reason));
+        assert!(
+            advice("Document ID is not supported in create/index operation request").contains("document_id")
+        );
+        assert!(advice("pipeline with id [x] does not exist").contains("`pipeline`"));
+        assert_eq!(advice("field [pipeline with id ] not present"), "");
     }
 
     #[test]

@@ -53,9 +53,11 @@ async fn sts() -> Server {
 #[tokio::test]
 async fn keys_of_the_environment_sign_host_path_query_and_body() {
     let domain = domain().await;
-    let lines = format!("endpoints = [\"{}/a%20b\"]\nauth = \"aws\"", domain.http());
+    let lines =
+        format!("endpoints = [\"{}/a%20b\"]\nauth = \"aws\"\npipeline = \"c d+é&e=f\"", domain.http());
     assert_eq!(child::run(&lines, &ENVIRONMENT).await, "done");
     let request = domain.request();
+    assert!(request.target.ends_with("&pipeline=c%20d%2B%C3%A9%26e%3Df"), "{}", request.target);
     let signed = verify(&request, secret).expect("verified above");
     assert_eq!((&*signed.region, &*signed.service, &*signed.key_id), ("eu-west-1", "es", "AKIDENV"));
     assert_eq!(signed.headers, ["content-type", "host", "x-amz-date"]);

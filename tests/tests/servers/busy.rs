@@ -1,8 +1,10 @@
 //! A server that has too much to do, takes no large requests, or dies in the middle of one.
 
-use crate::trial::Trial;
+use crate::dead_letters::letters;
+use crate::trial::{PATIENCE, Trial};
 use std::sync::mpsc;
 use std::time::Duration;
+use taffrail_tests::eventually;
 use taffrail_tests::let_pass;
 use taffrail_tests::node::Container;
 use taffrail_tests::proxy::Action;
@@ -14,6 +16,7 @@ on_every_server!(
     items_answered_429_are_sent_again,
     requests_answered_429_are_sent_again,
     requests_that_are_too_large_are_split,
+    a_record_that_is_too_large_by_itself_is_a_dead_letter,
     a_server_that_dies_in_the_middle_of_a_bulk_doubles_nothing,
 );
 
@@ -46,17 +49,40 @@ fn requests_answered_429_are_sent_again(kind: Kind) {
     trial.adds_up(agent, &[&web], 0, "429 by request");
 }
 
-/// Batches of 4 MiB, which the server refuses whole: none may be lost, and none tried in vain for ever.
+/// Batches of 4 MiB, which the server refuses whole: none may be lost, and none tried in vain for ever. The limit is on
+/// what a body is when it is inflated: so it is no different with gzip.
 fn requests_that_are_too_large_are_split(kind: Kind) {
     let server = Server::start(kind, &["http.max_content_length=1mb"]);
-    let trial = Trial::new(server.space().takes_indices());
-    let mut web = trial.container("web");
-    web.writes_json(1_500, |_| format!(r#""pad":"{}""#, "x".repeat(3_000)));
-    let config = trial.config(Target::Indices) + "batch = \"4MiB\"\ncompression = \"none\"\n";
-    let agent = trial.agent(&config);
-    trial.arrives(&[&web]);
-    assert!(trial.proxy.tally().requests(413) > 0, "{:?}", trial.proxy.tally());
-    trial.adds_up(agent, &[&web], 0, "413: split");
+    for compression in ["none", "gzip"] {
+        let trial = Trial::new(server.space().takes_indices());
+        let mut web = trial.container("web");
+        web.writes_json(1_500, |_| format!(r#""pad":"{}""#, "x".repeat(3_000)));
+        let keys = format!("batch = \"4MiB\"\ncompression = \"{compression}\"\n");
+        let agent = trial.agent(&(trial.config(Target::Indices) + &keys));
+        trial.arrives(&[&web]);
+        assert!(trial.proxy.tally().requests(413) > 0, "{:?}", trial.proxy.tally());
+        trial.adds_up(agent, &[&web], 0, &format!("413: split, compression {compression}"));
+    }
+}
+
+/// No half of a request helps here: the one record is put aside, those beside it are delivered.
+fn a_record_that_is_too_large_by_itself_is_a_dead_letter(kind: Kind) {
+    let server = Server::start(kind, &["http.max_content_length=300kb"]);
+    for compression in ["none", "gzip"] {
+        let trial = Trial::new(server.space().takes_indices());
+        let mut web = trial.container("web");
+        web.writes_json(100, |n| format!(r#""pad":"{}""#, "x".repeat(if n == 50 { 600_000 } else { 100 })));
+        let keys = format!("compression = \"{compression}\"\n");
+        let agent = trial.agent(&(trial.config(Target::Indices) + &keys));
+        eventually(PATIENCE, "one dead letter and 99 documents", || {
+            let (letters, documents) = (letters(&trial.node), trial.space.documents()?.len());
+            let [letter] = letters.as_slice() else { return Err(format!("{} dead letters", letters.len())) };
+            assert_eq!(letter["status"], 413, "{}", letter["reason"]);
+            assert!(letter["document"]["message"].as_str().is_some_and(|text| text.starts_with("line 50 ")));
+            if documents == 99 { Ok(()) } else { Err(format!("{documents} documents")) }
+        });
+        trial.adds_up(agent, &[&web], 1, &format!("413 for one record, compression {compression}"));
+    }
 }
 
 /// Killed while a bulk is on its way, and started again on its data: some of it may have been carried out.

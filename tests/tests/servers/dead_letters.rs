@@ -19,7 +19,7 @@ fn file(node: &Node) -> PathBuf {
 }
 
 /// The dead letters now; none without the file.
-fn letters(node: &Node) -> Vec<Value> {
+pub fn letters(node: &Node) -> Vec<Value> {
     let text = fs::read_to_string(file(node)).unwrap_or_default();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))

@@ -24,6 +24,7 @@ mod blocked;
 mod busy;
 mod dead_letters;
 mod delivery;
+mod options;
 mod refused;
 mod rollover;
 mod trial;

@@ -15,7 +15,8 @@ use crate::config::diagnostic::{listed, suggestion};
 use crate::config::keys::{TARGET, TARGETS, TYPES, elasticsearch, keys_of};
 use crate::config::units::{quoted, show_duration};
 use crate::config::{
-    ByteSize, Compression, Config, ElasticsearchConfig, FileConfig, OutputConfig, ReadingConfig, StdoutConfig,
+    BulkOp, ByteSize, Compression, Config, ElasticsearchConfig, FileConfig, OutputConfig, ReadingConfig,
+    StdoutConfig, Target,
 };
 
 impl<'a> Loader<'a> {
@@ -138,6 +139,15 @@ impl<'a> Loader<'a> {
             let (initial, max) = (show_duration(output.retry_initial), show_duration(output.retry_max));
             let help = format!("`retry_initial` is {initial}, `retry_max` is {max}");
             self.problem(table.value_span(key), "`retry_max` cannot be less than `retry_initial`", &help);
+        }
+        let letters = ByteSize::mib(1)..=ByteSize::mib(1024);
+        self.between(table, "dead_letters", output.dead_letters, letters, |size| size.to_string());
+        if output.op == BulkOp::Index && matches!(output.target, Target::DataStream(_)) {
+            self.problem(
+                table.value_span("op"),
+                "a data stream does not take `op = \"index\"`",
+                "leave it out: a record that is sent again is recognised by its `_id`; or write to an `index`",
+            );
         }
         if output.compression == Compression::None
             && let Some((key, _)) = table.entries.get_key_value("compression_level")

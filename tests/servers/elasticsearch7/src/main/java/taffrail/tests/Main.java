@@ -15,6 +15,7 @@ import org.elasticsearch.plugins.MapperPlugin;
 import org.elasticsearch.plugins.Plugin;
 import org.elasticsearch.reindex.ReindexPlugin;
 import org.elasticsearch.transport.Netty4Plugin;
+import taffrail.tests.ingest.Ingest;
 
 /** One Elasticsearch 7 node; see {@link TestNode}. */
 public final class Main extends Node {
@@ -22,7 +23,12 @@ public final class Main extends Node {
     private Main(Environment environment) {
         super(
                 environment,
-                List.of(Netty4Plugin.class, DataStreams.class, MapperExtrasPlugin.class, ReindexPlugin.class),
+                List.of(
+                        Netty4Plugin.class,
+                        DataStreams.class,
+                        MapperExtrasPlugin.class,
+                        ReindexPlugin.class,
+                        Ingest.class),
                 false);
     }
 
