@@ -68,6 +68,10 @@ fn summary(config: &Config, name: &str) -> String {
     let _ = writeln!(text, "{name}: no mistakes\n");
     let _ = writeln!(text, "cluster {}, node {}", config.cluster, config.node);
     let _ = writeln!(text, "  reads    {} ({links})", config.pod_logs.display());
+    for (name, files) in &config.files {
+        let paths: Vec<&str> = files.paths.iter().map(|pattern| pattern.as_str()).collect();
+        let _ = writeln!(text, "  reads    {} ({name})", paths.join(", "));
+    }
     let _ = writeln!(text, "  state    {}", config.state_dir.display());
     let _ = writeln!(text, "  records  up to {}, longer ones are {oversize}", config.max_record);
     let _ = writeln!(text, "  memory   {} for records under way, shared by the outputs", config.memory);

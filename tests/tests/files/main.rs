@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod catalog;
+mod host_files;
 mod lifecycle;
 mod lines;
 mod output;
