@@ -77,7 +77,7 @@ pub struct Entry {
     pub print: Print,
     /// The largest size that was seen.
     pub size: u64,
-    /// Where it was seen last.
+    /// Where it was seen, but for renames by rotation.
     pub path: PathBuf,
     /// When that was, in seconds since the epoch.
     seen: u64,
@@ -184,13 +184,20 @@ impl Register {
         self.entries.values().filter(may_be).collect()
     }
 
+    /// All that is kept.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
     /// The file is there, and this large by now. A longer beginning of it replaces a shorter one.
     pub fn saw(&mut self, mark: Mark, size: u64, path: &Path, print: Option<Print>) {
         let Some(entry) = self.entries.get_mut(&mark) else { return };
         entry.seen = now_seconds();
-        self.changed |= size > entry.size || entry.path != path || print.is_some();
+        // What rotation has renamed is looked for by its first name.
+        let moved = entry.path != path && !is_name_of_copy(path, &entry.path);
+        self.changed |= size > entry.size || moved || print.is_some();
         entry.size = entry.size.max(size);
-        if entry.path != path {
+        if moved {
             path.clone_into(&mut entry.path);
         }
         if let Some(print) = print {
@@ -216,6 +223,11 @@ impl Register {
 }
 
 impl Entry {
+    /// Which file it is.
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+
     /// The key that it bears.
     pub fn key(&self) -> Option<FileKey> {
         FileKey::parse(&self.key)

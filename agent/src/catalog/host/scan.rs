@@ -64,6 +64,9 @@ impl HostScanner {
                 Err(error) => self.tell_unreadable(path, &error),
             }
         }
+        if !self.started {
+            candidates.extend(self.find_renamed(&candidates));
+        }
         let present: HashSet<Mark> = candidates.iter().map(|candidate| candidate.mark).collect();
         // Those that have no key first: one may be the copy of a file whose new content is about to take its place.
         candidates.sort_by_key(|candidate| self.register.entry(candidate.mark).is_some());
@@ -86,6 +89,33 @@ impl HostScanner {
         self.publish();
         self.started = true;
         cpu_time().saturating_sub(begun)
+    }
+
+    /// Files that rotation renamed to where no pattern looks while no agent ran: beside where they were, called as they
+    /// were and more.
+    fn find_renamed(&self, candidates: &[Candidate]) -> Vec<Candidate> {
+        let present: HashSet<Mark> = candidates.iter().map(|candidate| candidate.mark).collect();
+        let mut found = Vec::new();
+        for entry in self.register.entries().filter(|entry| !present.contains(&entry.mark())) {
+            let has = |patterns: &[glob::Pattern]| {
+                patterns.iter().find(|p| p.matches_path_with(&entry.path, MATCHING)).cloned()
+            };
+            let of = self
+                .settings
+                .sources
+                .iter()
+                .enumerate()
+                .find_map(|(at, source)| Some((at, has(&source.paths)?)));
+            let (Some((source, pattern)), Some(folder)) = (of, entry.path.parent()) else { continue };
+            let roots = Arc::new(Roots::new(fixed_folder(pattern.as_str()), self.settings.links.clone()));
+            let beside = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+            let renamed = beside
+                .filter(|path| is_name_of_copy(path, &entry.path) && !is_compressed(path))
+                .filter_map(|path| self.look_at(Listed { path, source, roots: roots.clone() }).ok())
+                .find(|candidate| candidate.mark == entry.mark());
+            found.extend(renamed);
+        }
+        found
     }
 
     /// The paths that the patterns find, each once: a path belongs to the first source that has it.
