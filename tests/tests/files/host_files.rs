@@ -34,8 +34,9 @@ impl Program {
         }
     }
 
+    /// As logrotate's `dateext` names it: never as an earlier one.
     fn rotated(&self) -> PathBuf {
-        self.path.with_extension("log.1")
+        self.path.with_extension(format!("log-{}", self.written))
     }
 
     /// logrotate's default.
@@ -112,7 +113,7 @@ fn rotations_by_renaming_and_by_copying_lose_and_double_nothing_whether_an_agent
         program.writes(700);
         each_once(&node, &program, 0);
         // And without a witness.
-        agent.kill9();
+        assert_eq!(agent.terminate().code, Some(0));
         program.writes(200);
         Program::is_copied_and_cut(&program);
         program.writes(300);
