@@ -171,9 +171,9 @@ impl Register {
         key
     }
 
-    /// A file turned out to be a copy of another: it bears its key too.
-    pub fn enter_copy(&mut self, mark: Mark, of: &Entry, path: &Path) {
-        let entry = Entry { mark, path: path.to_owned(), seen: now_seconds(), ..of.clone() };
+    /// A file turned out to be a copy of another: it bears its key too, and is looked for by its name.
+    pub fn enter_copy(&mut self, mark: Mark, of: &Entry) {
+        let entry = Entry { mark, seen: now_seconds(), ..of.clone() };
         self.entries.insert(mark, entry);
         self.changed = true;
     }

@@ -226,7 +226,7 @@ impl HostScanner {
                 return self.renew(candidate, None);
             }
         } else if let Some(original) = self.original_of(&candidate, &file) {
-            self.register.enter_copy(candidate.mark, &original, path);
+            self.register.enter_copy(candidate.mark, &original);
         } else {
             let print = print_of(&file, PRINT_BYTES)?;
             self.register.enter(candidate.mark, print, candidate.size, path, false);
@@ -258,7 +258,7 @@ impl HostScanner {
             match (self.find_copy(&candidate, &old), at) {
                 (Some(copy), Some(at)) => self.go_on_in(copy, at, &old),
                 (Some((copy, opened)), None) => {
-                    self.register.enter_copy(copy.mark, &old, &copy.listed.path);
+                    self.register.enter_copy(copy.mark, &old);
                     if !self.is_known(Some(&old)) {
                         self.begin(copy, opened);
                     }
@@ -295,7 +295,7 @@ impl HostScanner {
 
     /// What was being read is read on in a copy.
     fn go_on_in(&mut self, (copy, opened): (Candidate, File), at: usize, old: &Entry) {
-        self.register.enter_copy(copy.mark, old, &copy.listed.path);
+        self.register.enter_copy(copy.mark, old);
         let known = &mut self.known[at];
         let held = known.file.place().held.is_some();
         let keep = held || self.held < self.settings.descriptors;
