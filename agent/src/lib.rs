@@ -2,7 +2,8 @@
 //!
 //! The log files on disk are the queue: every output is a reader of its own, which pulls from the files when it has
 //! credit to send and moves its position only over what the destination has acknowledged. The modules, in the order of
-//! a record's way: [`catalog`] finds files, [`read`] takes records from them, [`record`] turns lines into fields,
+//! a record's way: [`catalog`] finds files, [`retain`] keeps
+//! them until they are read, [`read`] takes records from them, [`record`] turns lines into fields,
 //! [`metadata`] and [`route`] know what is the same for all records of a container, [`batch`] makes request bodies,
 //! [`output`] delivers them, [`position`] remembers what is acknowledged. [`worker`] is the loop that drives an
 //! output; [`pipeline`] puts everything together.
@@ -20,6 +21,7 @@ pub mod pipeline;
 pub mod position;
 pub mod read;
 pub mod record;
+pub mod retain;
 pub mod route;
 pub mod stats;
 pub mod wake;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use taffrail::command::{check, dead_letter, demo, run};
+use taffrail::command::{check, cleanup, dead_letter, demo, run};
 
 /// A node-level logging agent for Kubernetes: nothing lost, nothing twice.
 #[derive(Parser)]
@@ -29,6 +29,13 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Remove everything that the agent has left on this node, once it does not run any more
+    Cleanup {
+        #[command(flatten)]
+        args: cleanup::CleanupArgs,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// Run the agent over a small node of its own making, and prove that nothing was lost
     Demo(demo::DemoArgs),
 }
@@ -45,6 +52,7 @@ fn main() -> ExitCode {
         Command::Run(file) => run::run(file.config.as_deref()),
         Command::Check(file) => check::check(file.config.as_deref()),
         Command::DeadLetter { action, file } => dead_letter::dead_letter(file.config.as_deref(), action),
+        Command::Cleanup { args, file } => cleanup::cleanup(file.config.as_deref(), &args),
         Command::Demo(args) => demo::demo(args),
     }
 }

@@ -19,6 +19,7 @@ use crate::batch::Format;
 use crate::catalog::beneath::Roots;
 use crate::catalog::file::{KeyMaker, LogFile};
 use crate::catalog::host::{self, HostCatalog};
+use crate::catalog::place::Descriptors;
 use crate::catalog::{self, Catalog, Subscriber};
 use crate::config::template::Safe;
 use crate::config::{ByteSize, Color, Config, FilesFormat, OutputConfig, Start, StdoutFormat};
@@ -29,7 +30,8 @@ use crate::output::file::Files;
 use crate::output::stdout::Stdout;
 use crate::position::{Keeper, Ledger};
 use crate::read::{Framing, Rules};
-use crate::stats::OutputStats;
+use crate::retain::{self, Retainer};
+use crate::stats::{Loss, OutputStats};
 use crate::wake::Wake;
 use crate::worker::{self, Channels, Phase, Sink, Worker};
 pub use budget::{batch_size, memory_shares};
@@ -109,6 +111,10 @@ pub struct OutputProgress {
     pub retries: u64,
     /// Records refused for good.
     pub refused: u64,
+    /// What was lost.
+    pub lost: Loss,
+    /// What rate limits dropped.
+    pub dropped: Loss,
     /// The last thing that went wrong.
     pub last_error: Option<String>,
 }
@@ -158,6 +164,7 @@ impl Hasten {
 pub struct Agent {
     catalog: Option<Catalog>,
     host_files: Option<HostCatalog>,
+    retainer: Option<Retainer>,
     wakes: Vec<Arc<Wake>>,
     events: (Sender<Event>, Receiver<Event>),
     /// Workers that have not ended.
@@ -194,6 +201,7 @@ impl Agent {
         let mut agent = Agent {
             catalog: None,
             host_files: None,
+            retainer: None,
             wakes: Vec::new(),
             events: mpsc::channel(),
             running: 0,
@@ -211,7 +219,13 @@ impl Agent {
             ledgers.push(ledger);
             workers.extend(ready);
         }
-        agent.keeper = Some(Keeper::start(ledgers, SAVE_EVERY)?);
+        agent.keeper = Some(Keeper::start(ledgers.clone(), SAVE_EVERY)?);
+        let readers = workers.iter().map(|ready| ready.wake.clone()).collect();
+        let retainer = start_retention(&config, ledgers, readers)?;
+        let (retention, kept) = retainer
+            .as_ref()
+            .map_or((None, Vec::new()), |retainer| (Some(retainer.retention()), retainer.found().to_vec()));
+        agent.retainer = retainer;
         let linger =
             config.outputs.values().map(|o| o.reading().linger).min().unwrap_or(Duration::from_secs(1));
         // Often enough that a record's way is mostly its linger, seldom enough that 500 busy containers cost little.
@@ -221,7 +235,9 @@ impl Agent {
         let host_files = if config.files.is_empty() {
             None
         } else {
-            Some(HostCatalog::start(host_settings(&config, keys.clone(), tick, descriptors / 4))?)
+            let mut settings = host_settings(&config, keys.clone(), tick, descriptors / 4);
+            (settings.retention, settings.kept) = (retention.clone(), kept.clone());
+            Some(HostCatalog::start(settings)?)
         };
         let catalog = Catalog::start(catalog::Settings {
             roots: Arc::new(Roots::new(config.pod_logs.clone(), config.link_roots.clone())),
@@ -229,7 +245,9 @@ impl Agent {
             rescan: config.rescan,
             tick,
             outputs: config.outputs.len(),
-            descriptors: descriptors - descriptors / 4,
+            descriptors: Descriptors::new(descriptors - descriptors / 4),
+            retention,
+            kept,
         })?;
         for Ready { mut worker, files, wake, output } in workers {
             let subscriber = Subscriber { files, wake: wake.clone() };
@@ -391,6 +409,8 @@ impl Agent {
                     .collect(),
                 retries: stats.retries.get(),
                 refused: stats.refused.get(),
+                lost: stats.losses.lost(),
+                dropped: stats.losses.dropped(),
                 last_error: stats.last_error(),
             })
             .collect()
@@ -422,6 +442,15 @@ impl Agent {
         self.wake_all();
         if !self.wait_for_workers(deadline) {
             self.end_workers();
+        }
+        if self
+            .retainer
+            .take()
+            .is_some_and(|retainer| !retainer.finish(deadline.max(Instant::now() + LAST_MOMENT)))
+        {
+            tracing::error!(
+                "what is unread of deleted logs could not be made safe in time: some of it is lost"
+            );
         }
         if let Some(Err(error)) = self.keeper.take().map(Keeper::stop) {
             tracing::error!(%error, "positions could not be saved at the end: the next start sends some records again");
@@ -476,7 +505,11 @@ impl Drop for Agent {
     }
 }
 
-fn lock_state(config: &Config) -> Result<File, StartError> {
+/// Makes the state directory this process's own, for as long as the file that is returned is open.
+///
+/// # Errors
+/// When it cannot be used, or another agent has it.
+pub fn lock_state(config: &Config) -> Result<File, StartError> {
     let state = |error| StartError::State { path: config.state_dir.clone(), error };
     fs::create_dir_all(&config.state_dir).map_err(state)?;
     let lock = File::create(config.state_dir.join("lock")).map_err(state)?;
@@ -486,6 +519,25 @@ fn lock_state(config: &Config) -> Result<File, StartError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::Locked { path: config.state_dir.clone() }),
         Err(error) => Err(state(error.into())),
     }
+}
+
+/// Keeps what is deleted unread, unless the configuration keeps nothing.
+fn start_retention(
+    config: &Config,
+    ledgers: Vec<Arc<Ledger>>,
+    readers: Vec<Arc<Wake>>,
+) -> Result<Option<Retainer>, StartError> {
+    if config.retain.max_bytes.bytes() == 0 {
+        return Ok(None);
+    }
+    let settings = retain::Settings {
+        state_dir: config.state_dir.clone(),
+        config: config.retain.clone(),
+        ledgers,
+        readers,
+    };
+    let started = Retainer::start(settings);
+    started.map(Some).map_err(|error| StartError::State { path: config.state_dir.join("retained"), error })
 }
 
 fn nanos_ago(age: Duration) -> i64 {
@@ -519,6 +571,8 @@ fn host_settings(config: &Config, keys: KeyMaker, tick: Duration, descriptors: u
         rescan: config.rescan,
         tick,
         outputs: config.outputs.len(),
-        descriptors,
+        descriptors: Descriptors::new(descriptors),
+        retention: None,
+        kept: Vec::new(),
     }
 }

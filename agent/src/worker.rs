@@ -28,10 +28,10 @@ use crate::output::backoff::Backoff;
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::file::Files;
 use crate::output::stdout::Stdout;
-use crate::position::{Ledger, Position};
+use crate::position::{Entry, Ledger, Position};
 use crate::read::{Reader, Rules};
 use crate::route::Plan;
-use crate::stats::{ContainerStats, OutputStats};
+use crate::stats::{ContainerStats, Loss, LossReason, OutputStats};
 use crate::wake::Wake;
 use cursor::Cursor;
 
@@ -276,6 +276,7 @@ impl Worker {
             }
             state.found(file.key).cloned()
         });
+        let known = self.without_lost(&file, known);
         let cursors = &mut self.containers[place].cursors;
         let cursor = match cursors.iter().position(|cursor| cursor.file.key == file.key) {
             // The catalog had lost sight of it, and found it again.
@@ -292,6 +293,20 @@ impl Worker {
         };
         let at = cursors.partition_point(|other| other.order() < cursor.order());
         cursors.insert(at, cursor);
+    }
+
+    /// What is known of a file, but for what a copy of it lacks: that was read when the copy was made, by every output that
+    /// there was.
+    fn without_lost(&self, file: &LogFile, known: Option<Entry>) -> Option<Entry> {
+        let oldest = known.as_ref().map_or(file.begins, |entry| entry.position.oldest());
+        if known.is_some() && oldest >= file.begins {
+            return known;
+        }
+        if oldest < file.begins {
+            self.stats.losses.add(&file.origin, LossReason::Deleted, Loss::unread(file.begins - oldest));
+        }
+        let position = Position { offset: file.begins, ..Position::default() };
+        (file.begins > 0).then(|| Entry { position, ..Entry::default() })
     }
 
     /// After a fault: forgets everything but the files, and begins again where the ledger says.
@@ -322,6 +337,7 @@ impl Worker {
         for reading in &mut self.containers {
             let (ledger, owners) = (&self.ledger, &mut self.owners);
             reading.cursors.retain_mut(|cursor| {
+                cursor.drop_stale_source();
                 cursor.release_if_delivered();
                 let done = cursor.is_delivered() && cursor.file.is_gone();
                 if done {

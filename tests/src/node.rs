@@ -63,11 +63,16 @@ impl Node {
         Pod { root: self.pods(), namespace: "default".into(), name: name.into(), uid }
     }
 
-    /// A configuration for this node: cluster `test`, node `n1`, its folders, then `rest`: further top-level keys first,
-    /// then tables.
+    /// A configuration for this node: cluster `test`, node `n1`, its folders, however full the disk may be, then `rest`:
+    /// further top-level keys first, then tables.
     pub fn config(&self, rest: &str) -> String {
+        let retain = if rest.contains("[retain]") {
+            ""
+        } else {
+            "retain.min_free = \"0%\"\nretain.min_free_inodes = \"0%\"\n"
+        };
         format!(
-            "cluster = \"test\"\nnode = \"n1\"\npod_logs = \"{}\"\nstate_dir = \"{}\"\n{rest}\n",
+            "cluster = \"test\"\nnode = \"n1\"\npod_logs = \"{}\"\nstate_dir = \"{}\"\n{retain}{rest}\n",
             self.pods().display(),
             self.state().display()
         )

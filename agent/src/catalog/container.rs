@@ -14,12 +14,14 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
 
 use super::directory::{Directory, Known};
-use super::file::{FileKey, Found, LogFile, Place, open_place};
+use super::file::{FileKey, Found, LogFile};
 use super::name::LogName;
 use super::origin::{Container, Origin};
+use super::place::{Place, open_place};
 use super::scan::{is_gone, list};
-use super::{Scanner, Seen, Stamp, beneath, nanos, now_nanos, stamp, stamp_of};
+use super::{Scanner, Seen, Stamp, beneath, nanos, now_nanos, packed_size, stamp, stamp_of};
 use crate::read::Framing;
+use crate::stats::LossReason;
 
 /// After a rename, the runtime may still be in the middle of a write to the old file when the new one appears.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -121,7 +123,7 @@ impl Scanner {
             directory.list_again_at(Instant::now());
         }
         found |= self.settle(&mut directory, newest);
-        self.held -= directory.drop_finished();
+        directory.drop_finished();
         self.news |= found;
         if directory.watched && (found || directory.relist || directory.settle_at.is_some()) {
             // No hint came of this: the watch is lost, or slow.
@@ -140,7 +142,7 @@ impl Scanner {
         };
         let asked = directory.ask(logs, path, Instant::now());
         self.news |= asked.grew;
-        let spare = self.held < self.settings.descriptors;
+        let spare = self.settings.descriptors.has_spare();
         let changed = asked.list || (asked.grew && !Seen::now(&logs.join(path)).is_same(&directory.seen));
         if changed || !directory.seen.sure || (spare && directory.lacks_descriptors()) {
             return self.scan_container(path);
@@ -149,7 +151,7 @@ impl Scanner {
             // No hint came of this: the watch is lost, or slow.
             self.watches.remove(path);
         }
-        self.held -= directory.drop_finished();
+        directory.drop_finished();
     }
 
     /// The logs in a directory, and whether that is all there is to know of it until it changes.
@@ -196,11 +198,10 @@ impl Scanner {
         let mut place = file.place();
         place.path.clone_from(&entry.path);
         place.linked = entry.linked;
-        if place.held.is_none() && file.is_wanted() && self.held < self.settings.descriptors {
+        if !place.is_safe() && file.is_wanted() && self.settings.descriptors.has_spare() {
             // There was no descriptor for it when it was found.
-            let opened = open_place(&self.settings.roots, &place);
-            place.held = opened.ok().filter(|f| stamp_of(f).is_ok_and(|s| s == place.stamp)).map(Arc::new);
-            self.held += usize::from(place.held.is_some());
+            let opened = place.open(&self.settings.roots);
+            place.held = opened.ok().and_then(|file| self.settings.descriptors.hold(file));
         }
         let grew = !place.packed && entry.size > file.size();
         drop(place);
@@ -226,6 +227,7 @@ impl Scanner {
             linked: entry.linked,
             packed: entry.name.packed,
             held: None,
+            kept: None,
         };
         let left = newest.follows(&entry.name);
         // Left, and long enough ago that no write to it is still under way: then half a line is its first line.
@@ -264,7 +266,8 @@ impl Scanner {
                 // The same bytes in another file: compressed, or copied. What is held open is read on; else this.
                 listed[at] = true;
                 let mut old = known.place();
-                if old.held.is_none() && !(entry.name.packed && other_is_there) {
+                let plain_is_there = entry.name.packed && other_is_there;
+                if !(old.is_safe() || plain_is_there) {
                     *old = place;
                 }
                 return false;
@@ -274,12 +277,10 @@ impl Scanner {
                 return false;
             }
         }
-        if self.held < self.settings.descriptors {
-            place.held = Some(opened);
-            self.held += 1;
-        } else if !std::mem::replace(&mut self.told.descriptors, true) {
+        place.held = self.settings.descriptors.hold(opened);
+        if place.held.is_none() && !std::mem::replace(&mut self.told.descriptors, true) {
             tracing::warn!(
-                limit = self.settings.descriptors,
+                limit = self.settings.descriptors.limit(),
                 "too many log files to hold open: the rest is opened at each turn, and what is deleted unread is lost (raise the limit of open files)"
             );
         }
@@ -293,12 +294,16 @@ impl Scanner {
             sequence: self.sequence,
             at_start: !self.started,
             past: None,
+            begins: 0,
             size,
             place,
         };
         let file = Arc::new(LogFile::new(self.settings.outputs, found));
         for subscriber in &self.subscribers {
             let _ = subscriber.files.send(file.clone());
+        }
+        if let Some(retention) = self.settings.retention.as_ref().filter(|_| self.started) {
+            retention.keep(file.clone());
         }
         directory.active_at = Instant::now();
         directory.files.push(Known { file, replaced_since: None, missed: false });
@@ -317,10 +322,7 @@ impl Scanner {
         if entry.name.packed {
             let inflated = flate2::read::MultiGzDecoder::new(io::BufReader::new(ReadAt { file, offset: 0 }));
             let key = keys.key(container, entry.name.restart, inflated, true)?;
-            // What the trailer says of the size (RFC 1952: the last four bytes); only the lag is told by it.
-            let mut trailer = [0; 4];
-            file.read_exact_at(&mut trailer, entry.size.saturating_sub(4))?;
-            Ok((key, u64::from(u32::from_le_bytes(trailer))))
+            Ok((key, packed_size(file, entry.size)?))
         } else {
             let key = keys.key(container, entry.name.restart, ReadAt { file, offset: 0 }, ended)?;
             Ok((key, file.metadata()?.len()))
@@ -361,14 +363,12 @@ impl Scanner {
         if file.is_gone() {
             return false;
         }
-        let place = file.place();
-        if let (Some(held), false) = (&place.held, place.packed) {
-            // Its last lines may have come between the last look and its deletion.
-            if let Ok(stat) = held.metadata() {
-                file.set_size(stat.len().max(file.size()));
-            }
+        // Its last lines may have come between the last look and its deletion.
+        if !file.is_packed()
+            && let Ok(stat) = file.bytes().and_then(|opened| opened.metadata())
+        {
+            file.set_size(stat.len().max(file.size()));
         }
-        drop(place);
         file.set_gone(true);
         file.settle();
         true
@@ -377,7 +377,9 @@ impl Scanner {
     /// Somebody has cut the file shorter: what was in it is gone, and what comes is another file's.
     fn mark_cut(&mut self, file: &LogFile, path: &Path) {
         tracing::warn!(path = %path.display(), "somebody cut a log file short: what had not been read of it is lost");
-        self.held -= usize::from(file.cut());
+        if let (Some(kept), Some(retention)) = (file.give_up(LossReason::Cut), &self.settings.retention) {
+            retention.discard(kept);
+        }
     }
 
     /// The directory is gone; what is held open of it is kept until it has been read.
@@ -387,7 +389,7 @@ impl Scanner {
             self.news |= self.mark_gone(&known.file);
         }
         self.watches.remove(path);
-        self.held -= directory.drop_finished();
+        directory.drop_finished();
         if !directory.files.is_empty() {
             (directory.vanished, directory.watched) = (true, false);
             self.directories.insert(path.to_owned(), directory);
@@ -401,7 +403,7 @@ fn is_same(known: &LogFile, entry: &Entry) -> bool {
     // A descriptor that is held keeps the inode from being used again; without one the birth time tells, or else the
     // size: nothing but another file is shorter.
     place.stamp == entry.stamp
-        && (place.held.is_some()
+        && (place.is_safe()
             || entry.stamp.born != 0
             || (place.path == entry.path && (entry.name.packed || entry.size >= known.size())))
 }

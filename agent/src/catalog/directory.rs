@@ -82,6 +82,7 @@ impl Directory {
     pub fn ask(&mut self, logs: &Path, path: &Path, now: Instant) -> Asked {
         let mut asked = Asked { grew: false, list: self.relist, seen: Seen::default() };
         for known in &self.files {
+            asked.list |= known.file.is_adrift();
             match known.look(logs) {
                 Look::Same => {}
                 Look::Grew => asked.grew = true,
@@ -112,19 +113,19 @@ impl Directory {
 
     /// Whether a file is wanted for which there was no descriptor when it was found.
     pub fn lacks_descriptors(&self) -> bool {
-        self.files.iter().any(|known| known.file.is_wanted() && known.file.place().held.is_none())
+        self.files.iter().any(|known| known.file.is_wanted() && !known.file.place().is_safe())
     }
 
-    /// Lets go of descriptors that nobody needs, and of files that are gone and read. Returns how many were held.
-    pub fn drop_finished(&mut self) -> usize {
-        let mut dropped = 0;
+    /// Lets go of descriptors that nobody needs, and of files that are gone and read.
+    pub fn drop_finished(&mut self) {
         for known in &self.files {
-            if !known.file.is_wanted() && known.file.place().held.take().is_some() {
-                dropped += 1;
+            let mut place = known.file.place();
+            // What has a name of our own can be opened again.
+            if !known.file.is_wanted() || (known.file.is_settled() && place.kept.is_some()) {
+                place.held = None;
             }
         }
         self.files.retain(|known| !known.file.is_gone() || known.file.is_wanted());
-        dropped
     }
 
     pub fn list_again_at(&mut self, at: Instant) {
@@ -140,7 +141,7 @@ impl Known {
         }
         let place = self.file.place();
         let found = match &place.held {
-            Some(file) if !place.linked => fstat(file),
+            Some(held) if !place.linked => fstat(&held.file),
             // Not held, or where a link leads may have changed without a trace in this directory.
             _ => stat(logs.join(&place.path)),
         };

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aws_lc_rs::digest;
 use base64::Engine;
@@ -20,7 +20,9 @@ use flate2::read::MultiGzDecoder;
 use super::beneath::Roots;
 use super::name::LogName;
 use super::origin::{Container, Origin};
+use super::place::Place;
 use crate::read::Framing;
+use crate::stats::LossReason;
 
 /// How much of a first line goes into a key. A longer "line" is no log's; the bound keeps one binary file from
 /// being read whole.
@@ -158,12 +160,16 @@ pub struct LogFile {
     pub at_start: bool,
     /// Of a host file that was there at start: what an output that begins later passes over.
     pub past: Option<Past>,
+    /// Offset of the first byte that is to be had: of a copy, only what was unread was copied.
+    pub begins: u64,
     roots: Arc<Roots>,
     /// How often its bytes have moved: what was opened before is of no use.
     moves: AtomicU32,
     size: AtomicU64,
     settled: AtomicBool,
     gone: AtomicBool,
+    /// Why its bytes are to be had no more, where somebody decided that.
+    loss: OnceLock<LossReason>,
     /// How many outputs have not read it to its end.
     readers: AtomicUsize,
     place: Mutex<Place>,
@@ -189,21 +195,9 @@ pub(super) struct Found {
     pub sequence: u64,
     pub at_start: bool,
     pub past: Option<Past>,
+    pub begins: u64,
     pub size: u64,
     pub place: Place,
-}
-
-/// Where the bytes are had.
-#[derive(Debug)]
-pub(super) struct Place {
-    /// Path below the root of the pod logs.
-    pub path: PathBuf,
-    pub stamp: Stamp,
-    /// Whether `path` is a link into another allowed root.
-    pub linked: bool,
-    pub packed: bool,
-    /// Held open while somebody has yet to read: a rotated or deleted file stays readable.
-    pub held: Option<Arc<File>>,
 }
 
 /// An open file, as a cursor reads it.
@@ -253,9 +247,11 @@ impl LogFile {
             sequence: found.sequence,
             at_start: found.at_start,
             past: found.past,
+            begins: found.begins,
             moves: AtomicU32::new(0),
             size: AtomicU64::new(found.size),
             gone: AtomicBool::new(false),
+            loss: OnceLock::new(),
             readers: AtomicUsize::new(readers),
             place: Mutex::new(found.place),
         }
@@ -299,7 +295,7 @@ impl LogFile {
     }
 
     /// Whether some output has yet to read it.
-    pub(super) fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         !self.is_settled() || self.readers.load(Ordering::Acquire) > 0
     }
 
@@ -316,43 +312,97 @@ impl LogFile {
         self.settle();
     }
 
-    /// Somebody has cut the file shorter: what was in it is gone, and what comes is another file's. Nobody may take the
-    /// new content for the old: the stamp is no file's, so that opening it fails from now on. Returns whether a descriptor
-    /// was held.
-    pub(super) fn cut(&self) -> bool {
-        let mut place = self.place();
-        let held = place.held.take().is_some();
-        place.stamp.inode = 0;
-        drop(place);
-        self.moves.fetch_add(1, Ordering::AcqRel);
+    /// Its bytes are to be had no more. Nobody may take for them what comes to lie under its path: the stamp is no
+    /// file's, so that opening it fails from now on. Returns our own name of it, which is to be removed.
+    pub(crate) fn give_up(&self, reason: LossReason) -> Option<PathBuf> {
+        // A second reason counts no more.
+        let _ = self.loss.set(reason);
         self.set_gone(true);
         self.settle();
-        held
+        self.set_adrift()
+    }
+
+    /// Why its bytes are to be had no more.
+    pub fn loss(&self) -> Option<LossReason> {
+        self.loss.get().copied()
+    }
+
+    /// The file as it lies on the disk, compressed or not, whether there is a descriptor for it or not.
+    pub(crate) fn bytes(&self) -> io::Result<Arc<File>> {
+        self.place().open(&self.roots)
+    }
+
+    /// Whether it is compressed.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.place().packed
+    }
+
+    /// Our own name of it.
+    pub(crate) fn kept(&self) -> Option<PathBuf> {
+        self.place().kept.clone()
+    }
+
+    /// It has a name of our own from now on, which leads to the same file. False if that is another file by now.
+    pub(crate) fn keep(&self, kept: PathBuf, linked: &File) -> io::Result<bool> {
+        let stamp = super::stamp_of(linked)?;
+        let mut place = self.place();
+        let same = place.stamp == stamp;
+        if same {
+            place.kept = Some(kept);
+        }
+        Ok(same)
+    }
+
+    /// Its bytes are had from a copy of ours from now on.
+    pub(crate) fn keep_copy(&self, kept: PathBuf, copy: &File) -> io::Result<()> {
+        let stamp = super::stamp_of(copy)?;
+        let mut place = self.place();
+        (place.stamp, place.held, place.kept) = (stamp, None, Some(kept));
+        drop(place);
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// It is there under another name as well, which the catalog is to look for. Returns our own name of it, which is to
+    /// be removed.
+    pub(crate) fn set_adrift(&self) -> Option<PathBuf> {
+        let mut place = self.place();
+        place.stamp.inode = 0;
+        place.held = None;
+        let kept = place.kept.take();
+        drop(place);
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        kept
+    }
+
+    /// Whether nobody knows where its bytes are: no file has the inode 0.
+    pub(super) fn is_adrift(&self) -> bool {
+        self.place().stamp.inode == 0 && !self.is_gone()
+    }
+
+    /// The disk that it lies on.
+    pub(crate) fn device(&self) -> u64 {
+        self.place().stamp.device
+    }
+
+    /// Our own name of it is gone.
+    pub(crate) fn forget_kept(&self) -> Option<PathBuf> {
+        self.place().kept.take()
     }
 
     pub(super) fn place(&self) -> std::sync::MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the file for reading: the descriptor that is held if there is one, else by its present path.
+    /// Opens the file for reading.
+    ///
+    /// # Errors
+    /// Of kind `NotFound` when its bytes are not to be had any more.
     pub fn open(&self) -> io::Result<Source> {
         let place = self.place();
-        let file = match &place.held {
-            Some(file) => file.clone(),
-            None => {
-                let file = open_place(&self.roots, &place)?;
-                if super::stamp_of(&file)? != place.stamp {
-                    return Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken its place"));
-                }
-                Arc::new(file)
-            }
-        };
+        let file = place.open(&self.roots)?;
         Ok(if place.packed { Source::packed(file) } else { Source::Plain(file) })
     }
-}
-
-pub(super) fn open_place(roots: &Roots, place: &Place) -> io::Result<File> {
-    if place.linked { roots.open_link(&place.path) } else { roots.open_log(&place.path) }
 }
 
 impl Source {

@@ -9,6 +9,7 @@
 //! Files are asked for their sizes at every tick, and patterns are looked through when a folder changed, and every
 //! `rescan`: host files are few, and nobody needs to be watched.
 
+mod adopt;
 mod register;
 mod scan;
 #[cfg(test)]
@@ -24,8 +25,10 @@ use std::time::{Duration, Instant};
 
 use super::file::{KeyMaker, LogFile};
 use super::inbox::Inbox;
+use super::place::Descriptors;
 use super::{QUIET, REST_AFTER_LOOK, REST_AFTER_RESCAN, Seen, Subscriber, cpu_time};
 use crate::read::Framing;
+use crate::retain::{Kept, Retention};
 use register::{Mark, Register};
 pub use scan::fixed_folder;
 
@@ -71,7 +74,11 @@ pub struct Settings {
     /// How many outputs read each file.
     pub outputs: usize,
     /// How many files may be held open.
-    pub descriptors: usize,
+    pub descriptors: Descriptors,
+    /// Who keeps files that are deleted unread, if anybody does.
+    pub retention: Option<Retention>,
+    /// What earlier processes have kept.
+    pub kept: Vec<Kept>,
 }
 
 /// The running catalog of host files.
@@ -143,7 +150,6 @@ struct HostScanner {
     /// Folders in which files were found, and what they said.
     folders: HashMap<PathBuf, Seen>,
     sequence: u64,
-    held: usize,
     started: bool,
     news: bool,
     told_unreadable: HashSet<PathBuf>,
@@ -153,6 +159,7 @@ struct HostScanner {
 impl HostScanner {
     fn new(settings: Settings, inbox: Arc<Inbox>) -> io::Result<HostScanner> {
         let register = Register::open(&settings.state_dir, settings.keys.clone())?;
+        let sequence = settings.kept.iter().map(|kept| kept.sequence).max().unwrap_or(0);
         Ok(HostScanner {
             settings,
             inbox,
@@ -161,8 +168,7 @@ impl HostScanner {
             known: Vec::new(),
             unpublished: Vec::new(),
             folders: HashMap::new(),
-            sequence: 0,
-            held: 0,
+            sequence,
             started: false,
             news: false,
             told_unreadable: HashSet::new(),
@@ -173,6 +179,7 @@ impl HostScanner {
     fn run(&mut self) {
         let (mut scanned, mut looked, mut active) = (Instant::now(), Instant::now(), Instant::now());
         let mut rescan_took = self.rescan();
+        self.adopt();
         let mut look_took = Duration::ZERO;
         loop {
             let tick =
@@ -218,7 +225,7 @@ impl HostScanner {
             }
             let place = known.file.place();
             let found = match &place.held {
-                Some(held) if known.left => rustix::fs::fstat(held),
+                Some(held) if known.left => rustix::fs::fstat(&held.file),
                 _ => rustix::fs::stat(&known.path),
             };
             let (inode, size) = (place.stamp.inode, known.file.size());
@@ -267,8 +274,9 @@ impl HostScanner {
             }
         }
         for known in &self.known {
-            if !known.file.is_wanted() && known.file.place().held.take().is_some() {
-                self.held -= 1;
+            let mut place = known.file.place();
+            if !known.file.is_wanted() || (known.file.is_settled() && place.kept.is_some()) {
+                place.held = None;
             }
         }
         self.known.retain(|known| !known.file.is_gone() || known.file.is_wanted());

@@ -12,6 +12,7 @@
 //! against 0.1% for asking. Whatever the size of the tree and however many hints come, looking takes at most 5% of a
 //! core and rescans 1%: after each look the thread rests for a multiple of what it took.
 
+mod adopt;
 pub mod beneath;
 mod container;
 mod directory;
@@ -20,6 +21,7 @@ pub mod host;
 mod inbox;
 pub mod name;
 pub mod origin;
+pub mod place;
 mod scan;
 mod watch;
 
@@ -27,6 +29,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
@@ -36,11 +39,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::retain::{Kept, Retention};
 use crate::wake::Wake;
 use beneath::Roots;
-use directory::Directory;
+use directory::{Directory, Known};
 use file::{KeyMaker, LogFile, Stamp};
 use inbox::Inbox;
+use place::Descriptors;
 use scan::Which;
 use watch::{Hint, Identity, Watches};
 
@@ -77,7 +82,11 @@ pub struct Settings {
     /// How many outputs read each file.
     pub outputs: usize,
     /// How many files may be held open.
-    pub descriptors: usize,
+    pub descriptors: Descriptors,
+    /// Who keeps files that are deleted unread, if anybody does.
+    pub retention: Option<Retention>,
+    /// What earlier processes have kept.
+    pub kept: Vec<Kept>,
 }
 
 /// Who is told of new files, and woken when there is something to read.
@@ -192,7 +201,6 @@ struct Scanner {
     directories: BTreeMap<PathBuf, Directory>,
     watches: Watches,
     sequence: u64,
-    held: usize,
     /// Whether the first listing is done.
     started: bool,
     told: Told,
@@ -211,6 +219,8 @@ impl Scanner {
                 Hint::Everything => requests.lost = true,
             });
         });
+        // Numbers order the files of a container over restarts as well.
+        let sequence = settings.kept.iter().map(|kept| kept.sequence).max().unwrap_or(0);
         Scanner {
             settings,
             inbox,
@@ -219,8 +229,7 @@ impl Scanner {
             pods: BTreeMap::new(),
             directories: BTreeMap::new(),
             watches,
-            sequence: 0,
-            held: 0,
+            sequence,
             started: false,
             told: Told::default(),
             news: false,
@@ -229,6 +238,7 @@ impl Scanner {
 
     fn run(&mut self) {
         let mut rescan_took = self.rescan();
+        self.adopt();
         self.started = true;
         let (mut scanned, mut looked, mut look_took) = (Instant::now(), Instant::now(), Duration::ZERO);
         loop {
@@ -315,7 +325,8 @@ impl Scanner {
         let (mut listed, mut finished) = (Vec::new(), Vec::new());
         for (path, directory) in &mut self.directories {
             if directory.vanished {
-                if directory.files.iter().all(|known| !known.file.is_wanted()) {
+                directory.drop_finished();
+                if directory.files.is_empty() {
                     finished.push(path.clone());
                 }
                 continue;
@@ -363,6 +374,14 @@ impl Scanner {
             _ => tracing::debug!(path = %path.display(), %error, "cannot read a log"),
         }
     }
+}
+
+/// What the trailer of a compressed file says of its inflated size (RFC 1952: the last four bytes). Only the lag is told by
+/// it.
+fn packed_size(file: &File, length: u64) -> io::Result<u64> {
+    let mut trailer = [0; 4];
+    file.read_exact_at(&mut trailer, length.saturating_sub(4))?;
+    Ok(u32::from_le_bytes(trailer).into())
 }
 
 /// The stamp of an open file.

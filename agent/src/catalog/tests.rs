@@ -32,7 +32,9 @@ impl World {
                 rescan: Duration::from_secs(3600),
                 tick: Duration::from_millis(10),
                 outputs: 1,
-                descriptors,
+                descriptors: Descriptors::new(descriptors),
+                retention: None,
+                kept: Vec::new(),
             },
             Arc::default(),
         );
@@ -122,7 +124,10 @@ fn a_rotation_is_followed_to_the_gz_while_nobody_has_read() {
     first.release();
     world.rescan();
     world.rescan();
-    assert_eq!((world.directory(POD).unwrap().files.len(), world.scanner.held), (2, 1));
+    assert_eq!(
+        (world.directory(POD).unwrap().files.len(), world.scanner.settings.descriptors.used()),
+        (2, 1)
+    );
     assert_eq!(world.read(&first), "one\ntwo\n", "from the .gz");
     fs::remove_file(world.path(POD, &format!("{ROTATED}.gz"))).unwrap();
     world.ticks();
@@ -143,9 +148,9 @@ fn without_descriptors_a_file_is_followed_by_its_path() {
     assert_eq!(world.ticks().len(), 1);
     assert_eq!(world.read(&file), "one\ntwo\n");
     // A descriptor that has become free is given to a file that has none.
-    world.scanner.settings.descriptors = 1;
+    world.scanner.settings.descriptors = Descriptors::new(1);
     world.rescan();
-    assert_eq!(world.scanner.held, 1);
+    assert_eq!(world.scanner.settings.descriptors.used(), 1);
 }
 
 #[test]
@@ -217,11 +222,14 @@ fn a_pod_deleted_while_it_is_read_costs_nothing_and_is_forgotten_when_it_is_read
     fs::remove_dir_all(world.folder.path().join("pods").join(POD)).unwrap();
     world.rescan();
     assert!(world.directory(POD).unwrap().vanished);
-    assert_eq!((world.read(&file).as_str(), world.scanner.held), ("one\n", 1));
+    assert_eq!((world.read(&file).as_str(), world.scanner.settings.descriptors.used()), ("one\n", 1));
     file.release();
     world.tick();
     assert!(world.directory(POD).is_none());
-    assert_eq!((world.scanner.held, world.scanner.pods.len(), world.scanner.watches.count()), (0, 0, 1));
+    assert_eq!(
+        (world.scanner.settings.descriptors.used(), world.scanner.pods.len(), world.scanner.watches.count()),
+        (0, 0, 1)
+    );
 }
 
 #[test]
@@ -273,7 +281,7 @@ fn a_file_cut_short_is_another_file_from_then_on() {
     assert!(old.is_gone() && new[0].key != old.key && new[0].size() == 4);
     let error = old.open().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound, "nobody reads the new content as the old");
-    assert_eq!(world.scanner.held, 1);
+    assert_eq!(world.scanner.settings.descriptors.used(), 1);
 }
 
 #[test]

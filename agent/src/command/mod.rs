@@ -3,6 +3,7 @@
 //! Codes: 0 it worked, 1 it did not, 2 the configuration or the command line is at fault.
 
 pub mod check;
+pub mod cleanup;
 pub mod dead_letter;
 pub mod demo;
 pub mod run;

@@ -6,7 +6,10 @@
 use serde::de::value::Error as NoValue;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
-use super::{Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, ReadingConfig, StdoutConfig};
+use super::{
+    Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, ReadingConfig, RetainConfig,
+    StdoutConfig,
+};
 
 /// What `type` of an output may be.
 pub const TYPES: [&str; 4] = ["elasticsearch", "opensearch", "file", "stdout"];
@@ -17,7 +20,7 @@ pub const TARGETS: [&str; 2] = ["data_stream", "index"];
 
 /// The keys above the first table, and the tables.
 pub fn top_level() -> Vec<&'static str> {
-    [keys_of::<Config>(), vec!["log", "files", "outputs"]].concat()
+    [keys_of::<Config>(), vec!["log", "retain", "files", "outputs"]].concat()
 }
 
 /// The keys of an Elasticsearch output that other outputs do not have.
@@ -39,6 +42,8 @@ pub fn place_of(key: &str) -> Option<String> {
         "for outputs of type `file`"
     } else if is_of(keys_of::<FilesConfig>()) {
         "for host files: move it under a `[files.NAME]`"
+    } else if is_of(keys_of::<RetainConfig>()) {
+        "for what is kept of unread files: move it under `[retain]`"
     } else if is_of(keys_of::<LogConfig>()) || is_of(keys_of::<StdoutConfig>()) {
         "for `[log]` or outputs of type `stdout`"
     } else {

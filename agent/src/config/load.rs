@@ -22,7 +22,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::diagnostic::{Diagnostic, Diagnostics, Source, nearest, suggestion};
 use super::keys::{TARGET, keys_of, place_of, top_level};
 use super::units::{quoted, show_duration};
-use super::{ByteSize, Config, LogConfig};
+use super::{ByteSize, Config, LogConfig, RetainConfig};
 
 /// A larger file is no configuration, and is not read into memory.
 const FILE_BYTES: u64 = 1 << 20;
@@ -138,6 +138,7 @@ impl<'a> Loader<'a> {
 
     fn document(&mut self, mut document: Table<'a>) -> Option<Config> {
         let log = self.table(&mut document, "log", "write `[log]` above its keys");
+        let retain = self.table(&mut document, "retain", "write `[retain]` above its keys");
         let files =
             self.table(&mut document, "files", "host files have a name of your choice: `[files.NAME]`");
         let outputs =
@@ -148,6 +149,13 @@ impl<'a> Loader<'a> {
             self.unknown_keys(&mut log, &keys_of::<LogConfig>());
             self.read::<LogConfig>(&mut log)
         });
+        let retain = retain.and_then(|mut retain| {
+            self.unknown_keys(&mut retain, &keys_of::<RetainConfig>());
+            let read = self.read::<RetainConfig>(&mut retain)?;
+            let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
+            self.time(&retain, "copy_after", read.copy_after, allowed);
+            Some(read)
+        });
         let outputs =
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
         let files = self.files(files, config.as_ref());
@@ -155,6 +163,7 @@ impl<'a> Loader<'a> {
         let mut config = config?;
         self.check_config(&document, &config);
         config.log = log.unwrap_or_default();
+        config.retain = retain.unwrap_or_default();
         config.files = files;
         config.outputs = outputs;
         Some(config)

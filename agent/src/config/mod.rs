@@ -6,7 +6,7 @@
 //!
 //! The structs are the documentation of the keys: every field is a key of the same name, with its default and its
 //! unit. [`elasticsearch`] has those of that output, [`connection`] those of authentication and TLS, [`files`] those
-//! of host files. `load` reads
+//! of host files, [`retain`] those of what is kept unread. `load` reads
 //! them all, `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
 
 pub mod connection;
@@ -15,6 +15,7 @@ pub mod elasticsearch;
 pub mod files;
 mod keys;
 mod load;
+pub mod retain;
 pub mod template;
 pub mod units;
 mod values;
@@ -29,6 +30,7 @@ pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
+pub use retain::RetainConfig;
 pub use template::{Names, Prepared, Safe, Template};
 pub use units::ByteSize;
 
@@ -71,6 +73,9 @@ pub struct Config {
     /// What the agent says of itself, on standard error.
     #[serde(skip)]
     pub log: LogConfig,
+    /// What is kept of logs that are rotated or deleted unread.
+    #[serde(skip)]
+    pub retain: RetainConfig,
     /// Files of the host that are read too, by a name of your choice: `[files.NAME]`. Default none.
     #[serde(skip)]
     pub files: BTreeMap<String, FilesConfig>,
@@ -95,6 +100,7 @@ impl Default for Config {
             oversize: Oversize::Split,
             join_timeout: Duration::from_secs(5),
             log: LogConfig::default(),
+            retain: RetainConfig::default(),
             files: BTreeMap::new(),
             outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),
         }

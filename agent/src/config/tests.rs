@@ -93,6 +93,7 @@ fn a_file_may_set_everything() {
         oversize: Oversize::Cut,
         join_timeout: Duration::from_millis(250),
         log: LogConfig { format: LogFormat::Json, level: LogLevel::Debug },
+        retain: RetainConfig::default(),
         files: BTreeMap::from([(
             "system".to_owned(),
             FilesConfig {
@@ -208,7 +209,7 @@ error: unknown key `routes`
   --> t.toml:4:3
    |
  4 | [[routes]]
-   |   ^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `files` or `outputs`
+   |   ^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `retain`, `files` or `outputs`
 
 error: unknown key `lvl`
   --> t.toml:6:1

@@ -8,6 +8,7 @@ use super::*;
 use crate::batch::Run;
 use crate::catalog::beneath::Roots;
 use crate::catalog::file::KeyMaker;
+use crate::catalog::place::Descriptors;
 use crate::catalog::{self, Catalog, Subscriber};
 use crate::config::Oversize;
 use crate::output::Fate;
@@ -42,7 +43,9 @@ impl World {
             rescan: Duration::from_secs(60),
             tick: Duration::from_millis(10),
             outputs: 1,
-            descriptors: if files.len() > 3 { 0 } else { 100 },
+            descriptors: Descriptors::new(if files.len() > 3 { 0 } else { 100 }),
+            retention: None,
+            kept: Vec::new(),
         })
         .unwrap();
         let ledger = Arc::new(Ledger::open(&folder.path().join("state"), "o").unwrap());

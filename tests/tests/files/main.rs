@@ -6,3 +6,4 @@ mod host_files;
 mod lifecycle;
 mod lines;
 mod output;
+mod retention;

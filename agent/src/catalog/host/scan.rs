@@ -13,14 +13,16 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 
 use super::super::beneath::Roots;
-use super::super::file::{Found, LogFile, Past, Place, open_place};
+use super::super::file::{Found, LogFile, Past};
 use super::super::name::{LogName, Rotation};
 use super::super::origin::{HostLog, Origin};
+use super::super::place::{Place, open_place};
 use super::super::scan::is_gone;
 use super::super::{Seen, cpu_time, nanos, stamp, stamp_of};
 use super::register::{Entry, Mark, PRINT_BYTES, Print, is_name_of_copy};
 use super::{HostScanner, Known};
 use crate::read::Framing;
+use crate::stats::LossReason;
 
 /// Endings of files that rotation has compressed. Their plain form has been read; what is in them is not read again.
 const COMPRESSED: [&str; 6] = ["gz", "bz2", "xz", "zst", "zip", "lz4"];
@@ -163,7 +165,7 @@ impl HostScanner {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
         let stamp = stamp(&stat);
-        let place = Place { path: below, stamp, linked, packed: false, held: None };
+        let place = Place { path: below, stamp, linked, packed: false, held: None, kept: None };
         Ok(Candidate {
             listed,
             mark: stamp.into(),
@@ -190,7 +192,7 @@ impl HostScanner {
             self.register.saw(candidate.mark, candidate.size, &candidate.listed.path, None);
             return Ok(());
         }
-        let held = known.file.place().held.clone();
+        let held = known.file.place().held.as_ref().map(|held| held.file.clone());
         let file = held.map_or_else(|| open(&candidate).map(Arc::new), Ok)?;
         if self.is_another(&candidate, &file)? {
             return self.renew(candidate, Some(at));
@@ -266,7 +268,8 @@ impl HostScanner {
                 (None, Some(at)) => {
                     tracing::warn!(path = %candidate.listed.path.display(),
                         "a host file was cut short, and no copy of what was in it is to be found: what had not been read of it is lost");
-                    self.held -= usize::from(self.known[at].file.cut());
+                    // A live host file has no name of ours that would have to go.
+                    self.known[at].file.give_up(LossReason::Cut);
                 }
                 (None, None) => {}
             }
@@ -297,10 +300,10 @@ impl HostScanner {
     fn go_on_in(&mut self, (copy, opened): (Candidate, File), at: usize, old: &Entry) {
         self.register.enter_copy(copy.mark, old);
         let known = &mut self.known[at];
-        let held = known.file.place().held.is_some();
-        let keep = held || self.held < self.settings.descriptors;
-        self.held += usize::from(keep && !held);
-        let place = Place { held: keep.then(|| Arc::new(opened)), ..copy.place };
+        let descriptors = &self.settings.descriptors;
+        let (opened, was_held) = (Arc::new(opened), known.file.place().held.is_some());
+        let held = if was_held { Some(descriptors.keep(opened)) } else { descriptors.hold(opened) };
+        let place = Place { held, ..copy.place };
         known.file.move_to(place, copy.size);
         (known.mark, known.path) = (copy.mark, copy.listed.path);
         self.news = true;
@@ -315,10 +318,7 @@ impl HostScanner {
             modified: i64::try_from(modified).unwrap_or(i64::MAX),
             end: end_of_last_line(&opened, size),
         });
-        if self.held < self.settings.descriptors {
-            place.held = Some(Arc::new(opened));
-            self.held += 1;
-        }
+        place.held = self.settings.descriptors.hold(Arc::new(opened));
         self.sequence += 1;
         let origin =
             HostLog { source: source.name.clone(), path: listed.path.clone(), labels: source.labels.clone() };
@@ -331,15 +331,17 @@ impl HostScanner {
             sequence: self.sequence,
             at_start: !self.started,
             past,
+            begins: 0,
             size,
             place,
         };
         let file = Arc::new(LogFile::new(self.settings.outputs, found));
         self.unpublished.push(file.clone());
+        self.settings.retention.iter().for_each(|retention| retention.keep(file.clone()));
         self.known.push(Known { file, mark, path: listed.path, left: false, grew_at: Instant::now() });
     }
 
-    fn tell_unreadable(&mut self, path: PathBuf, error: &io::Error) {
+    pub(super) fn tell_unreadable(&mut self, path: PathBuf, error: &io::Error) {
         if !self.told_unreadable.contains(&path) {
             tracing::warn!(path = %path.display(), %error, "cannot read a host file; trying again at every rescan");
             self.told_unreadable.insert(path);

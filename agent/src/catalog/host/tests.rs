@@ -48,7 +48,9 @@ impl World {
                 rescan: Duration::from_secs(3600),
                 tick: Duration::from_millis(10),
                 outputs: 1,
-                descriptors: 100,
+                descriptors: Descriptors::new(100),
+                retention: None,
+                kept: Vec::new(),
             },
             Arc::default(),
         )
@@ -193,7 +195,7 @@ fn what_was_copied_and_cut_is_read_on_in_the_copy() {
     first.release();
     world.rescan();
     assert_eq!(world.scanner.known.len(), 1);
-    assert_eq!(world.scanner.held, 1);
+    assert_eq!(world.scanner.settings.descriptors.used(), 1);
 }
 
 #[test]

@@ -1,0 +1,163 @@
+//! `taffrail cleanup`: removes everything that the agent has left on a node.
+//!
+//! In: a configuration, for the place of the state directory. Out: a directory without a file of ours, and gone itself if
+//! nothing else is in it. Removes what is by its name the agent's, and nothing else; never while an agent runs;
+//! never what file outputs have written, which is the user's.
+
+use std::fs;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::config::{ByteSize, Config};
+use crate::pipeline::lock_state;
+
+/// The exit code for a configuration with mistakes, and where nobody has said yes.
+const NOT_DONE: u8 = 2;
+
+/// Folders in the state directory that are wholly the agent's.
+const FOLDERS: [&str; 3] = ["retained", "dead-letters", "metadata"];
+
+/// Endings of the agent's files in it, beside the lock: positions, the register of host files, what was set aside as
+/// damaged, what a crash left half written.
+const ENDINGS: [&str; 6] =
+    [".positions", ".positions.before", "host-files.json", "host-files.tmp", ".damaged", ".tmp"];
+
+/// What may be said to it.
+#[derive(Debug, Clone, Args)]
+pub struct CleanupArgs {
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Removes what the agent of this configuration has left.
+pub fn cleanup(path: Option<&Path>, args: &CleanupArgs) -> ExitCode {
+    let config = match path.map_or_else(|| Ok(Config::default()), Config::load) {
+        Ok(config) => config,
+        Err(diagnostics) => {
+            eprintln!("{diagnostics}");
+            return ExitCode::from(NOT_DONE);
+        }
+    };
+    let folder = config.state_dir.display();
+    if !config.state_dir.is_dir() {
+        println!("nothing to remove: there is no {folder}");
+        return ExitCode::SUCCESS;
+    }
+    // Held until everything is gone: an agent that starts meanwhile would find half of it.
+    let _lock = match lock_state(&config) {
+        Ok(lock) => lock,
+        Err(error) => return fail(&error),
+    };
+    let left = match find(&config.state_dir) {
+        Ok(left) => left,
+        Err(error) => return fail(&format!("cannot read {folder}: {error}")),
+    };
+    let count = match left.files.len() {
+        1 => "1 file".to_owned(),
+        count => format!("{count} files"),
+    };
+    let freed = ByteSize::new(left.bytes);
+    println!("{folder}: {count} of the agent's, {freed} on disk that nobody else has");
+    if !args.yes && !agreed() {
+        eprintln!("nothing was removed; say --yes to remove it");
+        return ExitCode::from(NOT_DONE);
+    }
+    match remove(&config.state_dir, &left) {
+        Ok(true) => println!("removed, and {folder} itself"),
+        Ok(false) => println!("removed; {folder} holds something else, and stays"),
+        Err(error) => return fail(&error),
+    }
+    ExitCode::SUCCESS
+}
+
+/// What the agent has left.
+#[derive(Debug, Default)]
+struct Left {
+    files: Vec<PathBuf>,
+    /// The folders that these lie in, each behind the ones in it.
+    folders: Vec<PathBuf>,
+    /// Bytes of disk that their going frees.
+    bytes: u64,
+}
+
+fn find(state_dir: &Path) -> io::Result<Left> {
+    let mut left = Left::default();
+    for entry in fs::read_dir(state_dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if entry.file_type()?.is_dir() {
+            if FOLDERS.contains(&name.as_ref()) {
+                left.take_folder(entry.path())?;
+            }
+        } else if name == "lock" || ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            left.take_file(entry.path())?;
+        }
+    }
+    Ok(left)
+}
+
+impl Left {
+    fn take_folder(&mut self, folder: PathBuf) -> io::Result<()> {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                self.take_folder(entry.path())?;
+            } else {
+                self.take_file(entry.path())?;
+            }
+        }
+        self.folders.push(folder);
+        Ok(())
+    }
+
+    fn take_file(&mut self, file: PathBuf) -> io::Result<()> {
+        let found = fs::symlink_metadata(&file)?;
+        if found.nlink() == 1 {
+            self.bytes += found.blocks() * 512;
+        }
+        self.files.push(file);
+        Ok(())
+    }
+}
+
+fn agreed() -> bool {
+    if !io::stdin().is_terminal() {
+        return false;
+    }
+    print!("Remove it? What is unread of deleted logs, and dead letters, go with it. [y/N] ");
+    let mut answer = String::new();
+    // A terminal that cannot be written to or read from has not agreed.
+    io::stdout().flush().is_ok()
+        && io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Removes it; true if the state directory went too.
+fn remove(state_dir: &Path, left: &Left) -> Result<bool, String> {
+    let told = |path: &Path, error: io::Error| format!("cannot remove {}: {error}", path.display());
+    for file in &left.files {
+        fs::remove_file(file).map_err(|error| told(file, error))?;
+    }
+    for folder in &left.folders {
+        fs::remove_dir(folder).map_err(|error| told(folder, error))?;
+    }
+    match fs::remove_dir(state_dir) {
+        Ok(()) => Ok(true),
+        // A mount point, or somebody else's files.
+        Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy) => {
+            Ok(false)
+        }
+        Err(error) => Err(told(state_dir, error)),
+    }
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
+}
