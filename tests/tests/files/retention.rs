@@ -286,7 +286,7 @@ fn cleanup_leaves_nothing_and_asks_first() {
     fs::write(&other, "").expect("somebody's file");
     let kept = agent::run(&["cleanup", "--yes", "--config", file], &world.node);
     assert!(kept.code == Some(0) && kept.stdout.contains("holds something else"), "{kept:?}");
-    assert_eq!(files_below(&world.node.state()), [other.clone()]);
+    assert_eq!(files_below(&world.node.state()), std::slice::from_ref(&other));
     fs::remove_file(other).expect("to remove it");
     assert_eq!(agent::run(&["cleanup", "--yes", "--config", file], &world.node).code, Some(0));
     assert!(!world.node.state().exists());
