@@ -29,7 +29,7 @@ use crate::output::file::Files;
 use crate::output::stdout::Stdout;
 use crate::position::{Keeper, Ledger};
 use crate::read::{Framing, Rules};
-use crate::stats::OutputStats;
+use crate::stats::{Loss, OutputStats};
 use crate::wake::Wake;
 use crate::worker::{self, Channels, Phase, Sink, Worker};
 pub use budget::{batch_size, memory_shares};
@@ -109,6 +109,10 @@ pub struct OutputProgress {
     pub retries: u64,
     /// Records refused for good.
     pub refused: u64,
+    /// What was lost.
+    pub lost: Loss,
+    /// What rate limits dropped.
+    pub dropped: Loss,
     /// The last thing that went wrong.
     pub last_error: Option<String>,
 }
@@ -391,6 +395,8 @@ impl Agent {
                     .collect(),
                 retries: stats.retries.get(),
                 refused: stats.refused.get(),
+                lost: stats.losses.lost(),
+                dropped: stats.losses.dropped(),
                 last_error: stats.last_error(),
             })
             .collect()

@@ -40,6 +40,13 @@ pub struct Position {
     pub time: i64,
 }
 
+impl Position {
+    /// Offset of the first byte that is not dealt with: the next line's, or that of a group that is open.
+    pub fn oldest(&self) -> u64 {
+        self.open.iter().flatten().map(|group| group.first).min().unwrap_or(self.offset)
+    }
+}
+
 fn no_groups(open: &[Option<OpenGroup>; Lane::COUNT]) -> bool {
     open.iter().all(Option::is_none)
 }
@@ -164,7 +171,7 @@ impl State {
         let entry = self.entries.entry(key).or_default();
         entry.position = position;
         entry.gone = 0;
-        let oldest = position.open.iter().flatten().map(|g| g.first).min().unwrap_or(position.offset);
+        let oldest = position.oldest();
         entry.cuts.retain(|cut| cut.first >= oldest);
     }
 

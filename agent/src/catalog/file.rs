@@ -330,6 +330,11 @@ impl LogFile {
         held
     }
 
+    /// Whether somebody has cut it shorter, and what was in it is gone for that.
+    pub fn is_cut(&self) -> bool {
+        self.place().stamp.inode == 0
+    }
+
     pub(super) fn place(&self) -> std::sync::MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }

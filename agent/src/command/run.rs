@@ -91,7 +91,9 @@ pub fn run(path: Option<&Path>) -> ExitCode {
                 duplicates = stats.duplicates.get(),
                 refused = stats.refused.get(),
                 too_old = stats.records_too_old.get(),
-                lost_bytes = stats.lost_bytes.get(),
+                lost_bytes = stats.losses.lost().bytes,
+                dropped = stats.losses.dropped().records,
+                lost = %stats.losses,
                 retries = stats.retries.get(),
                 "stopped"
             );

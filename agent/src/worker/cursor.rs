@@ -9,6 +9,7 @@ use crate::batch::{Batch, Run};
 use crate::catalog::file::{LogFile, Source};
 use crate::catalog::name::LogName;
 use crate::position::{Cut, Entry, Position};
+use crate::stats::LossReason;
 
 /// How long a file that could not be read is left alone.
 const RETRY: Duration = Duration::from_secs(1);
@@ -41,6 +42,8 @@ pub struct Cursor {
     doubtful_until: u64,
     /// The size at which nothing more was to be read.
     end_seen: u64,
+    /// What lies behind this is lost and counted.
+    lost_from: Option<u64>,
     state: State,
     retry_at: Option<Instant>,
     /// Whether it has been told that the file cannot be read.
@@ -50,8 +53,8 @@ pub struct Cursor {
 /// What a read that failed came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    /// Bytes that will never be read: the file is gone.
-    pub lost: Option<u64>,
+    /// Bytes that will never be read, and why: the file is gone.
+    pub lost: Option<(u64, LossReason)>,
     /// Whether it is the first since the file could last be read.
     pub first: bool,
 }
@@ -92,6 +95,7 @@ impl Cursor {
             first_under_way: 0,
             doubtful_until: doubtful,
             end_seen: 0,
+            lost_from: None,
             state: State::Reading,
             retry_at: None,
             told: false,
@@ -221,12 +225,19 @@ impl Cursor {
             self.end_seen = size;
             self.state = State::Finished;
             self.retry_at = None;
-            let unread =
-                self.at.open.iter().flatten().map(|group| group.first).min().unwrap_or(self.at.offset);
-            return Failure { lost: Some(size.saturating_sub(unread)), first: true };
+            let reason = if self.file.is_cut() { LossReason::Cut } else { LossReason::Deleted };
+            return Failure { lost: Some((self.lose_to(size), reason)), first: true };
         }
         self.retry_at = Some(Instant::now() + RETRY);
         Failure { lost: None, first: !std::mem::replace(&mut self.told, true) }
+    }
+
+    /// What lies between here and `end` is lost: its bytes, but for those that were lost before, and this cursor set back
+    /// since then.
+    pub fn lose_to(&mut self, end: u64) -> u64 {
+        let unread = self.at.oldest();
+        let known = self.lost_from.replace(self.lost_from.map_or(unread, |known| known.min(unread)));
+        end.min(known.unwrap_or(end)).saturating_sub(unread)
     }
 
     /// A turn reached the end of the file, which had `size` bytes and was `settled` when it began. Returns the damage if
@@ -281,14 +292,7 @@ impl Cursor {
             self.under_way.pop_front();
             self.first_under_way += 1;
         }
-        let oldest = self
-            .acknowledged
-            .open
-            .iter()
-            .flatten()
-            .map(|g| g.first)
-            .min()
-            .unwrap_or(self.acknowledged.offset);
+        let oldest = self.acknowledged.oldest();
         self.cuts.retain(|cut| cut.first >= oldest);
         (self.acknowledged != before).then_some(self.acknowledged)
     }

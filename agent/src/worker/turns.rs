@@ -8,6 +8,7 @@ use super::Worker;
 use super::cursor::Cursor;
 use crate::position::Position;
 use crate::read::Turn;
+use crate::stats::{Loss, LossReason};
 
 /// How often partial lines that have fallen silent are looked for, whatever else there is to do.
 pub(super) const LOOK_FOR_CUTS: Duration = Duration::from_millis(250);
@@ -83,15 +84,16 @@ impl Worker {
             Ok(Turn::More) => cursor.keep_source(source),
             Ok(Turn::End) => {
                 if let Some(damage) = cursor.reached_end(size, settled, source) {
-                    let lost = size.saturating_sub(cursor.at.offset);
+                    let lost = cursor.lose_to(size);
+                    let reading = &self.containers[place];
                     tracing::error!(
                         output = self.settings.output,
-                        container = self.containers[place].plan.label,
+                        container = reading.plan.label,
                         bytes = lost,
                         damage,
                         "a compressed log file is damaged: what lies behind the damage is lost"
                     );
-                    self.stats.lost_bytes.add(lost);
+                    self.stats.losses.add(&reading.stats.origin, LossReason::Damaged, Loss::unread(lost));
                 }
             }
             Err(error) => {
@@ -126,9 +128,9 @@ impl Worker {
         let reading = &mut self.containers[place];
         let (output, container) = (&self.settings.output, &reading.plan.label);
         let failure = reading.cursors[at].fail(&error);
-        if let Some(bytes) = failure.lost {
-            self.stats.lost_bytes.add(bytes);
-            tracing::error!(output, container, bytes, %error,
+        if let Some((bytes, reason)) = failure.lost {
+            self.stats.losses.add(&reading.stats.origin, reason, Loss::unread(bytes));
+            tracing::error!(output, container, bytes, reason = reason.as_str(), %error,
                 "a log file went away before it was read: these bytes are lost");
         } else if failure.first {
             tracing::warn!(output, container, %error, "cannot read a log file; trying again every second");
