@@ -22,9 +22,11 @@ pub fn binary() -> PathBuf {
     let path = match std::env::var_os("TAFFRAIL_BIN") {
         Some(path) => path.into(),
         None => {
-            // target/debug/deps/opensearch-0123456789abcdef
-            let test = std::env::current_exe().expect("the test's own path");
-            test.parent().and_then(Path::parent).expect("a target directory").join("taffrail")
+            // target/debug/deps/opensearch-0123456789abcdef for a test, target/debug/torture for a program.
+            let own = std::env::current_exe().expect("our own path");
+            let folder = own.parent().expect("a folder");
+            let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+            folder.join("taffrail")
         }
     };
     assert!(path.exists(), "there is no {}: run `cargo build` first, or set TAFFRAIL_BIN", path.display());
@@ -58,19 +60,29 @@ impl Agent {
     /// # Panics
     /// When the binary cannot be started.
     pub fn start(config: &str, node: &Node) -> Agent {
-        let file = write_config(config, node);
-        Agent::spawn(&["run", "--config", &file], node)
+        Agent::start_by(&[], config, node)
     }
 
-    fn spawn(arguments: &[&str], node: &Node) -> Agent {
+    /// The same by way of a command that becomes the agent: [`crate::disk::SmallDisks::entry`], [`powerless`].
+    ///
+    /// # Panics
+    /// As [`Agent::start`].
+    pub fn start_by(way: &[String], config: &str, node: &Node) -> Agent {
+        let file = write_config(config, node);
+        Agent::spawn(way, &["run", "--config", &file], node)
+    }
+
+    fn spawn(way: &[String], arguments: &[&str], node: &Node) -> Agent {
         let name = next_name();
         let file = |ending: &str| node.path().join(format!("{name}.{ending}"));
         let (stdout, stderr) = (file("stdout"), file("stderr"));
         let binary = binary();
         // setpriv asks the kernel to kill the agent with the thread that starts it, then becomes the agent, under the same
         // pid: not even a test that is killed leaves an agent behind.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
+        let mut words: Vec<&str> = way.iter().map(String::as_str).collect();
+        words.extend(["setpriv", "--pdeathsig", "KILL"]);
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .arg(&binary)
             .args(arguments)
             // A developer's own cluster is none of the test's business, and what `demo` leaves goes with the node.
@@ -83,9 +95,18 @@ impl Agent {
             .stderr(File::create(&stderr).expect("a file for the agent's stderr"))
             .spawn();
         let child = child.unwrap_or_else(|error| {
-            panic!("cannot start {} by setpriv (Debian: util-linux): {error}", binary.display())
+            panic!("cannot start {} by {} (Debian: util-linux): {error}", binary.display(), words[0])
         });
         Agent { pid: child.id(), child, stdout, stderr }
+    }
+
+    /// Asks it to end, by SIGTERM, and does not wait.
+    ///
+    /// # Panics
+    /// When it cannot be signalled.
+    pub fn ask_to_end(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("to signal the agent");
     }
 
     /// Ends it as a crash would: at once, by SIGKILL.
@@ -105,8 +126,7 @@ impl Agent {
     /// # Panics
     /// When it has not ended after 60 s.
     pub fn terminate(self) -> Ended {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("to signal the agent");
+        self.ask_to_end();
         self.ends()
     }
 
@@ -165,7 +185,7 @@ impl Drop for Agent {
 /// # Panics
 /// When it does not end within 60 s.
 pub fn run(arguments: &[&str], node: &Node) -> Ended {
-    Agent::spawn(arguments, node).ends()
+    Agent::spawn(&[], arguments, node).ends()
 }
 
 /// Runs `taffrail check` on this configuration.
@@ -175,6 +195,15 @@ pub fn run(arguments: &[&str], node: &Node) -> Ended {
 pub fn check(config: &str, node: &Node) -> Ended {
     let file = write_config(config, node);
     run(&["check", "--config", &file], node)
+}
+
+/// What a command begins with that shall lack root's power to read and write whatever it likes. Nothing for who is not
+/// root, and lacks it anyway.
+pub fn powerless() -> Vec<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Vec::new();
+    }
+    ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"].map(str::to_owned).into()
 }
 
 fn write_config(config: &str, node: &Node) -> String {

@@ -78,8 +78,16 @@ pub fn send(address: SocketAddr, method: &str, target: &str, body: &[u8]) -> io:
 /// # Errors
 /// As [`send`].
 pub fn forward(address: SocketAddr, request: &Request) -> io::Result<Reply> {
+    forward_within(address, request, PATIENCE)
+}
+
+/// The same with another patience: so long may pass without a byte.
+///
+/// # Errors
+/// As [`send`].
+pub fn forward_within(address: SocketAddr, request: &Request, patience: Duration) -> io::Result<Reply> {
     let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_nodelay(true)?;
     // Not `connection: close`: a server that finds a request too large would then close before it has read all of it, and
     // its answer would be lost in the reset.
@@ -96,11 +104,12 @@ pub fn forward(address: SocketAddr, request: &Request) -> io::Result<Reply> {
     Ok(Reply { status, headers, body })
 }
 
-/// Reads the next request of a client's connection; `None` when the client has closed it.
+/// Reads the next request of a client's connection; `None` when the client has closed it. `writer` is its other
+/// direction, for a client that wants to be told to go on.
 ///
 /// # Errors
 /// When the connection breaks, or what comes is not HTTP.
-pub fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+pub fn read_request(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<Option<Request>> {
     let Some(line) = read_line(reader)? else { return Ok(None) };
     let mut words = line.split(' ');
     let (Some(method), Some(target)) = (words.next(), words.next()) else {
@@ -109,23 +118,20 @@ pub fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Requ
     let (method, target) = (method.to_owned(), target.to_owned());
     let headers = read_headers(reader)?;
     if header(&headers, "expect").is_some() {
-        reader.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     let bodied = ["content-length", "transfer-encoding"].iter().any(|name| header(&headers, name).is_some());
     let body = if bodied { read_body(reader, &headers)? } else { Vec::new() };
     Ok(Some(Request { method, target, headers, body }))
 }
 
-/// Writes a reply to a client's connection, which stays open.
-///
-/// # Errors
-/// When the client has gone.
-pub fn write_reply(stream: &mut TcpStream, reply: &Reply) -> io::Result<()> {
+/// A reply as it goes to a client, whose connection stays open.
+pub fn message_of(reply: &Reply) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {} reason\r\n", reply.status);
     write_headers(&mut head, &reply.headers, reply.body.len());
     let mut message = head.into_bytes();
     message.extend_from_slice(&reply.body);
-    stream.write_all(&message)
+    message
 }
 
 fn header<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {

@@ -21,8 +21,10 @@
 pub mod agent;
 pub mod clock;
 pub mod corpus;
+pub mod disk;
 pub mod docker;
 pub mod http;
+pub mod lies;
 pub mod node;
 pub mod proxy;
 pub mod server;

@@ -4,9 +4,13 @@
 //! temporary folder, and a record of every numbered line, so that [`crate::verify`] knows what must be delivered. It
 //! never waits for the agent and never looks at what the agent does.
 
+mod rotation;
+
+pub use rotation::Packing;
+
 use crate::clock;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -158,6 +162,7 @@ impl Pod {
             restart: 0,
             last_time: 0,
             last_suffix: 0,
+            behind: 0,
             files_kept: FILES_KEPT,
             written: Vec::new(),
         }
@@ -188,6 +193,7 @@ pub struct Container {
     restart: u32,
     last_time: u64,
     last_suffix: u64,
+    behind: u64,
     files_kept: usize,
     pub(crate) written: Vec<Written>,
 }
@@ -197,6 +203,17 @@ impl Container {
     pub fn keeps(mut self, files: usize) -> Container {
         self.files_kept = files;
         self
+    }
+
+    /// Sets its clock so many nanoseconds behind ours, from the next line on, as far as its time does not go back by that.
+    pub fn lives_behind(&mut self, nanos: u64) -> &mut Container {
+        self.behind = nanos;
+        self
+    }
+
+    /// The time of its last line, in nanoseconds since 1970; 0 if there is none.
+    pub fn last_time(&self) -> u64 {
+        self.last_time
     }
 
     /// Every numbered line written so far.
@@ -282,9 +299,10 @@ impl Container {
         self.writes_raw(format!("{time} stdout F {line}").as_bytes())
     }
 
-    /// A time later than all before. Always of today: the agent leaves out what is old at its very first start.
+    /// A time later than all before. Of today, unless its clock is set otherwise: the agent leaves out what is old at its
+    /// very first start.
     pub(crate) fn next_time(&mut self) -> String {
-        self.last_time = clock::now().max(self.last_time + 1);
+        self.last_time = (clock::now() - self.behind).max(self.last_time + 1);
         clock::rfc3339(self.last_time)
     }
 
@@ -293,73 +311,6 @@ impl Container {
         // In one call, as containerd does: a reader may still see the half of it.
         self.file.write_all(bytes).expect("to write a log line");
         self
-    }
-
-    /// Kubelet's rotation, in kubelet's order: what is too much goes, older files become `.gz`, the current one is
-    /// renamed, the runtime opens a new one.
-    pub fn rotate(&mut self) -> &mut Container {
-        self.remove_excess();
-        self.compress_rotated();
-        self.rename();
-        self.reopen()
-    }
-
-    /// First step: of the rotated files all but the newest are removed, as many as keep room for one more.
-    pub fn remove_excess(&mut self) -> &mut Container {
-        let rotated = self.rotated();
-        let excess = (rotated.len() + 2).saturating_sub(self.files_kept).min(rotated.len());
-        for file in &rotated[..excess] {
-            fs::remove_file(file).expect("to remove an old log");
-        }
-        self
-    }
-
-    /// Second step: rotated files that are still plain are written to `.tmp`, renamed to `.gz`, and removed.
-    pub fn compress_rotated(&mut self) -> &mut Container {
-        for file in self.rotated() {
-            if file.extension().is_some_and(|extension| extension == "gz") {
-                continue;
-            }
-            let (tmp, gz) = (with_ending(&file, ".tmp"), with_ending(&file, ".gz"));
-            let mut encoder = flate2::write::GzEncoder::new(create(&tmp), flate2::Compression::default());
-            io::copy(&mut File::open(&file).expect("the rotated log"), &mut encoder)
-                .expect("to compress a log");
-            encoder.finish().expect("to finish the compressed log");
-            fs::rename(&tmp, &gz).expect("to name the compressed log");
-            fs::remove_file(&file).expect("to remove the log that was compressed");
-        }
-        self
-    }
-
-    /// Third step: the current file becomes `0.log.YYYYMMDD-HHMMSS`. The runtime still writes to it, until
-    /// [`Container::reopen`]. Kubelet rotates a container at most once a second; where a test is quicker, the name runs
-    /// ahead of the clock, for names are unique.
-    pub fn rename(&mut self) -> &mut Container {
-        const SECOND: u64 = 1_000_000_000;
-        self.last_suffix = (clock::now() / SECOND).max(self.last_suffix + 1);
-        let suffix = clock::rotation_suffix(self.last_suffix * SECOND);
-        fs::rename(self.current(), with_ending(&self.current(), &format!(".{suffix}")))
-            .expect("to rotate a log");
-        self
-    }
-
-    /// Fourth step: the runtime opens a new file under the current name.
-    pub fn reopen(&mut self) -> &mut Container {
-        self.file = create(&self.current());
-        self
-    }
-
-    /// The rotated files of the current run, oldest first.
-    pub fn rotated(&self) -> Vec<PathBuf> {
-        let prefix = format!("{}.log.", self.restart);
-        let mut files: Vec<PathBuf> = fs::read_dir(&self.folder)
-            .expect("the container's folder")
-            .map(|entry| entry.expect("an entry of the container's folder").path())
-            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
-            .filter(|path| path.extension().is_none_or(|extension| extension != "tmp"))
-            .collect();
-        files.sort();
-        files
     }
 
     /// The container dies and is started again: it goes on in `1.log`, then `2.log`. Numbers go on too.
@@ -374,12 +325,6 @@ impl Container {
     }
 }
 
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
 fn create(path: &Path) -> File {
     let opened = OpenOptions::new().create(true).append(true).open(path);
     opened.unwrap_or_else(|error| panic!("cannot create {}: {error}", path.display()))
@@ -388,9 +333,9 @@ fn create(path: &Path) -> File {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{self, Read};
 
-    fn text(path: &Path) -> String {
+    pub(super) fn text(path: &Path) -> String {
         let mut text = String::new();
         let file = File::open(path).unwrap();
         match path.extension().unwrap().to_str().unwrap() {
@@ -400,7 +345,7 @@ mod tests {
         text
     }
 
-    fn names(container: &Container) -> Vec<String> {
+    pub(super) fn names(container: &Container) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(&container.folder)
             .unwrap()
             .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -444,37 +389,6 @@ mod tests {
                 pieces.iter().enumerate().map(|(i, n)| (*n, i == last)).collect();
             assert_eq!(written, wanted, "of {length} bytes");
         }
-    }
-
-    #[test]
-    fn rotation_leaves_what_kubelet_leaves() {
-        let node = Node::new();
-        let mut web = node.pod("web").container("app");
-        web.writes(3).rotate();
-        let first = web.rotated();
-        assert_eq!(names(&web).len(), 2, "the newest rotated file is still plain");
-        assert_eq!(text(&first[0]).lines().count(), 3);
-        web.writes(2).rotate();
-        let files = web.rotated();
-        assert_eq!(files.len(), 2);
-        assert_eq!(files[0], with_ending(&first[0], ".gz"), "at the next rotation it is compressed");
-        assert_eq!(text(&files[0]).lines().count(), 3);
-        for _ in 0..5 {
-            web.writes(1).rotate();
-        }
-        assert_eq!(names(&web).len(), 5, "{:?}", names(&web));
-        assert!(!files[0].exists(), "the oldest is gone");
-    }
-
-    #[test]
-    fn what_is_written_between_rename_and_reopen_is_in_the_renamed_file() {
-        let node = Node::new();
-        let mut web = node.pod("web").container("app");
-        web.writes(1).rename().writes(1);
-        assert!(!web.current().exists());
-        web.reopen().writes(1);
-        assert_eq!(text(&web.rotated()[0]).lines().count(), 2);
-        assert_eq!(text(&web.current()).lines().count(), 1);
     }
 
     #[test]

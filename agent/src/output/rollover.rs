@@ -81,7 +81,8 @@ async fn backing_indices(client: &HttpClient, stream: &str) -> Result<Vec<(Syste
     let path = format!("/{stream}/_settings/index.creation_date");
     let reply = ask(client, Method::GET, &path, "flat_settings=true", Bytes::new()).await?;
     if reply.status.as_u16() == 404 {
-        return Ok(Vec::new());
+        let is_servers = serde_json::from_slice::<serde::de::IgnoredAny>(&reply.body).is_ok();
+        return if is_servers { Ok(Vec::new()) } else { Err(Unknown::Declined(reply.told())) };
     }
     let indices: BTreeMap<String, Settings> = parse(&reply)?;
     let mut made = Vec::with_capacity(indices.len());
@@ -112,6 +113,8 @@ async fn ask(
     }
 }
 
+/// An answer that is not the server's, such as a gateway's page for the moment, is none.
 fn parse<'a, T: Deserialize<'a>>(reply: &'a Reply) -> Result<T, Unknown> {
-    serde_json::from_slice(&reply.body).map_err(|error| Unknown::Declined(format!("{}: {error}", reply.from)))
+    serde_json::from_slice(&reply.body)
+        .map_err(|error| Unknown::NoAnswer(format!("{}: not an answer about indices: {error}", reply.from)))
 }

@@ -64,7 +64,7 @@ fn items_answered_429_are_sent_again_alone() {
     web.writes(300);
     // In the first three requests every line whose number ends in 7 is too much.
     let proxy = Proxy::open(space.server.address(), |number, _| match number {
-        0..3 => Action::RefuseItems(|document| document.contains("7 of web").then_some(429)),
+        0..3 => Action::RefuseItems(Box::new(|document| document.contains("7 of web").then_some(429))),
         _ => Action::Forward,
     });
     let _agent = Agent::start(&through(&space, &node, proxy.address()), &node);

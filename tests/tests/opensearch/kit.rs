@@ -67,7 +67,7 @@ fn the_proxy_loses_replies_and_refuses_items_and_the_server_keeps_the_rest() {
         0 => Action::Answer(Reply::json(503, &json!({"error": "not now"}))),
         1 => Action::Hangup,
         2 => Action::LoseReply,
-        3 => Action::RefuseItems(|document| document.contains("line 13 of").then_some(429)),
+        3 => Action::RefuseItems(Box::new(|document| document.contains("line 13 of").then_some(429))),
         _ => Action::Forward,
     });
     let send = |numbers| {

@@ -2,5 +2,6 @@
 
 mod crashes;
 mod delivery;
+mod exchanges;
 mod faults;
 mod kit;
