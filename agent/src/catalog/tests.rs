@@ -429,3 +429,66 @@ fn nothing_is_opened_while_nothing_changes() {
     world.append(POD, "0.log", "three\n");
     assert_eq!(world.rescan().len(), 1);
 }
+
+#[test]
+fn a_file_that_loses_our_name_is_read_on_from_its_gz() {
+    let mut world = World::with_descriptors(0);
+    world.append(POD, "0.log", "one\ntwo\n");
+    let file = world.rescan().remove(0);
+    fs::rename(world.path(POD, "0.log"), world.path(POD, ROTATED)).unwrap();
+    world.append(POD, "0.log", "three\n");
+    assert_eq!(world.ticks().len(), 1);
+    let kept = world.folder.path().join("kept");
+    fs::hard_link(world.path(POD, ROTATED), &kept).unwrap();
+    assert!(file.keep(kept.clone(), &fs::File::open(&kept).unwrap()).unwrap());
+    world.pack(POD, ROTATED);
+    fs::remove_file(world.path(POD, ROTATED)).unwrap();
+    assert!(world.ticks().is_empty() && !file.is_gone());
+    assert_eq!(world.read(&file), "one\ntwo\n");
+    let moves = file.moves();
+    fs::remove_file(file.set_adrift().unwrap()).unwrap();
+    assert!(file.open().is_err() && file.moves() > moves, "whoever has it open opens it again");
+    assert!(world.rescan().is_empty());
+    assert!(matches!(file.open().unwrap(), file::Source::Packed { .. }));
+    assert_eq!(world.read(&file), "one\ntwo\n");
+}
+
+#[test]
+fn what_was_retained_is_taken_up_only_where_its_log_is_gone() {
+    let mut world = World::new();
+    world.append(POD, "0.log", "one\n");
+    world.append("shop_gone_u2", "0.log", "other\n");
+    let files = world.rescan();
+    let container = |pod: &str, uid: &str| origin::Container {
+        namespace: "shop".into(),
+        pod: pod.into(),
+        uid: uid.into(),
+        name: "app".into(),
+    };
+    let mut keep = |of: origin::Container, sequence| {
+        let path = world.folder.path().join(format!("kept-{sequence}"));
+        fs::hard_link(world.folder.path().join("pods").join(of.directory()).join("0.log"), &path).unwrap();
+        let key = files.iter().find(|f| f.origin.uid() == of.uid).unwrap().key;
+        let whose = crate::retain::Whose::Container(of, 0);
+        Kept { whose, sequence, key, packed: false, begins: 0, path }
+    };
+    let kept = vec![keep(container("web", "u1"), 7), keep(container("gone", "u2"), 8)];
+    fs::remove_dir_all(world.folder.path().join("pods/shop_gone_u2")).unwrap();
+
+    let mut settings = world.scanner.settings.clone();
+    settings.kept = kept;
+    let mut after = Scanner::new(settings, Arc::default());
+    let (send, found) = mpsc::channel();
+    after.subscribers.push(Subscriber { files: send, wake: Arc::default() });
+    after.rescan();
+    after.adopt();
+    let found: Vec<_> = found.try_iter().collect();
+    assert_eq!(found.len(), 2);
+    assert!(!found[0].is_gone() && found[0].kept().is_some(), "it is still there, and has our name");
+    assert!(found[1].is_gone() && found[1].is_settled());
+    assert!(found[1].name < found[0].name, "the older first");
+    assert_eq!((world.read(&found[1]).as_str(), found[1].sequence), ("other\n", 8));
+    found[1].release();
+    after.tick(HashSet::new());
+    assert!(!after.directories.contains_key(Path::new("shop_gone_u2/app")), "read, and forgotten");
+}

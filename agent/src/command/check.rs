@@ -9,13 +9,13 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use rustix::fs::Access;
+use rustix::fs::{Access, AtFlags, CWD, StatxFlags, statx};
 
 use crate::config::connection::TlsVersion;
 use crate::config::units::show_duration;
 use crate::config::{
     AuthConfig, BulkOp, ByteSize, Color, Config, ElasticsearchConfig, FileConfig, OutputConfig, Oversize,
-    ReadingConfig, Start, StdoutFormat, Target, TlsConfig,
+    ReadingConfig, RetainConfig, Start, StdoutFormat, Target, TlsConfig,
 };
 use crate::output::http::secret::read_secret;
 use crate::output::http::tls;
@@ -73,6 +73,7 @@ fn summary(config: &Config, name: &str) -> String {
         let _ = writeln!(text, "  reads    {} ({name})", paths.join(", "));
     }
     let _ = writeln!(text, "  state    {}", config.state_dir.display());
+    let _ = writeln!(text, "  retains  {}", retention(&config.retain));
     let _ = writeln!(text, "  records  up to {}, longer ones are {oversize}", config.max_record);
     let _ = writeln!(text, "  memory   {} for records under way, shared by the outputs", config.memory);
     let _ = writeln!(text, "  stops    within {} of SIGTERM", show_duration(config.grace));
@@ -130,6 +131,17 @@ fn elasticsearch(text: &mut String, output: &ElasticsearchConfig) {
     };
     let _ = writeln!(text, "  delivers {promise}");
     let _ = writeln!(text, "  refused  kept as dead letters, up to {}", output.dead_letters);
+}
+
+/// What is kept of logs that are deleted unread.
+fn retention(retain: &RetainConfig) -> String {
+    if retain.max_bytes.bytes() == 0 {
+        return "of unread files what it holds open".to_owned();
+    }
+    format!(
+        "unread files up to {}, while {} of the disk and {} of its inodes are free",
+        retain.max_bytes, retain.min_free, retain.min_free_inodes
+    )
 }
 
 /// Who sends, and where the secret comes from: never the secret.
@@ -206,6 +218,7 @@ fn warnings(config: &Config) -> Vec<String> {
         });
     }
     warnings.extend(not_writable("state_dir", &config.state_dir));
+    warnings.extend(not_linkable(config));
     for (name, output) in &config.outputs {
         match output {
             OutputConfig::File(file) => {
@@ -225,6 +238,24 @@ fn warnings(config: &Config) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Whether unread files cannot be kept by hard links: those need one mount.
+fn not_linkable(config: &Config) -> Option<String> {
+    let mount = |folder: &Path| {
+        let there = folder.ancestors().find(|folder| folder.exists())?;
+        let found = statx(CWD, there, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+        Some((found.stx_mnt_id, found.stx_dev_major, found.stx_dev_minor))
+    };
+    if config.retain.max_bytes.bytes() == 0 || mount(&config.pod_logs)? == mount(&config.state_dir)? {
+        return None;
+    }
+    Some(format!(
+        "state_dir: {} and {} lie on different mounts, so that no hard links can keep what is deleted unread: it is held open \
+         and copied, and what is deleted while no agent runs is lost; mount what holds both, such as /var/log, once",
+        config.state_dir.display(),
+        config.pod_logs.display()
+    ))
 }
 
 /// Secrets and certificates that are not here, and what others on the way could see or change.
@@ -281,6 +312,7 @@ mod tests {
 cluster tokyo, node n1
   reads    /var/log/pods (links into /var/lib/docker/containers)
   state    /var/log/taffrail
+  retains  unread files up to 2GiB, while 20% of the disk and 10% of its inodes are free
   records  up to 1MiB, longer ones are split
   memory   64MiB for records under way, shared by the outputs
   stops    within 30s of SIGTERM

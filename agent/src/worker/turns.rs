@@ -129,9 +129,11 @@ impl Worker {
         let (output, container) = (&self.settings.output, &reading.plan.label);
         let failure = reading.cursors[at].fail(&error);
         if let Some((bytes, reason)) = failure.lost {
-            self.stats.losses.add(&reading.stats.origin, reason, Loss::unread(bytes));
-            tracing::error!(output, container, bytes, reason = reason.as_str(), %error,
-                "a log file went away before it was read: these bytes are lost");
+            if self.stats.losses.add(&reading.stats.origin, reason, Loss::unread(bytes)) {
+                tracing::error!(output, container, bytes, reason = reason.as_str(), %error,
+                    "a log file went away before it was read: these bytes are lost; what more goes of this container in this \
+                     way is counted");
+            }
         } else if failure.first {
             tracing::warn!(output, container, %error, "cannot read a log file; trying again every second");
         }
