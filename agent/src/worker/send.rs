@@ -157,8 +157,9 @@ impl Worker {
                 Fate::Acknowledged => {
                     reading.stats.records_delivered.add(run.items.into());
                     if let Some(position) = cursor.acknowledge(&run) {
-                        moved.push((cursor.file.key, position));
+                        moved.push((cursor.file.key, position.to));
                         reading.backoff.reset();
+                        self.count_left_out(place, position.left_out);
                     }
                 }
                 Fate::Parked => {
@@ -198,7 +199,8 @@ impl Worker {
         reading.parked = Some(Instant::now() + wait);
     }
 
-    pub(super) fn has_parked(&self) -> bool {
-        self.containers.iter().any(|c| c.parked.is_some())
+    /// Whether a container is to be read on that is set aside, or waits for its rate limit.
+    pub(super) fn has_set_aside(&self) -> bool {
+        self.containers.iter().any(|c| c.parked.is_some() || (c.limited.is_some() && c.has_readable()))
     }
 }
