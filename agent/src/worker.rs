@@ -83,6 +83,9 @@ pub enum Sink {
     Files(Files),
     /// To standard output, by the worker itself.
     Stdout(Stdout),
+    /// Kept, for a test to settle them.
+    #[cfg(test)]
+    Kept(Vec<Sealed>),
 }
 
 /// What a worker is made with.
@@ -363,6 +366,8 @@ impl Worker {
             Sink::Stdout(out) => *out = Stdout::default(),
             // What is in flight comes back, and finds that the cursors it was read by are gone.
             Sink::Elasticsearch(..) => {}
+            #[cfg(test)]
+            Sink::Kept(_) => {}
         }
         files.into_iter().for_each(|file| self.take_file(file, true));
         Ok(())

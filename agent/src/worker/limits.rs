@@ -104,6 +104,15 @@ impl Limit {
         }
         Gate { container, namespace, drops: self.drops, dropped: Dropped::default() }
     }
+
+    /// As if that much time had passed.
+    #[cfg(test)]
+    pub fn age(&mut self, by: Duration) {
+        let mut shared = self.namespace.as_ref().map(|shared| shared.lock().unwrap());
+        for buckets in self.container.as_mut().into_iter().chain(shared.as_deref_mut()) {
+            buckets.all().for_each(|bucket| bucket.filled -= by);
+        }
+    }
 }
 
 impl Gate<'_> {

@@ -19,6 +19,8 @@ impl Worker {
         match &self.sink {
             Sink::Elasticsearch(client, _) => self.settings.batch.min(client.batch_limit()),
             Sink::Files(_) | Sink::Stdout(_) => self.settings.batch,
+            #[cfg(test)]
+            Sink::Kept(_) => self.settings.batch,
         }
     }
 
@@ -66,6 +68,12 @@ impl Worker {
                 self.waiting = Some((sealed, Instant::now()));
                 self.write_waiting();
             }
+            #[cfg(test)]
+            Sink::Kept(kept) => {
+                self.in_flight += 1;
+                self.in_flight_bytes += sealed.body.len() as u64;
+                kept.push(sealed);
+            }
         }
     }
 
@@ -80,6 +88,8 @@ impl Worker {
             Sink::Files(files) => files.write(&sealed),
             Sink::Stdout(out) => out.write(&sealed),
             Sink::Elasticsearch(..) => Ok(()),
+            #[cfg(test)]
+            Sink::Kept(_) => Ok(()),
         };
         if let Err(error) = written {
             if self.retry.tries() == 0 {

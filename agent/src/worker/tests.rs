@@ -1,5 +1,7 @@
 //! The worker driven by hand: one step at a time, and settlements that the test makes up.
 
+mod orders;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
