@@ -33,7 +33,7 @@ use crate::read::{Framing, Rules};
 use crate::retain::{self, Retainer};
 use crate::stats::{Loss, OutputStats};
 use crate::wake::Wake;
-use crate::worker::{self, Channels, Phase, Sink, Worker};
+use crate::worker::{self, Channels, Phase, RateLimits, Sink, Worker};
 pub use budget::{batch_size, memory_shares};
 use budget::{batch_within, descriptor_budget, workers_of};
 
@@ -340,6 +340,7 @@ impl Agent {
             )),
             _ => None,
         };
+        let limits = reading.rate_limit.clone().map(|limits| Arc::new(RateLimits::new(limits)));
         let mut ready = Vec::with_capacity(workers);
         for shard in 0..workers {
             let sink = match (output, &client, &self.runtime) {
@@ -373,6 +374,8 @@ impl Agent {
                     batch,
                     in_flight,
                     in_flight_bytes: share,
+                    limits: limits.clone(),
+                    max_lag: reading.max_lag.map(ByteSize::bytes),
                 },
                 Channels { files: files_in, settled, settle, wake: wake.clone() },
                 ledger.clone(),

@@ -7,6 +7,7 @@
 
 mod connection;
 mod files;
+mod limits;
 mod outputs;
 
 use std::fs::File;
@@ -311,7 +312,9 @@ fn explained(key: &str, said: &str, found: &str) -> (String, String) {
             let known: Vec<&str> = variants.split('`').skip(1).step_by(2).collect();
             suggestion(name, &known)
         }
-        Some((_, "usize" | "u32")) => "expected a whole number, not negative and without quotes".to_owned(),
+        Some((_, "usize" | "u32" | "u64")) => {
+            "expected a whole number, not negative and without quotes".to_owned()
+        }
         Some((_, "a boolean")) => "expected a boolean: true or false, without quotes".to_owned(),
         Some((_, "a sequence")) => "expected a list, as in [\"…\"]".to_owned(),
         Some((_, expected)) => format!("expected {expected}"),
