@@ -55,23 +55,92 @@ const FORGIVEN: Duration = Duration::from_secs(300);
 pub struct Phase(AtomicU8);
 
 impl Phase {
+    const WORK: u8 = 0;
+    const SETTLE: u8 = 1;
+    const DRAIN: u8 = 2;
+    const ABORT: u8 = 3;
+
+    /// Read and send nothing more for now; what is under way comes back. Not for an agent that is ending already.
+    pub fn settle(&self) {
+        let _ = self.0.compare_exchange(Self::WORK, Self::SETTLE, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Go on after [`settle`](Self::settle).
+    pub fn resume(&self) {
+        let _ = self.0.compare_exchange(Self::SETTLE, Self::WORK, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// Read on until nothing is left, without waiting for more; then end.
     pub fn drain(&self) {
-        self.0.fetch_max(1, Ordering::AcqRel);
+        self.0.fetch_max(Self::DRAIN, Ordering::AcqRel);
     }
 
     /// End now.
     pub fn abort(&self) {
-        self.0.store(2, Ordering::Release);
+        self.0.store(Self::ABORT, Ordering::Release);
+    }
+
+    fn now(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn is_settling(&self) -> bool {
+        self.now() == Self::SETTLE
     }
 
     fn is_draining(&self) -> bool {
-        self.0.load(Ordering::Acquire) >= 1
+        self.now() >= Self::DRAIN
     }
 
     fn is_aborting(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 2
+        self.now() == Self::ABORT
     }
+}
+
+/// How a worker stands while the agent settles, told by the worker itself: one that hangs says nothing.
+#[derive(Debug, Default)]
+pub struct Standing(AtomicU8);
+
+impl Standing {
+    const WORKS: u8 = 0;
+    const PAUSED: u8 = 1;
+    const SETTLED: u8 = 2;
+
+    /// Before the workers are told to settle: what they say from now on counts.
+    pub fn ask(&self) {
+        self.0.store(Self::WORKS, Ordering::Release);
+    }
+
+    /// It reads and writes nothing; requests may be under way.
+    pub fn is_paused(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= Self::PAUSED
+    }
+
+    /// And nothing is under way.
+    pub fn is_settled(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::SETTLED
+    }
+
+    /// It has ended.
+    pub fn ended(&self) {
+        self.tell(Self::SETTLED);
+    }
+
+    /// True if that is news.
+    fn tell(&self, standing: u8) -> bool {
+        self.0.swap(standing, Ordering::AcqRel) != standing
+    }
+}
+
+/// What those who stop the agent are told.
+#[derive(Debug)]
+pub enum Event {
+    /// A worker's [`Standing`] is another.
+    Stands,
+    /// A worker has ended; whether it had delivered everything.
+    Ended(bool),
+    /// From elsewhere: nobody wants to wait any longer.
+    Hasten,
 }
 
 /// Where a worker's batches go.
@@ -130,6 +199,10 @@ pub struct Channels {
     pub settle: Sender<Landed>,
     /// Set when either has something, or the phase changed.
     pub wake: Arc<Wake>,
+    /// How the worker stands, for those who stop the agent.
+    pub standing: Arc<Standing>,
+    /// And where it tells them that this has changed.
+    pub events: Sender<Event>,
 }
 
 /// A batch that is no longer in flight.
@@ -247,7 +320,13 @@ impl Worker {
                 self.tell_lag();
             }
             if self.phase.is_aborting() {
+                self.leave_files();
                 return false;
+            }
+            if self.phase.is_settling() {
+                self.tell_standing();
+                self.channels.wake.wait(LONGEST_WAIT);
+                continue;
             }
             if self.step() {
                 continue;
@@ -255,6 +334,7 @@ impl Worker {
             self.tell_lag();
             let idle = self.batch.is_empty() && self.in_flight == 0 && self.waiting.is_none();
             if self.phase.is_draining() && idle && !self.has_set_aside() {
+                self.leave_files();
                 return !self.has_unreadable();
             }
             self.channels.wake.wait(self.next_event());
@@ -272,6 +352,23 @@ impl Worker {
             progress |= self.round();
         }
         progress | self.cut_silent_groups()
+    }
+
+    /// Says that nothing is read and written, and whether nothing is under way.
+    fn tell_standing(&self) {
+        let standing = if self.in_flight == 0 { Standing::SETTLED } else { Standing::PAUSED };
+        if self.channels.standing.tell(standing) {
+            // Nobody listens when the agent has been dropped.
+            let _ = self.channels.events.send(Event::Stands);
+        }
+    }
+
+    /// At the end: files that hold what is acknowledged and nothing else need no cutting back. The next to write there
+    /// may be another output.
+    fn leave_files(&mut self) {
+        if let (Sink::Files(files), None) = (&self.sink, &self.waiting) {
+            files.leave();
+        }
     }
 
     fn take_news(&mut self) {
@@ -458,6 +555,10 @@ pub fn run_guarded(worker: &mut Worker) -> Result<bool, io::Error> {
         worker.begin_again()?;
         let until = Instant::now() + Duration::from_millis(100) + pause.next(None);
         while !worker.phase.is_aborting() && until > Instant::now() {
+            if worker.phase.is_settling() {
+                worker.take_news();
+                worker.tell_standing();
+            }
             worker.channels.wake.wait(until.saturating_duration_since(Instant::now()));
         }
     }
