@@ -8,6 +8,8 @@ mod budget;
 mod outputs;
 mod progress;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io;

@@ -125,7 +125,10 @@ async fn swap(
     let hasten = life.hasten();
     let (old, new) = (reload.running.config.clone(), wanted.new.config.clone());
     let (done, mut swapped) = oneshot::channel();
-    std::thread::spawn(move || done.send(reload::swap(life, &old, &new)));
+    std::thread::spawn(move || {
+        // Nobody listens when a third signal has ended everything.
+        let _ = done.send(reload::swap(life, &old, &new));
+    });
     loop {
         let heard = tokio::select! {
             swapped = &mut swapped => {
