@@ -20,6 +20,7 @@
 
 pub mod agent;
 pub mod clock;
+pub mod config_map;
 pub mod corpus;
 pub mod disk;
 pub mod docker;

@@ -9,6 +9,7 @@
 //! of host files, [`retain`] those of what is kept unread, [`limits`] those of rate limits. `load` reads them all,
 //! `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
 
+pub mod changes;
 pub mod connection;
 pub mod diagnostic;
 pub mod elasticsearch;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use changes::Changes;
 pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
