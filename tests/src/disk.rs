@@ -65,11 +65,12 @@ impl SmallDisks {
     /// # Panics
     /// When the disk cannot be made smaller.
     pub fn fill(&self, folder: &Path) {
+        // An empty disk could not be made so small that nothing fits; one that is full holds this already, or need not.
+        let _ = fs::write(self.inside(folder).join(".filler"), "full");
         // While somebody writes, what is taken is more by the time that it is to be all.
         for _ in 0..100 {
             let found = rustix::fs::statvfs(self.inside(folder)).expect("the small disk");
-            // A size of nothing would be no limit.
-            if self.resize(folder, ((found.f_blocks - found.f_bfree) * found.f_frsize).max(found.f_frsize)) {
+            if self.resize(folder, (found.f_blocks - found.f_bfree) * found.f_frsize) {
                 return;
             }
         }
@@ -124,6 +125,6 @@ mod tests {
         assert_eq!(fs::read_dir(&one).unwrap().count(), 0, "the machine does not see it");
         let entry = disks.entry();
         let listed = Command::new(&entry[0]).args(&entry[1..]).arg("ls").arg(&one).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&listed.stdout), "first\nsecond\nthird\n");
+        assert_eq!(String::from_utf8_lossy(&listed.stdout), "first\nsecond\nthird\n", "and who enters does");
     }
 }

@@ -112,6 +112,8 @@ impl Attendant {
         let was_full = self.state_is_full || self.state_was_full.is_some_and(|at| at.elapsed() < seconds(1));
         match ended.code {
             Some(0) if self.since.is_none() => {}
+            // Asked before it could listen.
+            None if self.since.is_none() && ended.stderr.is_empty() => {}
             Some(1) if was_full && ended.stderr.contains("No space left") => self.refused += 1,
             code => {
                 let lines: Vec<&str> = ended.stderr.lines().collect();

@@ -6,3 +6,5 @@ mod host_files;
 mod lifecycle;
 mod lines;
 mod output;
+mod small_disk;
+mod unreadable;
