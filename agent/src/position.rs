@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -216,6 +217,8 @@ pub struct Ledger {
     state: Mutex<(State, u64)>,
     /// The change that is on disk.
     saved: Mutex<u64>,
+    /// How often in a row the keeper could not save.
+    failures: AtomicU64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -279,12 +282,16 @@ impl Ledger {
         // Gone until it is found: what was deleted while no agent ran is never seen to go, and would be kept for ever.
         let now = now_seconds();
         state.entries.values_mut().filter(|entry| entry.gone == 0).for_each(|entry| entry.gone = now);
-        Ok(Ledger { path, output: output.to_owned(), state: Mutex::new((state, 0)), saved: Mutex::new(0) })
+        let (state, saved) = (Mutex::new((state, 0)), Mutex::new(0));
+        Ok(Ledger { path, output: output.to_owned(), state, saved, failures: AtomicU64::new(0) })
     }
 
     /// When an earlier process last saved the positions of `output`; `None` if there was none.
     pub fn saved_at(directory: &Path, output: &str) -> Option<SystemTime> {
-        fs::metadata(directory.join(format!("{output}.positions"))).ok()?.modified().ok()
+        let path = directory.join(format!("{output}.positions"));
+        // It may have ended with the old ones moved aside, and the new ones not yet in their place.
+        let found = fs::metadata(&path).or_else(|_| fs::metadata(previous(&path)));
+        found.ok()?.modified().ok()
     }
 
     /// Looks at the state.
@@ -434,7 +441,6 @@ impl Keeper {
         let (theirs, stopped) = (ledgers.clone(), stop.clone());
         let thread = std::thread::Builder::new().name("positions".into()).spawn(move || {
             let mut pause = every;
-            let mut failing = false;
             loop {
                 let (flag, changed) = &*stopped;
                 let guard = flag.lock().unwrap_or_else(PoisonError::into_inner);
@@ -446,7 +452,8 @@ impl Keeper {
                 }
                 drop(guard);
                 let begun = Instant::now();
-                failing = save_all(&theirs, failing).is_err();
+                // Told where it happens, and tried again in a moment.
+                let _ = save_all(&theirs);
                 removed.look_now_and_then();
                 // Many files on a slow disk: at most a twentieth of the time goes into saving.
                 pause = every.max(begun.elapsed() * 20);
@@ -457,13 +464,13 @@ impl Keeper {
 
     /// Saves now.
     pub fn save(&self) -> io::Result<()> {
-        save_all(&self.ledgers, true)
+        save_all(&self.ledgers)
     }
 
     /// Stops the thread and saves a last time.
     pub fn stop(mut self) -> io::Result<()> {
         self.halt();
-        save_all(&self.ledgers, false)
+        save_all(&self.ledgers)
     }
 
     fn halt(&mut self) {
@@ -482,15 +489,24 @@ impl Drop for Keeper {
     }
 }
 
-fn save_all(ledgers: &[Arc<Ledger>], told: bool) -> io::Result<()> {
+/// Saves all of them; an error is that of the last that could not be saved. What fails and what works again is told once.
+fn save_all(ledgers: &[Arc<Ledger>]) -> io::Result<()> {
     let mut result = Ok(());
     for ledger in ledgers {
-        if let Err(error) = ledger.save() {
-            if !told {
-                tracing::error!(output = ledger.output, file = %ledger.path.display(), %error,
-                    "cannot save positions; going on, and trying again every second (after a crash now, more would be sent again)");
+        match ledger.save() {
+            Ok(()) => {
+                let failures = ledger.failures.swap(0, Ordering::Relaxed);
+                if failures > 0 {
+                    tracing::info!(output = ledger.output, failures, "positions are saved again");
+                }
             }
-            result = Err(error);
+            Err(error) => {
+                if ledger.failures.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!(output = ledger.output, file = %ledger.path.display(), %error,
+                        "cannot save positions; going on, and trying again every second (after a crash now, more would be sent again)");
+                }
+                result = Err(error);
+            }
         }
     }
     result

@@ -439,7 +439,9 @@ impl Worker {
     /// When something is to be read of a container that has nothing to be read now.
     fn next_reading(&self, reading: &Reading) -> Option<Instant> {
         let retries = reading.cursors.iter().filter_map(Cursor::retry_at);
-        let silent = reading.cursors.iter().filter_map(|c| c.silent_at(self.settings.rules.join_gap));
+        let gap = self.settings.rules.join_gap;
+        let silent =
+            reading.cursors.iter().filter_map(|c| c.silent_at(gap).or(c.held.then_some(self.cuts_looked)));
         retries.chain(silent.map(|at| at.max(self.cuts_looked + turns::LOOK_FOR_CUTS))).min()
     }
 }

@@ -30,6 +30,7 @@ pub mod node;
 pub mod proxy;
 pub mod server;
 pub mod space;
+pub mod torture;
 pub mod verify;
 
 use std::time::{Duration, Instant};

@@ -43,6 +43,11 @@ impl Node {
         self.folder.path()
     }
 
+    /// Keeps the folder for people to look at, and gives its path.
+    pub fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+
     /// The root of the pods' logs, `/var/log/pods` of a real node.
     pub fn pods(&self) -> PathBuf {
         self.path().join("pods")

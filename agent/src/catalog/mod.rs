@@ -304,8 +304,7 @@ impl Scanner {
         let begun = cpu_time();
         self.told.rescans += 1;
         self.scan_root(Which::All);
-        let round = self.told.rescans;
-        self.told.unreadable.retain(|_, seen| *seen == round);
+        self.tell_readable();
         if self.started {
             self.adopt_carried();
         }
@@ -382,6 +381,24 @@ impl Scanner {
         }
         if !dirty.is_empty() {
             self.scan_root(Which::Changed(dirty));
+        }
+    }
+
+    /// After a rescan: what was not found unreadable in it is readable again, or gone.
+    fn tell_readable(&mut self) {
+        let (round, logs) = (self.told.rescans, self.settings.roots.logs());
+        let mut again: Vec<PathBuf> = Vec::new();
+        self.told.unreadable.retain(|path, seen| {
+            if *seen != round && rustix::fs::lstat(logs.join(path)).is_ok() {
+                again.push(path.clone());
+            }
+            *seen == round
+        });
+        for path in again.iter().take(MOST_TOLD) {
+            tracing::info!(path = %path.display(), "a log can be read again");
+        }
+        if again.len() > MOST_TOLD {
+            tracing::info!(count = again.len() - MOST_TOLD, "more logs can be read again");
         }
     }
 

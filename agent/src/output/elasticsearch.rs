@@ -138,7 +138,8 @@ impl Elasticsearch {
         let mut backoff = self.retry.clone();
         let (mut more, mut tries) = (Vec::new(), 0);
         // At the very first start there is nobody who could have sent anything before.
-        let mut doubtful = runs.iter().any(|run| run.in_doubt && (self.follows || run.epoch > 0));
+        let mut doubtful =
+            standing.in_doubt || runs.iter().any(|run| run.in_doubt && (self.follows || run.epoch > 0));
         loop {
             let attempt = tokio::select! {
                 attempt = self.attempt_once(&mut load, doubtful.then(|| self.doubt_began(standing))) => attempt,
@@ -150,11 +151,14 @@ impl Elasticsearch {
             let wait = match attempt {
                 Err(trouble) if trouble.too_large => {
                     self.tell_trouble(&trouble.what);
-                    if load.items > 1 {
-                        return Some(self.or_park(&load, self.halves(&load), runs, standing));
-                    }
-                    let item = Item { index: 0, status: 413, reason: trouble.what, ..Item::default() };
-                    return Some(self.or_park(&load, self.put_aside(&load, vec![item]), runs, standing));
+                    let parts = if load.items > 1 {
+                        self.halves(&load)
+                    } else {
+                        let item = Item { index: 0, status: 413, reason: trouble.what, ..Item::default() };
+                        self.put_aside(&load, vec![item])
+                    };
+                    more.extend(self.or_park(&load, parts, runs, standing));
+                    return Some(more);
                 }
                 Err(trouble) => {
                     standing.in_doubt |= trouble.in_doubt;
@@ -183,7 +187,10 @@ impl Elasticsearch {
                     let rest = load.take(&again).and_then(|items| load.with(items, load.safe));
                     match rest {
                         Ok(rest) => load = rest,
-                        rest => return Some(self.or_park(&load, rest.map(|_| Vec::new()), runs, standing)),
+                        rest => {
+                            more.extend(self.or_park(&load, rest.map(|_| Vec::new()), runs, standing));
+                            return Some(more);
+                        }
                     }
                     backoff.next(None)
                 }

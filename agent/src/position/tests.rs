@@ -124,6 +124,7 @@ fn a_crash_at_any_step_of_saving_leaves_one_of_the_two_states() {
         if step == 3 {
             fs::rename(&fresh, &path).unwrap();
         }
+        assert!(Ledger::saved_at(dir.path(), "o").is_some(), "step {step}: somebody has run before");
         let again = Ledger::open(dir.path(), "o").unwrap();
         let offset = again.read(|s| s.entry(key(0)).unwrap().position.offset);
         assert_eq!(offset, if step == 3 { 3 } else { 2 }, "step {step}");

@@ -28,6 +28,8 @@ pub struct Cursor {
     pub at: Position,
     /// Groups that our clock has ended.
     pub cuts: Vec<Cut>,
+    /// Not all of them are saved: until they are, nothing may be read that could tell.
+    pub held: bool,
     /// The open file, between the turns that follow each other, and how often it had moved when it was opened.
     source: Option<Source>,
     moves: u32,
@@ -104,8 +106,8 @@ impl Cursor {
     /// A cursor where the positions say. `again`: this process has sent of the file before, and forgotten how much.
     pub fn new(id: u64, file: Arc<LogFile>, known: Option<Entry>, again: bool) -> Cursor {
         let known = known.unwrap_or_default();
-        let doubtful = if !file.at_start && !again {
-            known.position.offset
+        let doubtful = if !file.at_start && !again && known == Entry::default() {
+            0
         } else if file.name.packed {
             u64::MAX
         } else {
@@ -117,6 +119,7 @@ impl Cursor {
             file,
             at: known.position,
             cuts: known.cuts,
+            held: false,
             source: None,
             moves: 0,
             epoch: 0,
@@ -166,6 +169,11 @@ impl Cursor {
     }
 
     fn has_more(&self) -> bool {
+        !self.held && self.has_unread()
+    }
+
+    /// Whether there is something to read, now or when it may be.
+    pub fn has_unread(&self) -> bool {
         let grew = self.file.size() > self.at.offset.max(self.end_seen);
         match self.state {
             // A settled file is read once more, for the end that ends its last record.
@@ -201,8 +209,10 @@ impl Cursor {
         open.then(|| self.retry_at.map_or(silent, |at| silent.max(at)))
     }
 
-    /// Ends the partial lines that wait for their end, here and now; where they end is to be saved.
+    /// Ends the partial lines that wait for their end, here and now; where they end is to be saved, and the cursor held
+    /// until it is.
     pub fn cut(&mut self) -> Vec<Cut> {
+        self.held = true;
         let open = self.at.open[..2].iter().flatten();
         let cuts: Vec<Cut> = open.map(|group| Cut { first: group.first, end: group.end }).collect();
         for cut in &cuts {
@@ -322,7 +332,7 @@ impl Cursor {
             start,
             end,
             items,
-            in_doubt: start.offset < self.doubtful_until,
+            in_doubt: start.oldest() < self.doubtful_until,
         });
         let left_out = LeftOut { dropped, ..LeftOut::default() };
         self.under_way.push_back(Stretch { end, done: false, left_out });

@@ -261,6 +261,51 @@ fn a_silent_partial_line_is_ended_though_others_are_busy_and_its_end_is_saved_fi
 }
 
 #[test]
+fn where_our_clock_ended_a_partial_line_nothing_is_read_on_before_that_is_saved() {
+    let log = "a_b_u/app/0.log";
+    let world = World::with(&[(log, "2026-11-23T10:00:00Z stdout P half\n")]);
+    let mut worker = world.worker();
+    let look = |worker: &mut Worker| {
+        worker.cuts_looked = Instant::now() - turns::LOOK_FOR_CUTS;
+        worker.round() | worker.cut_silent_groups()
+    };
+    // A folder where the state is to be written.
+    let in_the_way = world.folder.path().join("state/o.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    assert!(look(&mut worker) && !look(&mut worker));
+    append(&world.log(log), &format!("{LINE} rest\n"));
+    world.catalog.refresh(soon());
+    assert!(!look(&mut worker) && !look(&mut worker));
+    // Nor when it is set aside meanwhile.
+    worker.containers[0].cursors[0].set_back();
+    assert!(!look(&mut worker) && worker.has_unreadable());
+    assert!(worker.next_event() < Duration::from_secs(1), "it is tried again soon");
+    assert_eq!(worker.batch.items, 0);
+    fs::remove_dir(&in_the_way).unwrap();
+    while look(&mut worker) {}
+    worker.dispatch();
+    assert_eq!(world.messages(), ["half", "rest"]);
+    let saved = Ledger::open(&world.folder.path().join("state"), "o").unwrap();
+    let key = worker.containers[0].cursors[0].file.key;
+    assert_eq!(saved.read(|state| state.entry(key).unwrap().cuts.len()), 1);
+}
+
+#[test]
+fn a_partial_line_that_may_have_been_sent_before_is_in_doubt_when_it_ends() {
+    let log = "a_b_u/app/0.log";
+    let world = World::with(&[(log, "2026-11-23T10:00:00Z stdout P half\n")]);
+    let mut worker = world.worker();
+    assert!(worker.round());
+    // What was read so far holds no record.
+    let run = send(&mut worker);
+    land(&mut worker, run, Fate::Acknowledged);
+    worker.cuts_looked = Instant::now() - turns::LOOK_FOR_CUTS;
+    assert!(worker.cut_silent_groups());
+    let run = send(&mut worker);
+    assert_eq!((run[0].items, run[0].in_doubt), (1, true));
+}
+
+#[test]
 fn a_worker_that_failed_begins_again_and_nothing_is_lost_or_doubled() {
     let log = "a_b_u/app/0.log";
     let lines =

@@ -30,7 +30,8 @@ impl Worker {
 
     /// Whether there is a file that cannot be read for now.
     pub(super) fn has_unreadable(&self) -> bool {
-        self.containers.iter().flat_map(|c| &c.cursors).any(|cursor| cursor.retry_at().is_some())
+        let mut cursors = self.containers.iter().flat_map(|c| &c.cursors);
+        cursors.any(|cursor| cursor.held || cursor.retry_at().is_some())
     }
 
     /// Turns of the containers that have something to read, until the batch is full; false if there was nothing.
@@ -220,9 +221,12 @@ impl Worker {
         for (place, reading) in self.containers.iter_mut().enumerate().filter(|(_, c)| c.parked.is_none()) {
             for (at, cursor) in reading.cursors.iter_mut().enumerate() {
                 let silent = cursor.silent_at(self.settings.rules.join_gap);
-                if silent.is_some_and(|since| since <= self.cuts_looked) && !cursor.is_readable() {
+                let is_due = silent.is_some_and(|since| since <= self.cuts_looked) && !cursor.has_unread();
+                if is_due && !cursor.held {
                     let cuts = cursor.cut();
                     self.ledger.change(|state| cuts.iter().for_each(|cut| state.cut(cursor.file.key, *cut)));
+                }
+                if cursor.held {
                     due.push((place, at));
                 }
             }
@@ -239,11 +243,13 @@ impl Worker {
         }
         self.cuts_told = false;
         for (place, at) in due {
-            // What has no room now is found again at the next look.
-            if self.is_full() {
-                break;
+            let cursor = &mut self.containers[place].cursors[at];
+            cursor.held = false;
+            // One that was set back, or has grown since, is read on, and its lines end where they were cut. What has no
+            // room now is found again at the next look.
+            if !cursor.has_unread() && !self.is_full() {
+                self.close_groups(place, at);
             }
-            self.close_groups(place, at);
         }
         true
     }

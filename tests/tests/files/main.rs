@@ -8,3 +8,5 @@ mod lines;
 mod output;
 mod reload;
 mod retention;
+mod small_disk;
+mod unreadable;
