@@ -63,7 +63,8 @@ impl Agent {
         Agent::start_by(&[], config, node)
     }
 
-    /// The same by way of a command that becomes the agent: [`crate::disk::SmallDisks::entry`], [`powerless`].
+    /// The same by way of a command that becomes the agent, such as `env`, [`crate::disk::SmallDisks::entry`] or
+    /// [`powerless`].
     ///
     /// # Panics
     /// As [`Agent::start`].

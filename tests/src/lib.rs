@@ -25,6 +25,7 @@ pub mod corpus;
 pub mod disk;
 pub mod docker;
 pub mod http;
+pub mod kubernetes;
 pub mod lies;
 pub mod node;
 pub mod proxy;
@@ -32,6 +33,7 @@ pub mod server;
 pub mod space;
 pub mod torture;
 pub mod verify;
+pub mod wire;
 
 use std::time::{Duration, Instant};
 

@@ -24,6 +24,8 @@ const FILES_KEPT: usize = 5;
 /// removed when the value goes.
 pub struct Node {
     folder: TempDir,
+    /// Its name, `n1` unless set.
+    pub name: String,
 }
 
 impl Node {
@@ -35,7 +37,13 @@ impl Node {
     pub fn new() -> Node {
         let folder = tempfile::Builder::new().prefix("taffrail-node-").tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("pods")).expect("a folder for the pods' logs");
-        Node { folder }
+        Node { folder, name: "n1".into() }
+    }
+
+    /// The same node under another name.
+    pub fn called(mut self, name: &str) -> Node {
+        self.name = name.into();
+        self
     }
 
     /// The node's folder; `node.path().join("out")` is where [`Node::to_file`] delivers to.
@@ -72,7 +80,7 @@ impl Node {
         Pod { root: self.pods(), namespace: "default".into(), name: name.into(), uid }
     }
 
-    /// A configuration for this node: cluster `test`, node `n1`, its folders, however full the disk may be, then `rest`:
+    /// A configuration for this node: cluster `test`, its name, its folders, however full the disk may be, then `rest`:
     /// further top-level keys first, then tables.
     pub fn config(&self, rest: &str) -> String {
         let retain = if rest.contains("[retain]") {
@@ -81,7 +89,8 @@ impl Node {
             "retain.min_free = \"0%\"\nretain.min_free_inodes = \"0%\"\n"
         };
         format!(
-            "cluster = \"test\"\nnode = \"n1\"\npod_logs = \"{}\"\nstate_dir = \"{}\"\n{retain}{rest}\n",
+            "cluster = \"test\"\nnode = \"{}\"\npod_logs = \"{}\"\nstate_dir = \"{}\"\n{retain}{rest}\n",
+            self.name,
             self.pods().display(),
             self.state().display()
         )

@@ -1,0 +1,3 @@
+//! Metadata from a real Kubernetes API server.
+
+mod kit;
