@@ -19,6 +19,7 @@ pub mod metadata;
 pub mod output;
 pub mod pipeline;
 pub mod position;
+pub mod privilege;
 pub mod read;
 pub mod record;
 pub mod retain;

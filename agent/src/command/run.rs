@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::pipeline::{Agent, Outcome, StartError};
+use crate::privilege;
 use log::Log;
 use reload::{Life, Loaded, Reload, Swapped, Wanted};
 
@@ -31,6 +32,8 @@ pub fn run(path: Option<&Path>) -> ExitCode {
         }
     };
     let log = Log::start(&loaded.config.log);
+    // Before any thread is started: those take over what this one has.
+    privilege::take_up_and_tell();
     if path.is_none() {
         tracing::info!(
             "no configuration given (--config FILE): the pod logs of this node go to standard output"
