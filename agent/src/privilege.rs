@@ -40,7 +40,9 @@ pub fn take_up() -> io::Result<Taken> {
 /// Takes it up, and tells what an operator should know of that.
 pub fn take_up_and_tell() {
     match take_up() {
-        Ok(Taken::Raised) => tracing::info!(capability = "DAC_READ_SEARCH", "took up the right to read every log"),
+        Ok(Taken::Raised) => {
+            tracing::info!(capability = "DAC_READ_SEARCH", "took up the right to read every log")
+        }
         Ok(Taken::NotPermitted) if !rustix::process::geteuid().is_root() => tracing::warn!(
             uid = rustix::process::geteuid().as_raw(),
             no_new_privs = no_new_privs().unwrap_or(false),

@@ -131,9 +131,17 @@ impl Kubernetes {
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let headers = vec![("content-type".to_owned(), kind.to_owned())];
-        let request = Request { method: method.into(), target: target.into(), headers, body };
+        self.forward(&Request { method: method.into(), target: target.into(), headers, body })
+    }
+
+    /// Sends a request as it is with every right, or with those that its `impersonate-*` headers name.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub fn forward(&self, request: &Request) -> Result<Reply, String> {
         let door = self.state.lock().expect("no thread panicked").door;
-        http::forward(door, &request).map_err(|error| format!("{method} {target}: {error}"))
+        http::forward(door, request)
+            .map_err(|error| format!("{} {}: {error}", request.method, request.target))
     }
 
     /// An empty node of log files, under a name of its own, which the server knows.

@@ -27,6 +27,7 @@ pub mod docker;
 pub mod http;
 pub mod kubernetes;
 pub mod lies;
+pub mod manifests;
 pub mod node;
 pub mod proxy;
 pub mod server;
