@@ -34,7 +34,8 @@ fn in_a_restricted_namespace_the_pods_miss_exactly_what_is_said_of_them() {
     let namespace = json!({ "metadata": { "name": "restricted", "labels": labels } });
     cluster.send("POST", "/api/v1/namespaces", &namespace);
     let volume = "restricted volume types (volume \"logs\" uses restricted volume type \"hostPath\")";
-    let volumes = "restricted volume types (volumes \"state\", \"logs\" use restricted volume type \"hostPath\")";
+    let volumes =
+        "restricted volume types (volumes \"state\", \"logs\" use restricted volume type \"hostPath\")";
     let root = "runAsNonRoot != true (pod or container \"taffrail\" must set securityContext.runAsNonRoot=true), \
         runAsUser=0 (container \"taffrail\" must not set runAsUser=0)";
     let uid_0 = &*format!("{volume}, {root}");
