@@ -2,7 +2,7 @@
 
 use crate::{cluster, everything};
 use serde_json::{Value, json};
-use taffrail_tests::manifests::{NAMESPACE, apply, kustomize, one};
+use taffrail_tests::manifests::{NAMESPACE, apply, chart, kustomize, one};
 use taffrail_tests::{eventually, seconds};
 
 #[test]
@@ -56,16 +56,25 @@ fn in_a_restricted_namespace_the_pods_miss_exactly_what_is_said_of_them() {
         ("overlays/logs-read-only", uid_0_and_state),
         ("overlays/non-root", non_root),
     ] {
-        let pod = pod(&kustomize(folder), "restricted");
-        let reply = cluster.try_send("POST", "/api/v1/namespaces/restricted/pods?dryRun=All", &pod).unwrap();
-        let reply: Value = serde_json::from_slice(&reply.body).unwrap();
-        let message = reply["message"].as_str().unwrap_or_default();
-        let said =
-            message.split_once("violates PodSecurity \"restricted:latest\": ").unwrap_or((message, "")).1;
-        assert_eq!(said, violations, "{folder}: {message}");
+        refused_for(folder, &kustomize(folder), violations);
     }
+    let objects = chart(json!({ "preset": "both", "nonRoot": true, "prepareState": false })).unwrap();
+    let least = "unrestricted capabilities (container \"taffrail\" must not include \"DAC_READ_SEARCH\" in \
+        securityContext.capabilities.add), restricted volume types (volumes \"logs\", \"state\" use restricted volume type \
+        \"hostPath\")";
+    refused_for("the chart without the init container", &objects, least);
 }
 
+/// A pod of these objects is refused in the restricted namespace, for exactly these reasons.
+#[track_caller]
+fn refused_for(name: &str, objects: &[Value], violations: &str) {
+    let target = "/api/v1/namespaces/restricted/pods?dryRun=All";
+    let reply = cluster().try_send("POST", target, &pod(objects, "restricted")).unwrap();
+    let reply: Value = serde_json::from_slice(&reply.body).unwrap();
+    let message = reply["message"].as_str().unwrap_or_default();
+    let said = message.split_once("violates PodSecurity \"restricted:latest\": ").unwrap_or((message, "")).1;
+    assert_eq!(said, violations, "{name}: {message}");
+}
 #[test]
 fn where_system_node_critical_is_limited_the_agents_own_quota_lets_it_in() {
     let cluster = cluster();

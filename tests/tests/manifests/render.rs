@@ -30,7 +30,7 @@ fn the_chart_and_the_overlays_say_the_same() {
         let (by_kustomize, by_helm) = (kustomize(folder), chart(values).unwrap());
         let (mut ours, mut theirs) = (content(&by_kustomize), content(&by_helm));
         // Only a cluster that makes namespaces by itself could do without: helm has --create-namespace.
-        ours.retain(|(kind, _)| kind != "Namespace");
+        ours.retain(|(_, object)| object["kind"] != "Namespace");
         ours.sort_by(|a, b| a.0.cmp(&b.0));
         theirs.sort_by(|a, b| a.0.cmp(&b.0));
         assert_eq!(ours.len(), theirs.len(), "{folder}");
@@ -40,48 +40,43 @@ fn the_chart_and_the_overlays_say_the_same() {
     }
 }
 
-/// What objects say, by kind: without names, labels and the other ways in which the two tools tell versions apart.
+/// What objects say, by kind: without names, labels and the other ways in which the two tools tell versions apart, and
+/// without the order of lists that have none.
 fn content(objects: &[Value]) -> Vec<(String, Value)> {
-    let plain = |object: &Value| {
+    let content = objects.iter().map(|object| {
         let mut object = object.clone();
-        let kind = object["kind"].as_str().expect("a kind").to_owned();
         let annotations = object["metadata"]["annotations"].take();
-        let object = object.as_object_mut().expect("an object");
-        object.remove("metadata");
-        object.remove("apiVersion");
-        object.insert("annotations".into(), annotations);
-        object.remove("roleRef");
-        let mut object = Value::Object(object.clone());
-        if kind == "DaemonSet" {
-            object["spec"]["selector"].take();
-            object["spec"]["template"]["metadata"].take();
-            let pod = &mut object["spec"]["template"]["spec"];
-            for volume in pod["volumes"].as_array_mut().expect("volumes") {
-                volume["configMap"].take();
+        object["metadata"] = json!({ "annotations": annotations });
+        match object["kind"].as_str().expect("a kind") {
+            "ClusterRoleBinding" => object["roleRef"] = Value::Null,
+            "NetworkPolicy" => object["spec"]["podSelector"] = Value::Null,
+            "DaemonSet" => {
+                object["spec"]["selector"] = Value::Null;
+                object["spec"]["template"]["metadata"] = Value::Null;
+                pod_content(&mut object["spec"]["template"]["spec"]);
             }
-            for list in ["containers", "initContainers"] {
-                for container in pod[list].as_array_mut().into_iter().flatten() {
-                    container["imagePullPolicy"].take();
-                    let fields = container.as_object_mut().expect("a container");
-                    fields.remove("imagePullPolicy");
-                }
-            }
-            for list in ["volumes"] {
-                pod[list].as_array_mut().expect("a list").sort_by_key(|item| item["name"].to_string());
-            }
-            for list in ["containers", "initContainers"] {
-                for container in pod[list].as_array_mut().into_iter().flatten() {
-                    let mounts = container["volumeMounts"].as_array_mut().expect("mounts");
-                    mounts.sort_by_key(|item| item["mountPath"].to_string());
-                }
-            }
+            _ => {}
         }
-        if kind == "NetworkPolicy" {
-            object["spec"]["podSelector"].take();
+        (object["kind"].to_string(), object)
+    });
+    content.collect()
+}
+
+fn pod_content(pod: &mut Value) {
+    for volume in pod["volumes"].as_array_mut().expect("volumes") {
+        volume["configMap"] = json!(volume["configMap"].is_object());
+    }
+    sort(&mut pod["volumes"], "name");
+    for list in ["containers", "initContainers"] {
+        for container in pod[list].as_array_mut().into_iter().flatten() {
+            container["imagePullPolicy"] = Value::Null;
+            sort(&mut container["volumeMounts"], "mountPath");
         }
-        (kind, object)
-    };
-    objects.iter().map(plain).collect()
+    }
+}
+
+fn sort(list: &mut Value, key: &str) {
+    list.as_array_mut().expect("a list").sort_by_key(|item| item[key].to_string());
 }
 
 #[test]
@@ -129,6 +124,31 @@ fn the_agent_takes_every_configuration_in_what_is_applied() {
         }
         assert!(output.status.success(), "{name}:\n{said}");
     }
+}
+
+#[test]
+fn the_policy_for_aws_permits_what_the_configuration_writes_to_and_no_more() {
+    let read = |file: &str| -> Value {
+        let text = fs::read_to_string(root().join("manifests/overlays").join(file)).expect("a policy");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
+    };
+    let policy = read("cloudwatch/iam-policy.json");
+    let config = fs::read_to_string(root().join("manifests/overlays/cloudwatch/taffrail.toml"))
+        .expect("a configuration");
+    assert!(config.contains("log_group = \"/eks/"));
+    for statement in policy["Statement"].as_array().expect("statements") {
+        assert!(
+            statement["Resource"].as_str().expect("one").starts_with("arn:aws:logs:*:*:log-group:/eks/*")
+        );
+        let actions = statement["Action"].as_array().expect("actions").iter();
+        for action in actions.map(|action| action.as_str().expect("a text")) {
+            assert!(action.starts_with("logs:") && !action.contains(['*', '?']), "{action}");
+            assert!(!action.contains("Get") && !action.contains("Delete"), "{action}");
+        }
+    }
+    let account = "system:serviceaccount:taffrail:taffrail";
+    assert!(read("eks-irsa/trust-policy.json").to_string().contains(account));
+    assert!(read("eks-pod-identity/trust-policy.json").to_string().contains("pods.eks.amazonaws.com"));
 }
 
 #[test]
