@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::batch::Format;
+use crate::batch::events::RECORD_BYTES;
 use crate::catalog::beneath::Roots;
 use crate::catalog::file::{KeyMaker, LogFile};
 use crate::catalog::host::{self, HostCatalog};
@@ -24,6 +25,7 @@ use crate::catalog::{self, Catalog, Subscriber};
 use crate::config::template::Safe;
 use crate::config::{ByteSize, Color, Config, FilesFormat, OutputConfig, Start, StdoutFormat};
 use crate::metadata::NodeFacts;
+use crate::output::cloudwatch::{self, CloudWatch};
 use crate::output::dead_letter::DeadLetters;
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::file::Files;
@@ -39,6 +41,9 @@ use budget::{batch_within, descriptor_budget, workers_of};
 
 /// How often positions are saved while they change.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// Batches to CloudWatch under way at a time: one whose calls are made, one that is cut, one that comes back.
+const CLOUDWATCH_BATCHES: usize = 4;
 
 /// How long a worker that was told to end at once may take for it. One that takes longer hangs in a write, such as to
 /// a pipe that nobody reads, and is left behind.
@@ -310,6 +315,9 @@ impl Agent {
                 es.in_flight,
                 Some((es.target.template().clone(), Safe::Index)),
             ),
+            OutputConfig::CloudWatch(cw) => {
+                (Format::Events(cw.format), None, CLOUDWATCH_BATCHES, Some((cw.target(), Safe::LogStream)))
+            }
             OutputConfig::File(file) => (Format::Lines, None, 1, Some((file.path.clone(), Safe::Path))),
             OutputConfig::Stdout(out) => {
                 let color = match out.color {
@@ -340,6 +348,17 @@ impl Agent {
             )),
             _ => None,
         };
+        let cloudwatch = match output {
+            OutputConfig::CloudWatch(cw) => {
+                let letters = DeadLetters::new(&config.state_dir, name, cw.dead_letters);
+                Some(Arc::new(CloudWatch::new(name, cw, letters, stats.clone(), stop.clone())))
+            }
+            _ => None,
+        };
+        let max_record = match output {
+            OutputConfig::CloudWatch(_) => config.max_record.as_usize().min(RECORD_BYTES),
+            _ => config.max_record.as_usize(),
+        };
         let mut ready = Vec::with_capacity(workers);
         for shard in 0..workers {
             let sink = match (output, &client, &self.runtime) {
@@ -349,6 +368,9 @@ impl Agent {
                 ),
                 (OutputConfig::Elasticsearch(_), Some(client), Some(runtime)) => {
                     Sink::Elasticsearch(client.clone(), runtime.handle().clone())
+                }
+                (OutputConfig::CloudWatch(_), _, Some(runtime)) if let Some(client) = &cloudwatch => {
+                    Sink::CloudWatch(cloudwatch::Sender::new(client.clone()), runtime.handle().clone())
                 }
                 _ => Sink::Stdout(Stdout::default()),
             };
@@ -364,7 +386,7 @@ impl Agent {
                     format,
                     gzip,
                     rules: Rules {
-                        max_record: config.max_record.as_usize(),
+                        max_record,
                         oversize: config.oversize,
                         join_gap: config.join_timeout,
                         since: ledger.read(|state| state.since),

@@ -4,6 +4,8 @@
 //! standard error and exit code 2. What does not suit this machine, such as a missing folder, is a warning: the file
 //! may be meant for another. It changes nothing, creates nothing and asks no server.
 
+mod cloudwatch;
+
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
@@ -81,6 +83,7 @@ fn summary(config: &Config, name: &str) -> String {
         let _ = writeln!(text, "\noutput {name}, {}", output.kind());
         match output {
             OutputConfig::Elasticsearch(output) => elasticsearch(&mut text, output),
+            OutputConfig::CloudWatch(output) => cloudwatch::summary(&mut text, output),
             OutputConfig::File(output) => file(&mut text, output),
             OutputConfig::Stdout(output) => {
                 let format = match (output.format, output.color) {
@@ -234,6 +237,7 @@ fn warnings(config: &Config) -> Vec<String> {
                 }
                 warnings.extend(security(name, search));
             }
+            OutputConfig::CloudWatch(output) => warnings.extend(cloudwatch::warnings(name, output)),
             OutputConfig::Stdout(_) => {}
         }
     }

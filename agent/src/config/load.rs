@@ -5,6 +5,7 @@
 //! mistake: the key that holds it is then taken out, and the table tried again. That, and not serde's tagged or
 //! flattened types, which lose the places of what they hold, is why outputs are put together by hand here.
 
+mod cloudwatch;
 mod connection;
 mod files;
 mod outputs;
