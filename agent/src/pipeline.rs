@@ -35,7 +35,7 @@ use crate::read::{Framing, Rules};
 use crate::retain::{self, Retainer};
 use crate::stats::{Loss, OutputStats};
 use crate::wake::Wake;
-use crate::worker::{self, Channels, Phase, Sink, Worker};
+use crate::worker::{self, Channels, Phase, RateLimits, Sink, Worker};
 pub use budget::{batch_size, memory_shares};
 use budget::{batch_within, descriptor_budget, workers_of};
 
@@ -359,6 +359,7 @@ impl Agent {
             OutputConfig::CloudWatch(_) => config.max_record.as_usize().min(RECORD_BYTES),
             _ => config.max_record.as_usize(),
         };
+        let limits = reading.rate_limit.clone().map(|limits| Arc::new(RateLimits::new(limits)));
         let mut ready = Vec::with_capacity(workers);
         for shard in 0..workers {
             let sink = match (output, &client, &self.runtime) {
@@ -395,6 +396,8 @@ impl Agent {
                     batch,
                     in_flight,
                     in_flight_bytes: share,
+                    limits: limits.clone(),
+                    max_lag: reading.max_lag.map(ByteSize::bytes),
                 },
                 Channels { files: files_in, settled, settle, wake: wake.clone() },
                 ledger.clone(),

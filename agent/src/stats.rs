@@ -215,7 +215,8 @@ impl Loss {
         Loss { records: 0, bytes }
     }
 
-    fn add(&mut self, more: Loss) {
+    /// With what was lost besides.
+    pub fn add(&mut self, more: Loss) {
         self.records += more.records;
         self.bytes += more.bytes;
     }

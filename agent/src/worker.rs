@@ -5,6 +5,9 @@
 //! otherwise: the log files are the queue. Owns its cursors alone; never blocks on the network.
 
 mod cursor;
+mod left_out;
+mod limits;
+mod queue;
 mod send;
 mod turns;
 
@@ -35,6 +38,9 @@ use crate::route::Plan;
 use crate::stats::{ContainerStats, Loss, LossReason, OutputStats};
 use crate::wake::Wake;
 use cursor::Cursor;
+use limits::Limit;
+pub use limits::RateLimits;
+use queue::{Queue, Share};
 
 /// How often lags are worked out while there is work.
 const TELL_LAG: Duration = Duration::from_millis(100);
@@ -80,6 +86,9 @@ pub enum Sink {
     Files(Files),
     /// To standard output, by the worker itself.
     Stdout(Stdout),
+    /// Kept, for a test to settle them.
+    #[cfg(test)]
+    Kept(Vec<Sealed>),
 }
 
 /// What a worker is made with.
@@ -107,6 +116,10 @@ pub struct Settings {
     pub in_flight: usize,
     /// Bytes of batches in flight at most: this worker's share of the memory budget.
     pub in_flight_bytes: u64,
+    /// What containers and namespaces may send.
+    pub limits: Option<Arc<RateLimits>>,
+    /// Bytes of a container that may be unread; beyond that the oldest is dropped.
+    pub max_lag: Option<u64>,
 }
 
 /// The ends of the channels to a worker.
@@ -140,6 +153,22 @@ struct Reading {
     /// Set aside until then, because the destination did not take its records.
     parked: Option<Instant>,
     backoff: Backoff,
+    /// Its share of the turns.
+    share: Share,
+    /// What it may send, and until when it waits because that is used up.
+    limit: Option<Box<Limit>>,
+    limited: Option<Instant>,
+}
+
+impl Reading {
+    /// Until when nothing of it is to be read.
+    fn set_aside(&self) -> Option<Instant> {
+        self.parked.max(self.limited)
+    }
+
+    fn has_readable(&self) -> bool {
+        self.cursors.iter().any(Cursor::is_readable)
+    }
 }
 
 /// The worker's whole state.
@@ -158,7 +187,10 @@ pub struct Worker {
     owners: HashMap<u64, Arc<Origin>>,
     places: HashMap<Arc<Origin>, usize>,
     next_cursor: u64,
-    next_turn: usize,
+    /// Containers that have something to read.
+    queue: Queue,
+    /// Compressed files that are in the middle of being read.
+    inflating: usize,
     in_flight: usize,
     in_flight_bytes: u64,
     spare: Vec<Vec<u8>>,
@@ -169,6 +201,8 @@ pub struct Worker {
     /// When silent partial lines were last looked for, and whether it has been told that they cannot be ended.
     cuts_looked: Instant,
     cuts_told: bool,
+    /// When it was last looked for containers of which too much is unread.
+    lag_looked: Instant,
 }
 
 impl Worker {
@@ -194,7 +228,8 @@ impl Worker {
             owners: HashMap::new(),
             places: HashMap::new(),
             next_cursor: 0,
-            next_turn: 0,
+            queue: Queue::new(),
+            inflating: 0,
             in_flight: 0,
             in_flight_bytes: 0,
             spare: Vec::new(),
@@ -203,6 +238,7 @@ impl Worker {
             lag_told: Instant::now(),
             cuts_looked: Instant::now(),
             cuts_told: false,
+            lag_looked: Instant::now(),
         }
     }
 
@@ -221,7 +257,7 @@ impl Worker {
             }
             self.tell_lag();
             let idle = self.batch.is_empty() && self.in_flight == 0 && self.waiting.is_none();
-            if self.phase.is_draining() && idle && !self.has_parked() {
+            if self.phase.is_draining() && idle && !self.has_set_aside() {
                 return !self.has_unreadable();
             }
             self.channels.wake.wait(self.next_event());
@@ -230,7 +266,7 @@ impl Worker {
 
     /// Does whatever can be done now; false if that is nothing.
     fn step(&mut self) -> bool {
-        let mut progress = self.write_waiting();
+        let mut progress = self.write_waiting() | self.drop_oldest();
         if self.is_due() && self.has_credit() {
             self.dispatch();
             progress = true;
@@ -265,6 +301,9 @@ impl Worker {
                 stats: self.stats.container(origin.clone()),
                 parked: None,
                 backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
+                share: Share::default(),
+                limit: self.settings.limits.as_ref().map(|all| Box::new(all.of(&origin, Instant::now()))),
+                limited: None,
             });
             self.containers.len() - 1
         });
@@ -321,6 +360,7 @@ impl Worker {
         }
         self.owners.clear();
         self.places.clear();
+        self.queue = Queue::new();
         self.reader = Reader::new(self.settings.rules);
         self.batch = Batch::new(self.settings.format, self.settings.gzip);
         self.waiting = None;
@@ -329,6 +369,8 @@ impl Worker {
             Sink::Stdout(out) => *out = Stdout::default(),
             // What is in flight comes back, and finds that the cursors it was read by are gone.
             Sink::Elasticsearch(..) | Sink::CloudWatch(..) => {}
+            #[cfg(test)]
+            Sink::Kept(_) => {}
         }
         files.into_iter().for_each(|file| self.take_file(file, true));
         Ok(())
@@ -385,10 +427,7 @@ impl Worker {
         }
         if !self.is_full() {
             for reading in &self.containers {
-                let own = match reading.parked {
-                    Some(until) => Some(until),
-                    None => self.next_reading(reading),
-                };
+                let own = reading.set_aside().or_else(|| self.next_reading(reading));
                 next = own.map_or(next, |at| next.min(at));
             }
         }

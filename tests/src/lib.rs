@@ -20,14 +20,17 @@
 
 pub mod agent;
 pub mod clock;
+pub mod cloudwatch;
 pub mod corpus;
 pub mod disk;
 pub mod docker;
 pub mod http;
 pub mod lies;
+pub mod moto;
 pub mod node;
 pub mod proxy;
 pub mod server;
+pub mod sigv4;
 pub mod space;
 pub mod verify;
 

@@ -16,8 +16,8 @@ use rustix::fs::{Access, AtFlags, CWD, StatxFlags, statx};
 use crate::config::connection::TlsVersion;
 use crate::config::units::show_duration;
 use crate::config::{
-    AuthConfig, BulkOp, ByteSize, Color, Config, ElasticsearchConfig, FileConfig, OutputConfig, Oversize,
-    ReadingConfig, RetainConfig, Start, StdoutFormat, Target, TlsConfig,
+    AuthConfig, BulkOp, ByteSize, Color, Config, ElasticsearchConfig, FileConfig, LimitAction, OutputConfig,
+    Oversize, Rate, ReadingConfig, RetainConfig, Start, StdoutFormat, Target, TlsConfig,
 };
 use crate::output::http::secret::read_secret;
 use crate::output::http::tls;
@@ -201,6 +201,25 @@ fn reading(text: &mut String, reading: &ReadingConfig, batch: ByteSize) {
     let linger = show_duration(reading.linger);
     let _ = writeln!(text, "  begins   {begins}");
     let _ = writeln!(text, "  batches  {batch} or {linger}, {}", count(reading.workers, "worker"));
+    if let Some(limits) = &reading.rate_limit {
+        let of = |whose: &str, rate: &Option<Rate>| {
+            let rate = (*rate)?;
+            let bytes = rate.bytes.map(|size| size.to_string());
+            let lines = rate.lines.map(|lines| count(lines as usize, "line"));
+            Some(format!("{} a {whose}", bytes.into_iter().chain(lines).collect::<Vec<_>>().join(" and ")))
+        };
+        let all = [of("container", &limits.container), of("namespace", &limits.namespace)];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        let rest = match limits.action {
+            LimitAction::Wait => "waits",
+            LimitAction::Drop => "is dropped",
+        };
+        let burst = show_duration(limits.burst);
+        let _ = writeln!(text, "  limits   {} a second, {burst} at once; the rest {rest}", all.join(", "));
+    }
+    if let Some(lag) = reading.max_lag {
+        let _ = writeln!(text, "  lags     up to {lag} a container, beyond that the oldest is dropped");
+    }
 }
 
 /// A number and what it counts.

@@ -94,6 +94,7 @@ pub fn run(path: Option<&Path>) -> ExitCode {
                 lost_bytes = stats.losses.lost().bytes,
                 dropped = stats.losses.dropped().records,
                 lost = %stats.losses,
+                in_doubt = stats.in_doubt.get(),
                 retries = stats.retries.get(),
                 "stopped"
             );

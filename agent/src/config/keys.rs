@@ -29,12 +29,17 @@ pub fn elasticsearch() -> Vec<&'static str> {
     keys.chain(TARGETS).chain(["auth", "tls"]).collect()
 }
 
+/// The keys of every output.
+pub fn reading() -> Vec<&'static str> {
+    [keys_of::<ReadingConfig>(), vec!["rate_limit"]].concat()
+}
+
 /// Where a key that is out of place belongs; `None` for a key that belongs nowhere.
 pub fn place_of(key: &str) -> Option<String> {
     let is_of = |keys: Vec<&str>| keys.contains(&key);
     let place = if is_of(top_level()) {
         "for the whole agent: move it above the first `[…]`"
-    } else if is_of(keys_of::<ReadingConfig>()) || key == "type" {
+    } else if is_of(reading()) || key == "type" {
         "for an output: move it under its `[outputs.NAME]`"
     } else if is_of(elasticsearch()) {
         "for outputs of type `elasticsearch`"

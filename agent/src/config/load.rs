@@ -8,6 +8,7 @@
 mod cloudwatch;
 mod connection;
 mod files;
+mod limits;
 mod outputs;
 
 use std::fs::File;
@@ -236,7 +237,10 @@ impl<'a> Loader<'a> {
             if known.contains(&key) {
                 continue;
             }
-            let help = place_of(key).unwrap_or_else(|| suggestion(key, known));
+            // A letter too few is a slip, also where another table has a key of that name.
+            let slip = nearest(key, known.iter().copied()).is_some_and(|near| near.starts_with(key));
+            let place = if slip { None } else { place_of(key) };
+            let help = place.unwrap_or_else(|| suggestion(key, known));
             self.problem(name.span(), &format!("unknown key {}", quoted(key)), &help);
             // That `endpoints` is missing need not be said of a table that has an `endpoint`.
             reported.extend(nearest(key, known.iter().copied()).map(str::to_owned));
@@ -312,7 +316,9 @@ fn explained(key: &str, said: &str, found: &str) -> (String, String) {
             let known: Vec<&str> = variants.split('`').skip(1).step_by(2).collect();
             suggestion(name, &known)
         }
-        Some((_, "usize" | "u32")) => "expected a whole number, not negative and without quotes".to_owned(),
+        Some((_, "usize" | "u32" | "u64")) => {
+            "expected a whole number, not negative and without quotes".to_owned()
+        }
         Some((_, "a boolean")) => "expected a boolean: true or false, without quotes".to_owned(),
         Some((_, "a sequence")) => "expected a list, as in [\"…\"]".to_owned(),
         Some((_, expected)) => format!("expected {expected}"),

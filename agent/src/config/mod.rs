@@ -5,9 +5,9 @@
 //! touches the network, and of the file system nothing but the one file and the host's name.
 //!
 //! The structs are the documentation of the keys: every field is a key of the same name, with its default and its
-//! unit. [`elasticsearch`] and [`cloudwatch`] have those of these outputs, [`connection`] those of authentication and TLS, [`files`] those
-//! of host files, [`retain`] those of what is kept unread. `load` reads
-//! them all, `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
+//! unit. [`elasticsearch`] and [`cloudwatch`] have those of these outputs, [`connection`] those of authentication and TLS,
+//! [`files`] those of host files, [`retain`] those of what is kept unread, [`limits`] those of rate limits. `load` reads them all,
+//! `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
 
 pub mod cloudwatch;
 pub mod connection;
@@ -15,6 +15,7 @@ pub mod diagnostic;
 pub mod elasticsearch;
 pub mod files;
 mod keys;
+pub mod limits;
 mod load;
 pub mod retain;
 pub mod template;
@@ -32,6 +33,7 @@ pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
+pub use limits::{LimitAction, Rate, RateLimitConfig};
 pub use retain::RetainConfig;
 pub use template::{Names, Prepared, Safe, Template};
 pub use units::ByteSize;
@@ -227,6 +229,14 @@ pub struct ReadingConfig {
     pub batch: ByteSize,
     /// Threads that read and encode for this output, 1 to 64. Default 1.
     pub workers: usize,
+    /// What becomes of logs that the output does not get done with. Default `"wait"`.
+    pub on_full: OnFull,
+    /// How much of a container may be unread before its oldest is dropped, in bytes, 1 MiB to 1 TiB. With
+    /// `on_full = "drop_oldest"`, and required there.
+    pub max_lag: Option<ByteSize>,
+    /// How much of a container and of a namespace it takes in a second. Default: no limit.
+    #[serde(skip)]
+    pub rate_limit: Option<RateLimitConfig>,
 }
 
 impl Default for ReadingConfig {
@@ -237,6 +247,9 @@ impl Default for ReadingConfig {
             linger: Duration::from_secs(1),
             batch: ByteSize::mib(4),
             workers: 1,
+            on_full: OnFull::Wait,
+            max_lag: None,
+            rate_limit: None,
         }
     }
 }
@@ -256,6 +269,16 @@ pub enum Start {
     Oldest,
     /// With what is written from now on.
     Now,
+}
+
+/// What becomes of logs that an output does not get done with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// They are read on in order, whenever that is; lost is only what the disk has no room to retain.
+    Wait,
+    /// Of a container of which more than `max_lag` is unread, the oldest records are passed over, counted as lost.
+    DropOldest,
 }
 
 /// `type = "file"`: one JSON object on a line, in files that are rotated by size.

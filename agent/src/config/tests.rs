@@ -59,6 +59,9 @@ fn a_file_may_set_everything() {
         linger = "5s"
         batch = "8MiB"
         workers = 2
+        on_full = "drop_oldest"
+        max_lag = "1GiB"
+        rate_limit = { container = { bytes = "1MiB", lines = 500 }, namespace = { lines = 5000 }, burst = "1m", action = "drop" }
 
         [outputs.local-1]
         type = "file"
@@ -115,6 +118,14 @@ fn a_file_may_set_everything() {
                         linger: Duration::from_secs(5),
                         batch: ByteSize::mib(8),
                         workers: 2,
+                        on_full: OnFull::DropOldest,
+                        max_lag: Some(ByteSize::mib(1024)),
+                        rate_limit: Some(RateLimitConfig {
+                            container: Some(Rate { bytes: Some(ByteSize::mib(1)), lines: Some(500) }),
+                            namespace: Some(Rate { bytes: None, lines: Some(5000) }),
+                            burst: Duration::from_secs(60),
+                            action: LimitAction::Drop,
+                        }),
                     },
                     endpoints: ["https://a.example:9200", "http://b.example/prefix"]
                         .map(|url| Url::parse(url).expect("a URL"))
@@ -363,7 +374,7 @@ error: missing key `type`
   --> t.toml:5:1
    |
  5 | [outputs.n]
-   | ^^^^^^^^^^^ one of `elasticsearch`, `opensearch`, `file` or `stdout`",
+   | ^^^^^^^^^^^ one of `elasticsearch`, `opensearch`, `cloudwatch`, `file` or `stdout`",
     );
 }
 
@@ -375,7 +386,7 @@ fn outputs_need_a_name_and_a_type_that_exists() {
             "
 error: no output is configured
   --> t.toml
-   = add a table `[outputs.NAME]` with a `type`: `elasticsearch`, `opensearch`, `file` or `stdout`",
+   = add a table `[outputs.NAME]` with a `type`: `elasticsearch`, `opensearch`, `cloudwatch`, `file` or `stdout`",
         );
     }
     shows("[outputs]\ntype = \"file\"\n", 2, "`outputs.type` must be a table", "an output has a name");

@@ -34,7 +34,10 @@ use crate::config::{CloudWatchConfig, EventFormat, Rejected};
 use crate::stats::{LossReason, OutputStats};
 
 /// After the service has denied a stream, nothing is sent there for so long.
-const DENIED_AGAIN: Duration = Duration::from_secs(60);
+const DENIED_AGAIN: Duration = Duration::from_secs(30);
+
+/// How long all must go well before that is told: calls are many at a time, and one that failed says little of others.
+const WELL: Duration = Duration::from_secs(10);
 
 /// Streams whose last call is remembered, for the order; beyond it those that are done are forgotten.
 const MOST_TAILS: usize = 4096;
@@ -58,8 +61,9 @@ pub struct CloudWatch {
     told_denied: Mutex<HashSet<String>>,
     told_rejected: AtomicU8,
     told_linger: AtomicBool,
-    /// Whether the present trouble has been told.
+    /// Whether the present trouble has been told, and when there last was any.
     told: AtomicBool,
+    troubled: Mutex<Option<Instant>>,
     stats: Arc<OutputStats>,
     stop: watch::Receiver<bool>,
 }
@@ -140,6 +144,7 @@ impl CloudWatch {
             told_rejected: AtomicU8::new(0),
             told_linger: AtomicBool::new(false),
             told: AtomicBool::new(false),
+            troubled: Mutex::default(),
             stats,
             stop,
         }
@@ -178,6 +183,7 @@ impl CloudWatch {
 
     fn tell_trouble(&self, what: &str) {
         self.stats.fail(what);
+        *lock(&self.troubled) = Some(Instant::now());
         if !self.told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 output = self.name,
@@ -188,7 +194,8 @@ impl CloudWatch {
     }
 
     fn tell_recovery(&self) {
-        if self.told.load(Ordering::Relaxed) && self.told.swap(false, Ordering::Relaxed) {
+        let over = || lock(&self.troubled).is_none_or(|at| at.elapsed() >= WELL);
+        if self.told.load(Ordering::Relaxed) && over() && self.told.swap(false, Ordering::Relaxed) {
             tracing::info!(output = self.name, "delivering again");
         }
     }
@@ -208,7 +215,22 @@ impl CloudWatch {
                 action,
                 resource,
                 answer = what,
-                "not allowed: the containers of this log group wait, and are tried again every minute; others go on. Allow the action on the resource in the agent's role"
+                "not allowed: the containers of this log group wait, and are tried again every half minute; others go on. Allow the action on the resource in the agent's role"
+            );
+        }
+    }
+
+    /// A group or stream that cannot be made: told once for each group.
+    fn leave_alone(&self, target: &Arc<str>, what: &str) {
+        self.stats.fail(what);
+        lock(&self.denied).insert(target.clone(), Instant::now() + DENIED_AGAIN);
+        let (group, _) = split(target);
+        if lock(&self.told_denied).insert(format!("make {group}")) {
+            tracing::error!(
+                output = self.name,
+                group,
+                answer = what,
+                "CloudWatch refuses to make a log group or stream: its containers wait, and are tried again every half minute; others go on"
             );
         }
     }

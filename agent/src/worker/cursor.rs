@@ -5,11 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::limits::Dropped;
 use crate::batch::{Batch, Run};
 use crate::catalog::file::{LogFile, Source};
 use crate::catalog::name::LogName;
 use crate::position::{Cut, Entry, Position};
-use crate::stats::LossReason;
+use crate::stats::{Loss, LossReason};
 
 /// How long a file that could not be read is left alone.
 const RETRY: Duration = Duration::from_secs(1);
@@ -35,11 +36,13 @@ pub struct Cursor {
     /// When something was last read.
     last_read: Instant,
     acknowledged: Position,
-    /// Runs under way in the order of reading: their ends, and whether each is acknowledged.
-    under_way: VecDeque<(Position, bool)>,
+    /// Stretches under way in the order of reading: runs, and what was passed over.
+    under_way: VecDeque<Stretch>,
     first_under_way: u64,
     /// Records before this may have been sent before: by an earlier process, or before a set-back.
     doubtful_until: u64,
+    /// Records up to this were read before a set-back, and rate limits have judged them: they are sent.
+    pub judged_until: u64,
     /// The size at which nothing more was to be read.
     end_seen: u64,
     /// What lies behind this is lost and counted.
@@ -48,6 +51,34 @@ pub struct Cursor {
     retry_at: Option<Instant>,
     /// Whether it has been told that the file cannot be read.
     told: bool,
+}
+
+/// A stretch of the file that is read, and that the position has not moved over.
+#[derive(Debug)]
+struct Stretch {
+    end: Position,
+    /// Acknowledged, or passed over.
+    done: bool,
+    left_out: LeftOut,
+}
+
+/// What of a stretch was left out by decision. It counts when the position moves over it, since before that it may be
+/// read again, and be decided anew.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LeftOut {
+    /// By rate limits.
+    pub dropped: Dropped,
+    /// Because the output lags.
+    pub lagged: Loss,
+}
+
+/// A position that has moved.
+#[derive(Debug)]
+pub struct Moved {
+    /// To where.
+    pub to: Position,
+    /// What was left out on the way.
+    pub left_out: LeftOut,
 }
 
 /// What a read that failed came to.
@@ -94,6 +125,7 @@ impl Cursor {
             under_way: VecDeque::new(),
             first_under_way: 0,
             doubtful_until: doubtful,
+            judged_until: 0,
             end_seen: 0,
             lost_from: None,
             state: State::Reading,
@@ -186,6 +218,11 @@ impl Cursor {
         if self.is_delivered() { 0 } else { self.file.size().saturating_sub(self.acknowledged.offset) }
     }
 
+    /// Bytes on disk that are not read.
+    pub fn unread(&self) -> u64 {
+        if self.is_finished() { 0 } else { self.file.size().saturating_sub(self.at.offset) }
+    }
+
     /// When a read that failed is tried again.
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at.filter(|_| self.has_more())
@@ -263,50 +300,87 @@ impl Cursor {
     }
 
     /// Enters what was read since `start` into the batch.
-    pub fn add_run(&mut self, batch: &mut Batch, start: Position, items: u32) {
+    pub fn add_run(&mut self, batch: &mut Batch, start: Position, items: u32, dropped: Dropped) {
         let now = Instant::now();
         self.last_read = now;
         batch.opened.get_or_insert(now);
         let end = self.at;
-        if let (Some(last), Some((under_way, _))) = (batch.runs.last_mut(), self.under_way.back_mut())
-            && (last.cursor, last.epoch) == (self.id, self.epoch)
+        let number = self.first_under_way + self.under_way.len() as u64;
+        if let (Some(last), Some(stretch)) = (batch.runs.last_mut(), self.under_way.back_mut())
+            && (last.cursor, last.epoch, last.number + 1) == (self.id, self.epoch, number)
         {
             last.end = end;
             last.items += items;
-            *under_way = end;
+            stretch.end = end;
+            stretch.left_out.dropped.add(dropped);
             return;
         }
         batch.runs.push(Run {
             cursor: self.id,
             epoch: self.epoch,
-            number: self.first_under_way + self.under_way.len() as u64,
+            number,
             start,
             end,
             items,
             in_doubt: start.offset < self.doubtful_until,
         });
-        self.under_way.push_back((end, false));
+        let left_out = LeftOut { dropped, ..LeftOut::default() };
+        self.under_way.push_back(Stretch { end, done: false, left_out });
     }
 
-    /// A run is acknowledged; returns the new position if it moves: over this one and those after it that were
+    /// A run is acknowledged; returns how the position moves, if it does: over this one and those after it that were
     /// acknowledged earlier, never over one that is not.
-    pub fn acknowledge(&mut self, run: &Run) -> Option<Position> {
+    pub fn acknowledge(&mut self, run: &Run) -> Option<Moved> {
         let place = run.number.checked_sub(self.first_under_way)? as usize;
-        self.under_way.get_mut(place)?.1 = true;
+        self.under_way.get_mut(place)?.done = true;
+        self.advance()
+    }
+
+    /// What was read up to here without being sent is passed over: as good as acknowledged, once all before it is.
+    pub fn pass_over(&mut self, lagged: Loss) -> Option<Moved> {
+        let end = self.at;
+        match self.under_way.back_mut() {
+            // Grown, since in an outage there is one after the other. Nobody refers to one that is done any more.
+            Some(last) if last.done => {
+                last.end = end;
+                last.left_out.lagged.add(lagged);
+            }
+            _ => {
+                let left_out = LeftOut { lagged, ..LeftOut::default() };
+                self.under_way.push_back(Stretch { end, done: true, left_out });
+            }
+        }
+        self.advance()
+    }
+
+    /// Passes over all that is left of a settled file, without reading it.
+    pub fn pass_to_end(&mut self) -> Option<Moved> {
+        let end = self.file.size().max(self.at.offset);
+        let lagged = Loss::unread(end - self.at.oldest());
+        self.at = Position { offset: end, open: Default::default(), ..self.at };
+        self.end_seen = end;
+        (self.state, self.source, self.retry_at) = (State::Finished, None, None);
+        self.pass_over(lagged)
+    }
+
+    fn advance(&mut self) -> Option<Moved> {
         let before = self.acknowledged;
-        while let Some((end, true)) = self.under_way.front() {
-            self.acknowledged = *end;
-            self.under_way.pop_front();
+        let mut left_out = LeftOut::default();
+        while let Some(stretch) = self.under_way.pop_front_if(|stretch| stretch.done) {
+            self.acknowledged = stretch.end;
+            left_out.dropped.add(stretch.left_out.dropped);
+            left_out.lagged.add(stretch.left_out.lagged);
             self.first_under_way += 1;
         }
         let oldest = self.acknowledged.oldest();
         self.cuts.retain(|cut| cut.first >= oldest);
-        (self.acknowledged != before).then_some(self.acknowledged)
+        (self.acknowledged != before).then_some(Moved { to: self.acknowledged, left_out })
     }
 
     /// Goes back to the lowest place that is not acknowledged. What was under way counts no more.
     pub fn set_back(&mut self) {
         self.doubtful_until = self.doubtful_until.max(self.at.offset);
+        self.judged_until = self.judged_until.max(self.at.offset);
         self.epoch += 1;
         self.first_under_way += self.under_way.len() as u64;
         self.under_way.clear();

@@ -21,6 +21,8 @@ impl Worker {
         match &self.sink {
             Sink::Elasticsearch(client, _) => self.settings.batch.min(client.batch_limit()),
             Sink::CloudWatch(..) | Sink::Files(_) | Sink::Stdout(_) => self.settings.batch,
+            #[cfg(test)]
+            Sink::Kept(_) => self.settings.batch,
         }
     }
 
@@ -29,6 +31,8 @@ impl Worker {
         match &self.sink {
             Sink::CloudWatch(sender, _) => sender.linger(),
             Sink::Elasticsearch(..) | Sink::Files(_) | Sink::Stdout(_) => self.settings.linger,
+            #[cfg(test)]
+            Sink::Kept(_) => self.settings.linger,
         }
     }
 
@@ -70,6 +74,12 @@ impl Worker {
                 self.waiting = Some((sealed, Instant::now()));
                 self.write_waiting();
             }
+            #[cfg(test)]
+            Sink::Kept(kept) => {
+                self.in_flight += 1;
+                self.in_flight_bytes += sealed.body.len() as u64;
+                kept.push(sealed);
+            }
         }
     }
 
@@ -104,6 +114,8 @@ impl Worker {
             Sink::Files(files) => files.write(&sealed),
             Sink::Stdout(out) => out.write(&sealed),
             Sink::Elasticsearch(..) | Sink::CloudWatch(..) => Ok(()),
+            #[cfg(test)]
+            Sink::Kept(_) => Ok(()),
         };
         if let Err(error) = written {
             if self.retry.tries() == 0 {
@@ -194,8 +206,9 @@ impl Worker {
                 Fate::Acknowledged => {
                     reading.stats.records_delivered.add(run.items.into());
                     if let Some(position) = cursor.acknowledge(&run) {
-                        moved.push((cursor.file.key, position));
+                        moved.push((cursor.file.key, position.to));
                         reading.backoff.reset();
+                        self.count_left_out(place, position.left_out);
                     }
                 }
                 Fate::Parked => {
@@ -235,7 +248,8 @@ impl Worker {
         reading.parked = Some(Instant::now() + wait);
     }
 
-    pub(super) fn has_parked(&self) -> bool {
-        self.containers.iter().any(|c| c.parked.is_some())
+    /// Whether a container is to be read on that is set aside, or waits for its rate limit.
+    pub(super) fn has_set_aside(&self) -> bool {
+        self.containers.iter().any(|c| c.parked.is_some() || (c.limited.is_some() && c.has_readable()))
     }
 }

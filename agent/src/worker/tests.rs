@@ -1,5 +1,7 @@
 //! The worker driven by hand: one step at a time, and settlements that the test makes up.
 
+mod orders;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -78,6 +80,8 @@ impl World {
                 batch: 1 << 20,
                 in_flight: 2,
                 in_flight_bytes: 1 << 20,
+                limits: None,
+                max_lag: None,
             },
             Channels { files: files_in, settled, settle, wake },
             self.ledger.clone(),
@@ -123,7 +127,7 @@ fn send(worker: &mut Worker) -> Vec<Run> {
 
 fn land(worker: &mut Worker, runs: Vec<Run>, fate: Fate) {
     let runs = runs.into_iter().map(|run| (run, fate)).collect();
-    worker.land(Landed { settled: Some(Settled { runs, spare: Vec::new() }), bytes: 0 });
+    worker.land(Landed { settled: Some(Settled { runs, spare: Vec::new(), lost: Vec::new() }), bytes: 0 });
 }
 
 fn acknowledged(worker: &Worker, cursor: usize) -> u64 {
@@ -167,7 +171,7 @@ fn a_container_that_is_parked_is_read_again_from_what_is_acknowledged_and_late_n
     let second = send(&mut worker);
     let (start, end) = (first[0].start, second[0].end);
     land(&mut worker, first, Fate::Parked);
-    assert!(worker.has_parked() && !worker.round());
+    assert!(worker.has_set_aside() && !worker.round());
     land(&mut worker, second, Fate::Acknowledged);
     assert_eq!((acknowledged(&worker, 0), worker.in_flight), (0, 0));
     worker.containers[0].parked = Some(Instant::now());
@@ -186,7 +190,7 @@ fn a_delivery_that_failed_gives_its_credit_back_and_is_read_again() {
     send(&mut worker);
     worker.in_flight_bytes = 77;
     worker.land(Landed { settled: None, bytes: 77 });
-    assert_eq!((worker.in_flight, worker.in_flight_bytes, worker.has_parked()), (0, 0, true));
+    assert_eq!((worker.in_flight, worker.in_flight_bytes, worker.has_set_aside()), (0, 0, true));
     worker.containers[0].parked = None;
     assert!(worker.round());
     assert_eq!(worker.batch.items, 1);

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::Worker;
-use super::cursor::Cursor;
+use super::limits::{Dropped, Gate};
+use super::queue::Queue;
+use crate::catalog::file::Source;
 use crate::position::Position;
 use crate::read::Turn;
 use crate::stats::{Loss, LossReason};
@@ -17,9 +19,13 @@ pub(super) const LOOK_FOR_CUTS: Duration = Duration::from_millis(250);
 /// closing one would mean to inflate it again from its beginning.
 const MOST_INFLATING: usize = 64;
 
+/// Bytes that a round reads at most: what of it is dropped or passed over as too old fills no batch, and one that lingers
+/// must be sent in time.
+const ROUND: u64 = 8 << 20;
+
 impl Worker {
     pub(super) fn has_readable(&self) -> bool {
-        self.containers.iter().any(|c| c.parked.is_none() && c.cursors.iter().any(Cursor::is_readable))
+        self.containers.iter().any(|c| c.set_aside().is_none() && c.has_readable())
     }
 
     /// Whether there is a file that cannot be read for now.
@@ -27,58 +33,121 @@ impl Worker {
         self.containers.iter().flat_map(|c| &c.cursors).any(|cursor| cursor.retry_at().is_some())
     }
 
-    /// One turn for each container that has something to read, until the batch is full; false if there was nothing.
+    /// Turns of the containers that have something to read, until the batch is full; false if there was nothing.
     pub(super) fn round(&mut self) -> bool {
-        let mut progress = false;
-        let now = Instant::now();
-        let count = self.containers.len();
-        let mut inflating =
-            self.containers.iter().flat_map(|c| &c.cursors).filter(|c| c.is_inflating()).count();
-        for _ in 0..count {
-            if self.is_full() {
-                break;
+        let (mut progress, mut looked, mut read) = (false, false, 0);
+        while read < ROUND && !self.is_full() {
+            if !looked && self.queue.is_look_due() {
+                self.line_up();
+                looked = true;
             }
-            let place = self.next_turn % count;
-            self.next_turn = place + 1;
+            let Some(origin) = self.queue.next() else { break };
+            // It is not there where it has been forgotten meanwhile.
+            let Some(&place) = self.places.get(&origin) else { continue };
+            Queue::out(&mut self.containers[place].share);
+            let (bytes, useful) = self.visit(place);
             let reading = &mut self.containers[place];
-            if reading.parked.is_some_and(|until| until > now) {
-                continue;
+            let more = useful && reading.set_aside().is_none() && reading.has_readable();
+            reading.share.charge(&mut self.queue, bytes, more);
+            if more {
+                self.queue.add(&origin, &mut reading.share);
             }
-            reading.parked = None;
-            let may_inflate = inflating < MOST_INFLATING;
-            let next = reading
-                .cursors
-                .iter()
-                .position(|c| c.is_readable() && (may_inflate || !c.file.name.packed || c.is_inflating()));
-            if let Some(at) = next {
-                inflating += usize::from(reading.cursors[at].file.name.packed);
-                progress |= self.turn(place, at);
-            }
+            progress |= useful;
+            read += bytes;
         }
         progress
+    }
+
+    /// Puts every container into the queue that has something to read.
+    fn line_up(&mut self) {
+        let now = Instant::now();
+        self.inflating = 0;
+        for reading in &mut self.containers {
+            reading.parked = reading.parked.filter(|until| *until > now);
+            reading.limited = reading.limited.filter(|until| *until > now);
+            self.inflating += reading.cursors.iter().filter(|c| c.is_inflating()).count();
+            if !reading.share.is_queued() && reading.set_aside().is_none() && reading.has_readable() {
+                self.queue.add(&reading.stats.origin, &mut reading.share);
+            }
+        }
+        self.queue.looked(now);
+    }
+
+    /// One turn in the oldest file of a container that can be read; how many bytes were read, and whether anything came
+    /// of it.
+    fn visit(&mut self, place: usize) -> (u64, bool) {
+        let reading = &mut self.containers[place];
+        if reading.set_aside().is_some() {
+            return (0, false);
+        }
+        let may_inflate = self.inflating < MOST_INFLATING;
+        let next = reading
+            .cursors
+            .iter()
+            .position(|c| c.is_readable() && (may_inflate || !c.file.name.packed || c.is_inflating()));
+        let Some(at) = next else { return (0, false) };
+        let cursor = &reading.cursors[at];
+        self.inflating += usize::from(cursor.file.name.packed && !cursor.is_inflating());
+        let start = cursor.at.offset;
+        let useful = self.turn(place, at);
+        (self.containers[place].cursors[at].at.offset.saturating_sub(start), useful)
     }
 
     /// One turn in one file; false if nothing came of it.
     fn turn(&mut self, place: usize, at: usize) -> bool {
         let limit = self.batch_bytes();
         let reading = &mut self.containers[place];
+        let mut gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
+        reading.limited = gate.as_mut().and_then(Gate::shut_until);
+        if reading.limited.is_some() {
+            return false;
+        }
         let cursor = &mut reading.cursors[at];
         // Asked before the read: what is settled by then is read to its end.
         let (size, settled) = (cursor.file.size(), cursor.file.is_settled());
         cursor.read_on();
         let mut source = match cursor.take_source() {
             Ok(source) => source,
-            Err(error) => return self.reading_failed(place, at, error),
+            Err(error) => {
+                drop(gate);
+                return self.reading_failed(place, at, error);
+            }
         };
         let (start, items) = (cursor.at, self.batch.items);
-        let (batch, plan) = (&mut self.batch, &reading.plan);
+        let (batch, plan, judged) = (&mut self.batch, &reading.plan, cursor.judged_until);
         let framing = cursor.file.framing;
         let result =
             self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, settled, |record| {
+                let mut shut = false;
+                if let Some(gate) = gate.as_mut().filter(|_| record.last > judged) {
+                    if !gate.admits(&record) {
+                        return ControlFlow::Continue(());
+                    }
+                    shut = gate.is_shut();
+                }
                 batch.push(plan, &cursor.id_text, &record);
-                if batch.plain_bytes() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if shut || batch.plain_bytes() >= limit {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
             });
-        let progress = self.enter_run(place, at, start, items);
+        reading.limited = gate.as_mut().and_then(Gate::shut_until);
+        let dropped = gate.map(|gate| gate.dropped).unwrap_or_default();
+        let progress = self.enter_run(place, at, start, items, dropped);
+        self.end_turn(place, at, result, source, (size, settled));
+        progress || self.containers[place].cursors[at].is_finished()
+    }
+
+    /// What the end of a turn means for its file, which had that size, and was settled or not, when it began.
+    pub(super) fn end_turn(
+        &mut self,
+        place: usize,
+        at: usize,
+        result: io::Result<Turn>,
+        source: Source,
+        (size, settled): (u64, bool),
+    ) {
         let cursor = &mut self.containers[place].cursors[at];
         match result {
             Ok(Turn::More) => cursor.keep_source(source),
@@ -100,11 +169,10 @@ impl Worker {
                 self.reading_failed(place, at, error);
             }
         }
-        progress || self.containers[place].cursors[at].is_finished()
     }
 
     /// Enters what a turn has read since `start`, when the batch had `items` records; false if that is nothing.
-    fn enter_run(&mut self, place: usize, at: usize, start: Position, items: u32) -> bool {
+    fn enter_run(&mut self, place: usize, at: usize, start: Position, items: u32, dropped: Dropped) -> bool {
         let reading = &mut self.containers[place];
         let cursor = &mut reading.cursors[at];
         let items = self.batch.items - items;
@@ -118,13 +186,13 @@ impl Worker {
         if cursor.at == start {
             return false;
         }
-        cursor.add_run(&mut self.batch, start, items);
+        cursor.add_run(&mut self.batch, start, items, dropped);
         true
     }
 
     /// A file could not be read: it is left alone for a while, or given up if it is gone. Always true: there may be
     /// another file of the container to be read.
-    fn reading_failed(&mut self, place: usize, at: usize, error: io::Error) -> bool {
+    pub(super) fn reading_failed(&mut self, place: usize, at: usize, error: io::Error) -> bool {
         let reading = &mut self.containers[place];
         let (output, container) = (&self.settings.output, &reading.plan.label);
         let failure = reading.cursors[at].fail(&error);
@@ -191,12 +259,17 @@ impl Worker {
             }
         };
         let (start, items) = (cursor.at, self.batch.items);
-        let (batch, plan) = (&mut self.batch, &reading.plan);
+        let (batch, plan, judged) = (&mut self.batch, &reading.plan, cursor.judged_until);
+        let mut gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
         let closed = self.reader.close_groups(&mut source, &mut cursor.at, cursor.file.framing, |record| {
-            batch.push(plan, &cursor.id_text, &record);
+            let gate = gate.as_mut().filter(|_| record.last > judged);
+            if gate.is_none_or(|gate| gate.admits(&record)) {
+                batch.push(plan, &cursor.id_text, &record);
+            }
             ControlFlow::Continue(())
         });
-        self.enter_run(place, at, start, items);
+        let dropped = gate.map(|gate| gate.dropped).unwrap_or_default();
+        self.enter_run(place, at, start, items, dropped);
         if let Err(error) = closed {
             self.reading_failed(place, at, error);
         }

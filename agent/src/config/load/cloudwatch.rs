@@ -4,13 +4,13 @@
 //! here.
 
 use super::{Loader, Table};
+use crate::config::ByteSize;
 use crate::config::cloudwatch::CloudWatchConfig;
-use crate::config::keys::keys_of;
-use crate::config::{ByteSize, ReadingConfig};
+use crate::config::keys::{keys_of, reading};
 
 impl<'a> Loader<'a> {
     pub(super) fn cloudwatch(&mut self, table: &mut Table<'a>) -> Option<CloudWatchConfig> {
-        self.unknown_keys(table, &[keys_of::<CloudWatchConfig>(), keys_of::<ReadingConfig>()].concat());
+        self.unknown_keys(table, &[keys_of::<CloudWatchConfig>(), reading()].concat());
         let reading = self.reading(table, CloudWatchConfig::default_reading());
         let output = self.read::<CloudWatchConfig>(table)?;
         let count = |count: u32| count.to_string();

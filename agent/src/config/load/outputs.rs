@@ -12,7 +12,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::{Loader, Table, connection, is_name};
 use crate::config::diagnostic::{listed, suggestion};
-use crate::config::keys::{TARGET, TARGETS, TYPES, elasticsearch, keys_of};
+use crate::config::keys::{TARGET, TARGETS, TYPES, elasticsearch, keys_of, reading};
 use crate::config::units::{quoted, show_duration};
 use crate::config::{
     BulkOp, ByteSize, Compression, Config, ElasticsearchConfig, FileConfig, OutputConfig, ReadingConfig,
@@ -69,7 +69,7 @@ impl<'a> Loader<'a> {
             self.problem(table.span.clone(), "missing key `type`", &format!("one of {}", listed(&TYPES)));
             return None;
         };
-        let reading_keys = keys_of::<ReadingConfig>();
+        let reading_keys = reading();
         let output = match kind.get_ref().as_str() {
             Some("elasticsearch" | "opensearch") => {
                 self.unknown_keys(table, &[elasticsearch(), reading_keys].concat());
@@ -115,7 +115,9 @@ impl<'a> Loader<'a> {
         table: &mut Table<'a>,
         defaults: ReadingConfig,
     ) -> Option<ReadingConfig> {
+        let rate_limit = self.rate_limit(table);
         let mut reading = self.read::<ReadingConfig>(table)?;
+        reading.rate_limit = rate_limit;
         if !table.entries.contains_key("linger") {
             reading.linger = defaults.linger;
         }
@@ -124,6 +126,7 @@ impl<'a> Loader<'a> {
         let batch = ByteSize::kib(64)..=ByteSize::mib(32);
         self.between(table, "batch", reading.batch, batch, |size| size.to_string());
         self.between(table, "workers", reading.workers, 1..=64, |count| count.to_string());
+        self.check_lag(table, &reading);
         Some(reading)
     }
 

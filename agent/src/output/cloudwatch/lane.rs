@@ -25,6 +25,9 @@ use crate::stats::{Loss, LossReason};
 /// Waits between tries: the first at most so long, doubled up to the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
 
+/// After so many tries throttling is told.
+const THROTTLED: u32 = 4;
+
 /// What a raw line is given in front when it is sent with another time: brackets, thirty letters, a space.
 const STAMP_BYTES: usize = 40;
 
@@ -118,6 +121,7 @@ impl CloudWatch {
                 }
                 Outcome::Stopped => {
                     let rest = part.events.iter().chain(parts.iter().flat_map(|part| &part.events));
+                    let rest = rest.chain(suspects.iter().map(|(event, _)| event));
                     end.abandoned.extend(rest.map(|event| shipment.run(event)));
                     return end;
                 }
@@ -126,7 +130,9 @@ impl CloudWatch {
         for (event, what) in suspects {
             if accepted {
                 // Others of its stream were taken: it is the event.
-                self.keep(&shipment, &job.target, &event, "refused", &what).await;
+                if !self.keep(&shipment, &job.target, &event, "refused", &what).await {
+                    end.abandoned.insert(shipment.run(&event));
+                }
             } else {
                 let run = shipment.run(&event);
                 self.stats.fail(&what);
@@ -173,7 +179,7 @@ impl CloudWatch {
                     Some(Ok(())) => continue,
                     // What cannot be made can take no event.
                     Some(Err(Fault::Refused(what))) => {
-                        self.deny(target, action, &what);
+                        self.leave_alone(target, &what);
                         return Outcome::Parked;
                     }
                     Some(Err(other)) => fault = other,
@@ -187,7 +193,9 @@ impl CloudWatch {
                 Fault::Refused(what) => return Outcome::Refused(what),
                 Fault::Throttled(what) => {
                     lock(&self.pace).throttled(Instant::now());
-                    what
+                    self.stats.fail(&what);
+                    // Part of the trade, until it lasts.
+                    if backoff.tries() < THROTTLED { String::new() } else { what }
                 }
                 Fault::Passing { what, in_doubt } => {
                     if in_doubt {
@@ -199,7 +207,9 @@ impl CloudWatch {
                     format!("the service says of {target} that it is there, and is not")
                 }
             };
-            self.tell_trouble(&what);
+            if !what.is_empty() {
+                self.tell_trouble(&what);
+            }
             self.stats.retries.add(1);
             if self.unless_stopped(tokio::time::sleep(backoff.next(None))).await.is_none() {
                 return Outcome::Stopped;
@@ -290,7 +300,10 @@ impl CloudWatch {
                 }
                 Rejected::DeadLetter => {
                     self.tell_rejected(reason);
-                    self.keep(shipment, target, event, reason.as_str(), rejected::told(reason)).await;
+                    let (kind, why) = (reason.as_str(), rejected::told(reason));
+                    if !self.keep(shipment, target, event, kind, why).await {
+                        end.abandoned.insert(shipment.run(event));
+                    }
                 }
                 Rejected::Drop | Rejected::Now => {
                     let loss = Loss { records: 1, bytes: event.length.into() };
@@ -305,8 +318,8 @@ impl CloudWatch {
         again
     }
 
-    /// Keeps an event as a dead letter. It is on disk when this returns, or the agent stops.
-    async fn keep(&self, shipment: &Shipment, target: &str, event: &Event, kind: &str, why: &str) {
+    /// Keeps an event as a dead letter. It is on disk when this returns true; else the agent stops.
+    async fn keep(&self, shipment: &Shipment, target: &str, event: &Event, kind: &str, why: &str) -> bool {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
             let letter = rejected::letter(&self.name, target, kind, why, event.time, shipment.text(event));
@@ -315,12 +328,12 @@ impl CloudWatch {
                 Ok(dropped) => {
                     self.stats.dead_letters_dropped.add(dropped);
                     self.stats.refused.add(1);
-                    return;
+                    return true;
                 }
                 Err(error) => self.tell_trouble(&format!("cannot write dead letters: {error}")),
             }
             if self.unless_stopped(tokio::time::sleep(backoff.next(None))).await.is_none() {
-                return;
+                return false;
             }
         }
     }
