@@ -5,6 +5,8 @@
 //! acknowledgement. A damaged file is set aside with a message and the one before it is used: what is then read
 //! again is recognised by its `_id`.
 
+pub mod removed;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::file::FileKey;
 use crate::record::Stream;
+use removed::Removed;
 
 /// Version of the file's format. A version reads its own and the one before, and members it does not know are
 /// passed over, so that the one before can read what this one writes.
@@ -425,8 +428,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Saves `ledgers` about once in `every`, when they have changed.
-    pub fn start(ledgers: Vec<Arc<Ledger>>, every: Duration) -> io::Result<Keeper> {
+    /// Saves `ledgers` about once in `every`, when they have changed, and looks after those of `removed` outputs.
+    pub fn start(ledgers: Vec<Arc<Ledger>>, every: Duration, mut removed: Removed) -> io::Result<Keeper> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let (theirs, stopped) = (ledgers.clone(), stop.clone());
         let thread = std::thread::Builder::new().name("positions".into()).spawn(move || {
@@ -444,11 +447,17 @@ impl Keeper {
                 drop(guard);
                 let begun = Instant::now();
                 failing = save_all(&theirs, failing).is_err();
+                removed.look_now_and_then();
                 // Many files on a slow disk: at most a twentieth of the time goes into saving.
                 pause = every.max(begun.elapsed() * 20);
             }
         })?;
         Ok(Keeper { ledgers, stop, thread: Some(thread) })
+    }
+
+    /// Saves now.
+    pub fn save(&self) -> io::Result<()> {
+        save_all(&self.ledgers, true)
     }
 
     /// Stops the thread and saves a last time.

@@ -31,6 +31,15 @@ impl Counter {
     }
 }
 
+/// How often another configuration was to take the place of the one that runs, since the start.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    /// Times that it did.
+    pub succeeded: Counter,
+    /// Times that it could not, and the old one was kept; a content that is tried again and again counts once.
+    pub failed: Counter,
+}
+
 /// What one output has done since the start.
 #[derive(Debug, Default)]
 pub struct OutputStats {
@@ -92,6 +101,11 @@ impl OutputStats {
     /// The container is gone and read.
     pub fn forget(&self, container: &Arc<ContainerStats>) {
         self.lock().retain(|stats| !Arc::ptr_eq(stats, container));
+    }
+
+    /// Nobody reads any more; whoever comes next begins with its own.
+    pub fn forget_containers(&self) {
+        self.lock().clear();
     }
 
     /// All containers being read.

@@ -7,6 +7,7 @@
 mod cursor;
 mod left_out;
 mod limits;
+mod phase;
 mod queue;
 mod send;
 mod turns;
@@ -17,7 +18,6 @@ mod tests;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,7 @@ use crate::wake::Wake;
 use cursor::Cursor;
 use limits::Limit;
 pub use limits::RateLimits;
+pub use phase::{Event, Phase, Standing};
 use queue::{Queue, Share};
 
 /// How often lags are worked out while there is work.
@@ -50,30 +51,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// After this long without a fault, the next one is taken for the first.
 const FORGIVEN: Duration = Duration::from_secs(300);
-
-/// How far the agent has come with stopping.
-#[derive(Debug, Default)]
-pub struct Phase(AtomicU8);
-
-impl Phase {
-    /// Read on until nothing is left, without waiting for more; then end.
-    pub fn drain(&self) {
-        self.0.fetch_max(1, Ordering::AcqRel);
-    }
-
-    /// End now.
-    pub fn abort(&self) {
-        self.0.store(2, Ordering::Release);
-    }
-
-    fn is_draining(&self) -> bool {
-        self.0.load(Ordering::Acquire) >= 1
-    }
-
-    fn is_aborting(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 2
-    }
-}
 
 /// Where a worker's batches go.
 #[derive(Debug)]
@@ -133,6 +110,10 @@ pub struct Channels {
     pub settle: Sender<Landed>,
     /// Set when either has something, or the phase changed.
     pub wake: Arc<Wake>,
+    /// How the worker stands, for those who stop the agent.
+    pub standing: Arc<Standing>,
+    /// And where it tells them that this has changed.
+    pub events: Sender<Event>,
 }
 
 /// A batch that is no longer in flight.
@@ -250,7 +231,13 @@ impl Worker {
                 self.tell_lag();
             }
             if self.phase.is_aborting() {
+                self.leave_files();
                 return false;
+            }
+            if self.phase.is_settling() {
+                self.tell_standing();
+                self.channels.wake.wait(LONGEST_WAIT);
+                continue;
             }
             if self.step() {
                 continue;
@@ -258,6 +245,7 @@ impl Worker {
             self.tell_lag();
             let idle = self.batch.is_empty() && self.in_flight == 0 && self.waiting.is_none();
             if self.phase.is_draining() && idle && !self.has_set_aside() {
+                self.leave_files();
                 return !self.has_unreadable();
             }
             self.channels.wake.wait(self.next_event());
@@ -275,6 +263,23 @@ impl Worker {
             progress |= self.round();
         }
         progress | self.cut_silent_groups()
+    }
+
+    /// Says that nothing is read and written, and whether nothing is under way.
+    fn tell_standing(&self) {
+        let standing = if self.in_flight == 0 { Standing::SETTLED } else { Standing::PAUSED };
+        if self.channels.standing.tell(standing) {
+            // Nobody listens when the agent has been dropped.
+            let _ = self.channels.events.send(Event::Stands);
+        }
+    }
+
+    /// At the end: files that hold what is acknowledged and nothing else need no cutting back. The next to write there
+    /// may be another output.
+    fn leave_files(&mut self) {
+        if let (Sink::Files(files), None) = (&self.sink, &self.waiting) {
+            files.leave();
+        }
     }
 
     fn take_news(&mut self) {
@@ -461,6 +466,10 @@ pub fn run_guarded(worker: &mut Worker) -> Result<bool, io::Error> {
         worker.begin_again()?;
         let until = Instant::now() + Duration::from_millis(100) + pause.next(None);
         while !worker.phase.is_aborting() && until > Instant::now() {
+            if worker.phase.is_settling() {
+                worker.take_news();
+                worker.tell_standing();
+            }
             worker.channels.wake.wait(until.saturating_duration_since(Instant::now()));
         }
     }

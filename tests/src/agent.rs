@@ -141,6 +141,39 @@ impl Agent {
         Ended { code: status.code(), stdout: read(&self.stdout), stderr: self.stderr() }
     }
 
+    /// Starts `taffrail run` with a configuration that lies somewhere already, and may change.
+    ///
+    /// # Panics
+    /// As [`Agent::start`].
+    pub fn start_at(config: &Path, node: &Node) -> Agent {
+        Agent::spawn(
+            &[],
+            &["run", "--config", config.to_str().expect("a temporary path of plain letters")],
+            node,
+        )
+    }
+
+    /// Asks it to reload, by SIGHUP, and does not wait.
+    ///
+    /// # Panics
+    /// When it cannot be signalled.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("to signal the agent");
+    }
+
+    /// Waits until it has said something so many times.
+    ///
+    /// # Panics
+    /// When it has not within 40 s.
+    #[track_caller]
+    pub fn has_said(&self, what: &str, times: usize) {
+        eventually(seconds(40), what, || {
+            let said = self.stderr();
+            if said.matches(what).count() >= times { Ok(()) } else { Err(said) }
+        });
+    }
+
     /// What it has written to stderr so far.
     pub fn stderr(&self) -> String {
         read(&self.stderr)

@@ -80,6 +80,9 @@ pub struct Seen {
     pub rejected: u64,
     /// Calls that the rule throttled, failed or reset.
     pub spoilt: u64,
+    /// Calls of a stream that came while another of it was under way: allowed, but their order would be lost. What a killed
+    /// agent has left under way counts too.
+    pub overlaps: u64,
     /// Bodies of calls that make or change groups.
     pub made: Vec<Value>,
 }
@@ -247,7 +250,7 @@ impl Shared {
         }
         let stream = (group.to_owned(), name.to_owned());
         if !lock(&self.busy).insert(stream.clone()) {
-            lock(&self.seen).violations.push(format!("two calls of {group}:{name} at a time"));
+            lock(&self.seen).overlaps += 1;
         }
         let reply = self.put(request, body, (group, name));
         lock(&self.busy).remove(&stream);
@@ -400,7 +403,8 @@ impl Shared {
                 held.insert(group.to_owned(), HashSet::new());
             }
             ("CreateLogStream", Some(streams)) => {
-                if !streams.insert(name.to_owned()) {
+                let new = streams.insert(name.to_owned());
+                if !new {
                     return exists();
                 }
             }

@@ -21,6 +21,7 @@
 pub mod agent;
 pub mod clock;
 pub mod cloudwatch;
+pub mod config_map;
 pub mod corpus;
 pub mod disk;
 pub mod docker;

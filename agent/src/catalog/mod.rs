@@ -14,6 +14,7 @@
 
 mod adopt;
 pub mod beneath;
+mod carried;
 mod container;
 mod directory;
 pub mod file;
@@ -102,16 +103,32 @@ pub struct Subscriber {
 #[derive(Debug)]
 pub struct Catalog {
     inbox: Arc<Inbox>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Vec<Arc<LogFile>>>>,
 }
 
 impl Catalog {
     /// Starts the catalog's thread.
     pub fn start(settings: Settings) -> io::Result<Catalog> {
+        Catalog::start_after(settings, Vec::new())
+    }
+
+    /// Starts the catalog's thread where another ended, which has `left` these files.
+    pub fn start_after(settings: Settings, left: Vec<Arc<LogFile>>) -> io::Result<Catalog> {
         let inbox = Arc::new(Inbox::default());
         let mut scanner = Scanner::new(settings, inbox.clone());
-        let thread = std::thread::Builder::new().name("catalog".into()).spawn(move || scanner.run())?;
+        scanner.carry(left);
+        let thread = std::thread::Builder::new().name("catalog".into()).spawn(move || {
+            scanner.run();
+            scanner.leave()
+        })?;
         Ok(Catalog { inbox, thread: Some(thread) })
+    }
+
+    /// Ends; returns the files that some output has yet to read.
+    pub fn stop(mut self) -> Vec<Arc<LogFile>> {
+        self.halt();
+        // A panic of that thread has been reported where it happened.
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
 
     /// Tells `subscriber` of every known file and of all that will come.
@@ -206,6 +223,8 @@ struct Scanner {
     told: Told,
     /// Whether something happened that readers should look at.
     news: bool,
+    /// What a catalog before this one knew, and this one has not found yet.
+    carried: Vec<Arc<LogFile>>,
 }
 
 impl Scanner {
@@ -233,12 +252,14 @@ impl Scanner {
             started: false,
             told: Told::default(),
             news: false,
+            carried: Vec::new(),
         }
     }
 
     fn run(&mut self) {
         let mut rescan_took = self.rescan();
         self.adopt();
+        self.adopt_carried();
         self.started = true;
         let (mut scanned, mut looked, mut look_took) = (Instant::now(), Instant::now(), Duration::ZERO);
         loop {
@@ -285,6 +306,9 @@ impl Scanner {
         self.scan_root(Which::All);
         let round = self.told.rescans;
         self.told.unreadable.retain(|_, seen| *seen == round);
+        if self.started {
+            self.adopt_carried();
+        }
         cpu_time().saturating_sub(begun)
     }
 

@@ -13,11 +13,12 @@ use std::process::ExitCode;
 
 use rustix::fs::{Access, AtFlags, CWD, StatxFlags, statx};
 
+use super::run::reload::{LAST_RUN, Loaded};
 use crate::config::connection::TlsVersion;
 use crate::config::units::show_duration;
 use crate::config::{
-    AuthConfig, BulkOp, ByteSize, Color, Config, ElasticsearchConfig, FileConfig, LimitAction, OutputConfig,
-    Oversize, Rate, ReadingConfig, RetainConfig, Start, StdoutFormat, Target, TlsConfig,
+    AuthConfig, BulkOp, ByteSize, Changes, Color, Config, ElasticsearchConfig, FileConfig, LimitAction,
+    OutputConfig, Oversize, Rate, ReadingConfig, RetainConfig, Start, StdoutFormat, Target, TlsConfig,
 };
 use crate::output::http::secret::read_secret;
 use crate::output::http::tls;
@@ -32,10 +33,10 @@ pub fn check(path: Option<&Path>) -> ExitCode {
 }
 
 fn report(path: Option<&Path>, stdout: &mut dyn io::Write, stderr: &mut dyn io::Write) -> u8 {
-    let (config, name) = match path {
-        None => (Config::default(), "the default configuration (give yours with --config FILE)".to_owned()),
-        Some(path) => match Config::load(path) {
-            Ok(config) => (config, path.display().to_string()),
+    let (loaded, name) = match path {
+        None => (Loaded::default(), "the default configuration (give yours with --config FILE)".to_owned()),
+        Some(path) => match Loaded::load(path) {
+            Ok(loaded) => (loaded, path.display().to_string()),
             Err(problems) => {
                 // Nothing is left to tell of a standard error that is closed, here and below.
                 let _ = writeln!(stderr, "{problems}");
@@ -43,15 +44,34 @@ fn report(path: Option<&Path>, stdout: &mut dyn io::Write, stderr: &mut dyn io::
             }
         },
     };
-    if let Err(error) = memory_shares(&config) {
+    let config = &loaded.config;
+    if let Err(error) = memory_shares(config) {
         let _ = writeln!(stderr, "error: {error}");
         return BAD_CONFIGURATION;
     }
-    let _ = write!(stdout, "{}", summary(&config, &name));
-    for warning in warnings(&config) {
+    let _ = write!(stdout, "{}{}", summary(config, &name), changes(&loaded));
+    for warning in warnings(config) {
         let _ = writeln!(stderr, "warning: {warning}");
     }
     0
+}
+
+/// What a reload would change, where an agent has run before over this state directory.
+fn changes(loaded: &Loaded) -> String {
+    let path = loaded.config.state_dir.join(LAST_RUN);
+    let Ok(running) = Loaded::load(&path) else { return String::new() };
+    let changes = running.changes_to(loaded);
+    let mut text = format!("\nagainst what the agent here last ran with ({})\n", path.display());
+    for line in changes.lines() {
+        let _ = writeln!(text, "  {line}");
+    }
+    for key in &changes.only_by_restart {
+        let _ = writeln!(text, "  {key}: only a restart of the agent can change that, a reload is refused");
+    }
+    if changes == Changes::default() {
+        text.push_str("  nothing changed\n");
+    }
+    text
 }
 
 /// What the configuration does, to read. Writing to a string cannot fail, hence the unused results.
@@ -241,26 +261,47 @@ fn warnings(config: &Config) -> Vec<String> {
     }
     warnings.extend(not_writable("state_dir", &config.state_dir));
     warnings.extend(not_linkable(config));
+    warnings.extend(obstacles(config));
+    for (name, output) in &config.outputs {
+        if let OutputConfig::CloudWatch(output) = output {
+            warnings.extend(cloudwatch::warnings(name, output));
+        }
+        let OutputConfig::Elasticsearch(search) = output else { continue };
+        if search.target.template().is_per_pod() {
+            warnings.push(format!(
+                "outputs.{name}: every pod gets an index of its own, which a cluster cannot bear for long; \
+                 leave {{pod}} and {{uid}} out of the name: they are fields of each document"
+            ));
+        }
+        warnings.extend(security(name, search));
+    }
+    warnings
+}
+
+/// What keeps outputs from working on this machine: secrets and certificates that are not here, folders that cannot be
+/// written to.
+pub(super) fn obstacles(config: &Config) -> Vec<String> {
+    let mut obstacles = Vec::new();
     for (name, output) in &config.outputs {
         match output {
             OutputConfig::File(file) => {
                 let directory = Path::new(file.path.directory());
-                warnings.extend(not_writable(&format!("outputs.{name}.path"), directory));
+                obstacles.extend(not_writable(&format!("outputs.{name}.path"), directory));
             }
             OutputConfig::Elasticsearch(search) => {
-                if search.target.template().is_per_pod() {
-                    warnings.push(format!(
-                        "outputs.{name}: every pod gets an index of its own, which a cluster cannot bear for long; \
-                         leave {{pod}} and {{uid}} out of the name: they are fields of each document"
-                    ));
+                if let Some((key, source)) = search.auth.secret() {
+                    let missing = read_secret(source).err();
+                    obstacles.extend(missing.map(|error| format!("outputs.{name}.{key}: {error}")));
                 }
-                warnings.extend(security(name, search));
+                if search.endpoints.iter().any(|url| url.scheme() == "https") {
+                    let broken = tls::build(&search.tls).err();
+                    obstacles.extend(broken.map(|error| format!("outputs.{name}: {error}")));
+                }
             }
-            OutputConfig::CloudWatch(output) => warnings.extend(cloudwatch::warnings(name, output)),
-            OutputConfig::Stdout(_) => {}
+            OutputConfig::CloudWatch(_) | OutputConfig::Stdout(_) => {}
         }
     }
-    warnings
+    obstacles
 }
 
 /// Whether unread files cannot be kept by hard links: those need one mount.
@@ -281,19 +322,15 @@ fn not_linkable(config: &Config) -> Option<String> {
     ))
 }
 
-/// Secrets and certificates that are not here, and what others on the way could see or change.
+/// What others on the way could see or change.
 fn security(name: &str, search: &ElasticsearchConfig) -> Vec<String> {
     let mut warnings = Vec::new();
-    if let Some((key, source)) = search.auth.secret() {
-        warnings.extend(read_secret(source).err().map(|error| format!("outputs.{name}.{key}: {error}")));
-        if let Some(url) = search.endpoints.iter().find(|url| url.scheme() == "http") {
-            warnings.push(format!(
-                "outputs.{name}.auth: {url} has no TLS, so that whoever is on the way can read the secret; use https://"
-            ));
-        }
-    }
-    if search.endpoints.iter().any(|url| url.scheme() == "https") {
-        warnings.extend(tls::build(&search.tls).err().map(|error| format!("outputs.{name}: {error}")));
+    if search.auth.secret().is_some()
+        && let Some(url) = search.endpoints.iter().find(|url| url.scheme() == "http")
+    {
+        warnings.push(format!(
+            "outputs.{name}.auth: {url} has no TLS, so that whoever is on the way can read the secret; use https://"
+        ));
     }
     if search.tls.insecure_skip_verify {
         warnings.push(format!(
@@ -306,7 +343,8 @@ fn security(name: &str, search: &ElasticsearchConfig) -> Vec<String> {
 
 /// Why nothing could be created in a folder, which itself need not exist yet.
 fn not_writable(key: &str, folder: &Path) -> Option<String> {
-    let there = folder.ancestors().find(|folder| folder.exists())?;
+    // Without the last `/`, behind which a file would seem not to be there at all.
+    let there = folder.components().as_path().ancestors().find(|folder| folder.exists())?;
     if !there.is_dir() {
         return Some(format!("{key}: {} is not a folder; choose another path", there.display()));
     }
@@ -321,6 +359,7 @@ fn not_writable(key: &str, folder: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Template;
 
     #[test]
     fn the_summary_tells_where_everything_goes() {
@@ -395,6 +434,12 @@ output search, elasticsearch
         let said = warnings(&config);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].starts_with("state_dir: ") && said[0].contains("file is not a folder"), "{said:?}");
+
+        config.state_dir = folder.path().to_owned();
+        let path = Template::parse(&file.join("{namespace}.ndjson").display().to_string()).expect("a path");
+        config.outputs = [("f".to_owned(), OutputConfig::File(FileConfig::new(path)))].into();
+        let said = warnings(&config);
+        assert!(said.len() == 1 && said[0].contains("file is not a folder"), "{said:?}");
     }
 
     #[test]
@@ -414,8 +459,8 @@ output search, elasticsearch
         let said = warnings(&config);
         assert_eq!(said.len(), 3, "{said:?}");
         assert!(said[0].starts_with("outputs.s.auth.password: /none/password cannot be read"), "{said:?}");
-        assert!(said[1].contains("http://b/ has no TLS"), "{said:?}");
-        assert!(said[2].starts_with("outputs.s: /none/ca.pem cannot be read"), "{said:?}");
+        assert!(said[1].starts_with("outputs.s: /none/ca.pem cannot be read"), "{said:?}");
+        assert!(said[2].contains("http://b/ has no TLS"), "{said:?}");
     }
 
     #[test]

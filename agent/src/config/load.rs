@@ -35,21 +35,36 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or holds mistakes: all that were found.
     pub fn load(path: &Path) -> Result<Config, Diagnostics> {
-        let file = path.display().to_string();
+        Config::parse_bytes(Config::read(path)?, path)
+    }
+
+    /// Reads the bytes of a file, up to one more than a configuration may have.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(path: &Path) -> Result<Vec<u8>, Diagnostics> {
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes));
+        let Err(error) = read else { return Ok(bytes) };
+        let source = Source { file: &path.display().to_string(), text: "" };
+        Err(Diagnostics(vec![source.nowhere(
+            &format!("the configuration cannot be read: {error}"),
+            match error.kind() {
+                io::ErrorKind::NotFound => "check the path given with --config",
+                io::ErrorKind::PermissionDenied => "let the user that runs the agent read the file",
+                io::ErrorKind::IsADirectory => "name the file in it",
+                _ => "check the file and what it lies on",
+            },
+        )]))
+    }
+
+    /// Reads the bytes of a file; `path` is what messages call it.
+    ///
+    /// # Errors
+    /// All mistakes that were found.
+    pub fn parse_bytes(bytes: Vec<u8>, path: &Path) -> Result<Config, Diagnostics> {
+        let file = path.display().to_string();
         let source = Source { file: &file, text: "" };
-        if let Err(error) = read {
-            return Err(Diagnostics(vec![source.nowhere(
-                &format!("the configuration cannot be read: {error}"),
-                match error.kind() {
-                    io::ErrorKind::NotFound => "check the path given with --config",
-                    io::ErrorKind::PermissionDenied => "let the user that runs the agent read the file",
-                    io::ErrorKind::IsADirectory => "name the file in it",
-                    _ => "check the file and what it lies on",
-                },
-            )]));
-        }
         if bytes.len() as u64 > FILE_BYTES {
             let limit = ByteSize::new(FILE_BYTES);
             let message = format!("the configuration is larger than {limit}");

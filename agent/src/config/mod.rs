@@ -9,6 +9,7 @@
 //! [`files`] those of host files, [`retain`] those of what is kept unread, [`limits`] those of rate limits. `load` reads them all,
 //! `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
 
+pub mod changes;
 pub mod cloudwatch;
 pub mod connection;
 pub mod diagnostic;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use changes::Changes;
 pub use cloudwatch::{CloudWatchConfig, EventFormat, LogClass, Rejected};
 pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
@@ -177,7 +179,6 @@ impl LogLevel {
 }
 
 /// One `[outputs.NAME]`, chosen by its key `type`.
-#[expect(clippy::large_enum_variant, reason = "a handful of them, made once: not worth a box at every use")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputConfig {
     /// `type = "elasticsearch"`, or `"opensearch"`, which is the same.

@@ -27,7 +27,7 @@ use self::lane::{End, Job};
 use self::names::Names;
 use self::pace::Pace;
 use super::dead_letter::DeadLetters;
-use super::{Fate, Settled};
+use super::{Fate, Settled, Stop};
 use crate::batch::events::{Event, Events};
 use crate::batch::{Run, Sealed};
 use crate::config::{CloudWatchConfig, EventFormat, Rejected};
@@ -65,7 +65,7 @@ pub struct CloudWatch {
     told: AtomicBool,
     troubled: Mutex<Option<Instant>>,
     stats: Arc<OutputStats>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
 }
 
 /// A worker's way to the destination: keeps the order of its batches within each stream.
@@ -126,7 +126,7 @@ impl CloudWatch {
         config: &CloudWatchConfig,
         dead_letters: DeadLetters,
         stats: Arc<OutputStats>,
-        stop: watch::Receiver<bool>,
+        stop: watch::Receiver<Stop>,
     ) -> CloudWatch {
         let share = f64::from(config.account_tps) / f64::from(config.nodes);
         CloudWatch {

@@ -22,7 +22,7 @@ use super::load::{Load, Taken, Target};
 use super::refused::{self, Verdict};
 use super::reply::{self, Item};
 use super::rollover::{self, Unknown};
-use super::{Fate, Settled};
+use super::{Fate, Settled, Stop};
 use crate::batch::{Run, Sealed};
 use crate::config::{self, ElasticsearchConfig};
 use crate::stats::OutputStats;
@@ -52,7 +52,7 @@ pub struct Elasticsearch {
     told_rollover: AtomicBool,
     told_refused: AtomicBool,
     stats: Arc<OutputStats>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
     /// Whether the present trouble has been told.
     told: AtomicBool,
 }
@@ -76,6 +76,8 @@ struct Standing {
     parked: BTreeSet<usize>,
     /// A request's end was not seen: what it held may be there already.
     in_doubt: bool,
+    /// The server has judged some of it.
+    answered: bool,
 }
 
 impl Elasticsearch {
@@ -86,7 +88,7 @@ impl Elasticsearch {
         dead_letters: DeadLetters,
         previous_end: Option<SystemTime>,
         stats: Arc<OutputStats>,
-        stop: watch::Receiver<bool>,
+        stop: watch::Receiver<Stop>,
     ) -> Result<Elasticsearch, SetupError> {
         Ok(Elasticsearch {
             name: name.to_owned(),
@@ -114,7 +116,8 @@ impl Elasticsearch {
         let whole = Bytes::from(body);
         let first = Load::whole(whole.clone(), self.level.filter(|_| compressed), items);
         let mut loads = VecDeque::from([first]);
-        let mut standing = Standing { begun: SystemTime::now(), parked: BTreeSet::new(), in_doubt: false };
+        let mut standing =
+            Standing { begun: SystemTime::now(), parked: BTreeSet::new(), in_doubt: false, answered: false };
         while let Some(load) = loads.pop_front() {
             match self.send(load, &runs, &mut standing).await {
                 Some(more) => more.into_iter().rev().for_each(|load| loads.push_front(load)),
@@ -139,7 +142,7 @@ impl Elasticsearch {
         loop {
             let attempt = tokio::select! {
                 attempt = self.attempt_once(&mut load, doubtful.then(|| self.doubt_began(standing))) => attempt,
-                _ = stop.wait_for(|stop| *stop) => return None,
+                _ = stop.wait_for(|stop| *stop == Stop::Now) => return None,
             };
             if load.items == 0 {
                 return Some(more);
@@ -163,6 +166,7 @@ impl Elasticsearch {
                 Ok(failed) => {
                     self.tell_recovery();
                     doubtful = false;
+                    standing.answered = true;
                     let (again, refused) = self.judge(&load, failed, runs, standing);
                     if !refused.is_empty() {
                         more.extend(self.or_park(&load, self.put_aside(&load, refused), runs, standing));
@@ -184,9 +188,11 @@ impl Elasticsearch {
                     backoff.next(None)
                 }
             };
+            // A batch of which the server may hold a part is tried to the last: it should not go elsewhere as well.
+            let unsent = !standing.in_doubt && !standing.answered;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                _ = stop.wait_for(|stop| *stop) => return None,
+                _ = stop.wait_for(|stop| *stop == Stop::Now || (unsent && *stop == Stop::Unsent)) => return None,
             }
         }
     }

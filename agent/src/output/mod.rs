@@ -36,6 +36,17 @@ pub enum Fate {
     Acknowledged,
     /// The destination does not take some of them for now: read again later, other containers go on.
     Parked,
-    /// The agent stops: nothing is known of it.
+    /// The agent stops, or wanted to: nothing is known of it.
     Abandoned,
+}
+
+/// How long outputs go on with what they have under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Until it is settled.
+    No,
+    /// Until it is settled where the destination may have some of it; what it certainly has not is given up.
+    Unsent,
+    /// No longer.
+    Now,
 }

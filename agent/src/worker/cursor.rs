@@ -372,6 +372,10 @@ impl Cursor {
             left_out.lagged.add(stretch.left_out.lagged);
             self.first_under_way += 1;
         }
+        if self.under_way.is_empty() {
+            // Of many thousand files few are under way at a time: the room for it is given back.
+            self.under_way = VecDeque::new();
+        }
         let oldest = self.acknowledged.oldest();
         self.cuts.retain(|cut| cut.first >= oldest);
         (self.acknowledged != before).then_some(Moved { to: self.acknowledged, left_out })

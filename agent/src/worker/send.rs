@@ -215,7 +215,8 @@ impl Worker {
                     cursor.set_back();
                     self.park(place);
                 }
-                Fate::Abandoned => {}
+                // The agent ends, or goes on after all: what is not known to be there is read again.
+                Fate::Abandoned => cursor.set_back(),
             }
         }
         self.ledger.change(|state| {

@@ -6,4 +6,5 @@ mod host_files;
 mod lifecycle;
 mod lines;
 mod output;
+mod reload;
 mod retention;

@@ -18,6 +18,7 @@ use super::names::passing;
 use super::{CloudWatch, Shipment, limits, lock, rejected, split};
 use crate::batch::events::Event;
 use crate::config::{EventFormat, Rejected};
+use crate::output::Stop;
 use crate::output::backoff::Backoff;
 use crate::record::time;
 use crate::stats::{Loss, LossReason};
@@ -93,7 +94,7 @@ impl CloudWatch {
         let mut parts = VecDeque::from(self.parts(&shipment, &events, false));
         let (mut accepted, mut suspects) = (false, Vec::new());
         while let Some(part) = parts.pop_front() {
-            match self.call(&shipment, &job.target, &part).await {
+            match self.call(&shipment, &job.target, &part, accepted).await {
                 Outcome::Taken(info) => {
                     accepted = true;
                     let again = self.take_in(&shipment, &job.target, &part, info, &mut end).await;
@@ -151,10 +152,12 @@ impl CloudWatch {
         calls.into_iter().map(|call| Part { events: events[call].to_vec(), restamped }).collect()
     }
 
-    /// Makes a call until its end is known.
-    async fn call(&self, shipment: &Shipment, target: &Arc<str>, part: &Part) -> Outcome {
+    /// Makes a call until its end is known. `begun`: something of the share has been taken before.
+    async fn call(&self, shipment: &Shipment, target: &Arc<str>, part: &Part, begun: bool) -> Outcome {
         let (group, stream) = split(target);
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        // What has been taken, or may have been, would stand twice if it were given up.
+        let mut sent = begun;
         loop {
             if self.is_denied(target) {
                 return Outcome::Parked;
@@ -199,6 +202,7 @@ impl CloudWatch {
                 }
                 Fault::Passing { what, in_doubt } => {
                     if in_doubt {
+                        sent = true;
                         self.stats.in_doubt.add(part.events.len() as u64);
                     }
                     what
@@ -211,8 +215,10 @@ impl CloudWatch {
                 self.tell_trouble(&what);
             }
             self.stats.retries.add(1);
-            if self.unless_stopped(tokio::time::sleep(backoff.next(None))).await.is_none() {
-                return Outcome::Stopped;
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next(None)) => {}
+                _ = stop.wait_for(|stop| *stop == Stop::Now || (!sent && *stop == Stop::Unsent)) => return Outcome::Stopped,
             }
         }
     }
@@ -343,7 +349,7 @@ impl CloudWatch {
         let mut stop = self.stop.clone();
         tokio::select! {
             given = future => Some(given),
-            _ = stop.wait_for(|stop| *stop) => None,
+            _ = stop.wait_for(|stop| *stop == Stop::Now) => None,
         }
     }
 }

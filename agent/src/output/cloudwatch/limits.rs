@@ -60,8 +60,8 @@ mod tests {
         let of = |events: &[Event]| cut(events, 0, &[100]).iter().map(Range::len).collect::<Vec<_>>();
         assert_eq!(of(&[]), [0; 0]);
         assert_eq!(of(&vec![event(0, 1, None); 20_001]), [10_000, 10_000, 1]);
-        assert_eq!(of(&vec![event(0, 1_048_550, None); 2]), [1, 1]);
-        assert_eq!(of(&vec![event(0, 524_262, None); 3]), [2, 1]);
+        assert_eq!(of(&[event(0, 1_048_550, None); 2]), [1, 1]);
+        assert_eq!(of(&[event(0, 524_262, None); 3]), [2, 1]);
         let day = CALL_SPAN;
         assert_eq!(of(&[0, 1, day - 1, day, day + 1].map(|time| event(time, 1, None))), [3, 2]);
         assert_eq!(of(&vec![event(0, 1, Some(0)); 10_000]), [9_999, 1], "the metadata counts");

@@ -85,6 +85,7 @@ impl World {
     pub fn clean(&self) -> Seen {
         let seen = self.service.seen();
         assert!(seen.violations.is_empty(), "{:?}", &seen.violations[..seen.violations.len().min(5)]);
+        assert_eq!(seen.overlaps, 0, "calls of one stream follow each other");
         seen
     }
 }
