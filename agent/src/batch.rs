@@ -4,17 +4,20 @@
 //! acknowledgement of the whole will move positions over. Variable fields come first in a document, the constant
 //! metadata last and contiguous. Knows nothing of HTTP.
 
+pub mod events;
+
 use std::io::{self, Write};
 use std::time::Instant;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::config::BulkOp;
+use crate::config::{BulkOp, EventFormat};
 use crate::position::Position;
 use crate::read::{Marks, Record, Time};
 use crate::record::{self, Level, Notes, time};
 use crate::route::Plan;
+use events::Events;
 
 /// What records are turned into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub enum Format {
     },
     /// One document a line.
     Lines,
+    /// Events for CloudWatch.
+    Events(EventFormat),
     /// One readable line a record.
     Text {
         /// With the terminal's colours.
@@ -75,6 +80,8 @@ pub struct Batch {
     pub runs: Vec<Run>,
     /// Parts by file, for an output that writes files.
     pub segments: Vec<Segment>,
+    /// Parts by log stream, for an output to CloudWatch.
+    pub events: Events,
     /// Records in it.
     pub items: u32,
     /// When its first record came in.
@@ -94,6 +101,8 @@ pub struct Sealed {
     pub runs: Vec<Run>,
     /// Parts by file.
     pub segments: Vec<Segment>,
+    /// Parts by log stream.
+    pub events: Events,
     /// Records in it.
     pub items: u32,
 }
@@ -109,6 +118,7 @@ impl Batch {
             staged_before: 0,
             runs: Vec::new(),
             segments: Vec::new(),
+            events: Events::default(),
             items: 0,
             opened: None,
         }
@@ -116,7 +126,7 @@ impl Batch {
 
     /// Bytes so far, before compression.
     pub fn plain_bytes(&self) -> u64 {
-        self.staged_before + self.staged.len() as u64
+        self.staged_before + self.staged.len() as u64 + self.events.overhead()
     }
 
     /// Whether it holds nothing, not even a run without records.
@@ -127,7 +137,6 @@ impl Batch {
     /// Appends a record. `id` is the beginning of its `_id`: the file's key and a hyphen.
     pub fn push(&mut self, plan: &Plan, id: &[u8], record: &Record<'_>) -> Notes {
         self.items += 1;
-        let mut numbers = itoa::Buffer::new();
         let written;
         let time = match record.time {
             Time::Text(text) => text,
@@ -147,10 +156,7 @@ impl Batch {
                 append_target(out, plan, time);
                 if ids {
                     out.extend_from_slice(br#"","_id":""#);
-                    out.extend_from_slice(id);
-                    out.extend_from_slice(numbers.format(record.first).as_bytes());
-                    out.push(b'-');
-                    out.extend_from_slice(numbers.format(record.last).as_bytes());
+                    append_id(out, id, record);
                 }
                 out.extend_from_slice(b"\"}}\n");
                 append_document(out, plan, time, record)
@@ -172,6 +178,7 @@ impl Batch {
                 }
                 notes
             }
+            Format::Events(format) => self.events.push(out, format, plan, id, record, (time, self.items - 1)),
             Format::Text { color } => append_readable(out, plan, time, record, color),
         }
     }
@@ -205,9 +212,18 @@ impl Batch {
             plain_bytes,
             runs: std::mem::take(&mut self.runs),
             segments: std::mem::take(&mut self.segments),
+            events: self.events.take(),
             items: std::mem::take(&mut self.items),
         })
     }
+}
+
+fn append_id(out: &mut Vec<u8>, id: &[u8], record: &Record<'_>) {
+    let mut numbers = itoa::Buffer::new();
+    out.extend_from_slice(id);
+    out.extend_from_slice(numbers.format(record.first).as_bytes());
+    out.push(b'-');
+    out.extend_from_slice(numbers.format(record.last).as_bytes());
 }
 
 fn append_target(out: &mut Vec<u8>, plan: &Plan, time: &[u8]) {
@@ -230,6 +246,12 @@ fn append_document(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<
 
 #[cold]
 fn append_marks(out: &mut Vec<u8>, marks: &Marks, notes: Notes) {
+    out.extend_from_slice(format!(r#","taffrail":{{{}}}"#, mark_members(marks, notes)).as_bytes());
+}
+
+/// What is unusual, as members of an object.
+#[cold]
+fn mark_members(marks: &Marks, notes: Notes) -> String {
     let mut members = Vec::new();
     if marks.unframed {
         members.push(r#""unframed":true"#.to_owned());
@@ -246,7 +268,7 @@ fn append_marks(out: &mut Vec<u8>, marks: &Marks, notes: Notes) {
     if notes.utf16 {
         members.push(r#""encoding":"utf-16""#.to_owned());
     }
-    out.extend_from_slice(format!(r#","taffrail":{{{}}}"#, members.join(",")).as_bytes());
+    members.join(",")
 }
 
 /// `time container level content`, with what could move a terminal's cursor or change its state escaped.

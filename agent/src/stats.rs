@@ -56,6 +56,12 @@ pub struct OutputStats {
     pub unexpected_duplicates: Counter,
     /// Records that the destination refused, and that were sent once more with their JSON as text.
     pub reshaped: Counter,
+    /// Events of calls to CloudWatch that were made again though the first may have been carried out: they may stand twice.
+    pub in_doubt: Counter,
+    /// Records that CloudWatch rejected for their time and took with the time now.
+    pub restamped: Counter,
+    /// Records that were split or cut, being longer than an event can be.
+    pub split: Counter,
     /// Records that the destination refused for good: they are dead letters.
     pub refused: Counter,
     /// Dead letters that had to go for newer ones.
@@ -158,6 +164,12 @@ pub enum LossReason {
     ContainerRate,
     /// The same of its namespace.
     NamespaceRate,
+    /// CloudWatch takes nothing older than 14 days.
+    TooOld,
+    /// It was older than its log group keeps events.
+    Expired,
+    /// Its time was more than two hours ahead, which CloudWatch does not take.
+    TooNew,
 }
 
 impl LossReason {
@@ -165,7 +177,7 @@ impl LossReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of the enum.
-    pub const ALL: [LossReason; 8] = [
+    pub const ALL: [LossReason; 11] = [
         LossReason::Damaged,
         LossReason::Deleted,
         LossReason::Cut,
@@ -174,6 +186,9 @@ impl LossReason {
         LossReason::DiskFloor,
         LossReason::ContainerRate,
         LossReason::NamespaceRate,
+        LossReason::TooOld,
+        LossReason::Expired,
+        LossReason::TooNew,
     ];
 
     /// Its name in messages and metrics.
@@ -187,6 +202,9 @@ impl LossReason {
             LossReason::DiskFloor => "disk_floor",
             LossReason::ContainerRate => "container_rate",
             LossReason::NamespaceRate => "namespace_rate",
+            LossReason::TooOld => "too_old",
+            LossReason::Expired => "expired",
+            LossReason::TooNew => "too_new",
         }
     }
 

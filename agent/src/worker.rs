@@ -28,6 +28,7 @@ use crate::config::template::{Safe, Template};
 use crate::metadata::NodeFacts;
 use crate::output::Settled;
 use crate::output::backoff::Backoff;
+use crate::output::cloudwatch;
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::file::Files;
 use crate::output::stdout::Stdout;
@@ -56,6 +57,8 @@ const FORGIVEN: Duration = Duration::from_secs(300);
 pub enum Sink {
     /// Over the network, several at a time.
     Elasticsearch(Arc<Elasticsearch>, tokio::runtime::Handle),
+    /// To CloudWatch, several batches at a time.
+    CloudWatch(cloudwatch::Sender, tokio::runtime::Handle),
     /// Into files, by the worker itself.
     Files(Files),
     /// To standard output, by the worker itself.
@@ -370,7 +373,7 @@ impl Worker {
             Sink::Files(files) => files.reset()?,
             Sink::Stdout(out) => *out = Stdout::default(),
             // What is in flight comes back, and finds that the cursors it was read by are gone.
-            Sink::Elasticsearch(..) => {}
+            Sink::Elasticsearch(..) | Sink::CloudWatch(..) => {}
             #[cfg(test)]
             Sink::Kept(_) => {}
         }
@@ -422,7 +425,7 @@ impl Worker {
         let now = Instant::now();
         let mut next = now + LONGEST_WAIT;
         if let Some(opened) = self.batch.opened.filter(|_| self.has_credit()) {
-            next = next.min(opened + self.settings.linger);
+            next = next.min(opened + self.linger());
         }
         if let Some((_, at)) = &self.waiting {
             next = next.min(*at);

@@ -20,6 +20,7 @@
 
 pub mod agent;
 pub mod clock;
+pub mod cloudwatch;
 pub mod config_map;
 pub mod corpus;
 pub mod disk;
@@ -28,9 +29,11 @@ pub mod http;
 pub mod kubernetes;
 pub mod lies;
 pub mod manifests;
+pub mod moto;
 pub mod node;
 pub mod proxy;
 pub mod server;
+pub mod sigv4;
 pub mod space;
 pub mod torture;
 pub mod verify;

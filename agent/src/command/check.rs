@@ -4,6 +4,8 @@
 //! standard error and exit code 2. What does not suit this machine, such as a missing folder, is a warning: the file
 //! may be meant for another. It changes nothing, creates nothing and asks no server.
 
+mod cloudwatch;
+
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
@@ -101,6 +103,7 @@ fn summary(config: &Config, name: &str) -> String {
         let _ = writeln!(text, "\noutput {name}, {}", output.kind());
         match output {
             OutputConfig::Elasticsearch(output) => elasticsearch(&mut text, output),
+            OutputConfig::CloudWatch(output) => cloudwatch::summary(&mut text, output),
             OutputConfig::File(output) => file(&mut text, output),
             OutputConfig::Stdout(output) => {
                 let format = match (output.format, output.color) {
@@ -260,6 +263,9 @@ fn warnings(config: &Config) -> Vec<String> {
     warnings.extend(not_linkable(config));
     warnings.extend(obstacles(config));
     for (name, output) in &config.outputs {
+        if let OutputConfig::CloudWatch(output) = output {
+            warnings.extend(cloudwatch::warnings(name, output));
+        }
         let OutputConfig::Elasticsearch(search) = output else { continue };
         if search.target.template().is_per_pod() {
             warnings.push(format!(
@@ -292,7 +298,7 @@ pub(super) fn obstacles(config: &Config) -> Vec<String> {
                     obstacles.extend(broken.map(|error| format!("outputs.{name}: {error}")));
                 }
             }
-            OutputConfig::Stdout(_) => {}
+            OutputConfig::CloudWatch(_) | OutputConfig::Stdout(_) => {}
         }
     }
     obstacles

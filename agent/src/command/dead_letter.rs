@@ -111,6 +111,7 @@ fn bulk(letters: &[Letter]) -> Sealed {
         compressed: false,
         runs: vec![run],
         segments: Vec::new(),
+        events: Default::default(),
         items: letters.len() as u32,
     }
 }

@@ -189,6 +189,7 @@ async fn stop(agent: Box<Agent>, grace: Duration, signals: &mut Signals) -> Exit
             lost_bytes = stats.losses.lost().bytes,
             dropped = stats.losses.dropped().records,
             lost = %stats.losses,
+            in_doubt = stats.in_doubt.get(),
             retries = stats.retries.get(),
             "stopped"
         );

@@ -7,12 +7,12 @@ use serde::de::value::Error as NoValue;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
 use super::{
-    Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, ReadingConfig, RetainConfig,
-    StdoutConfig,
+    CloudWatchConfig, Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, ReadingConfig,
+    RetainConfig, StdoutConfig,
 };
 
 /// What `type` of an output may be.
-pub const TYPES: [&str; 4] = ["elasticsearch", "opensearch", "file", "stdout"];
+pub const TYPES: [&str; 5] = ["elasticsearch", "opensearch", "cloudwatch", "file", "stdout"];
 /// The field of [`ElasticsearchConfig`] that stands for [`TARGETS`]; no key of the file.
 pub const TARGET: &str = "target";
 /// The keys of which an Elasticsearch output has exactly one.
@@ -43,6 +43,8 @@ pub fn place_of(key: &str) -> Option<String> {
         "for an output: move it under its `[outputs.NAME]`"
     } else if is_of(elasticsearch()) {
         "for outputs of type `elasticsearch`"
+    } else if is_of(keys_of::<CloudWatchConfig>()) {
+        "for outputs of type `cloudwatch`"
     } else if is_of(keys_of::<FileConfig>()) {
         "for outputs of type `file`"
     } else if is_of(keys_of::<FilesConfig>()) {

@@ -5,6 +5,7 @@
 //! mistake: the key that holds it is then taken out, and the table tried again. That, and not serde's tagged or
 //! flattened types, which lose the places of what they hold, is why outputs are put together by hand here.
 
+mod cloudwatch;
 mod connection;
 mod files;
 mod limits;
@@ -251,7 +252,10 @@ impl<'a> Loader<'a> {
             if known.contains(&key) {
                 continue;
             }
-            let help = place_of(key).unwrap_or_else(|| suggestion(key, known));
+            // A letter too few is a slip, also where another table has a key of that name.
+            let slip = nearest(key, known.iter().copied()).is_some_and(|near| near.starts_with(key));
+            let place = if slip { None } else { place_of(key) };
+            let help = place.unwrap_or_else(|| suggestion(key, known));
             self.problem(name.span(), &format!("unknown key {}", quoted(key)), &help);
             // That `endpoints` is missing need not be said of a table that has an `endpoint`.
             reported.extend(nearest(key, known.iter().copied()).map(str::to_owned));

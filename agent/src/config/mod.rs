@@ -5,11 +5,12 @@
 //! touches the network, and of the file system nothing but the one file and the host's name.
 //!
 //! The structs are the documentation of the keys: every field is a key of the same name, with its default and its
-//! unit. [`elasticsearch`] has those of that output, [`connection`] those of authentication and TLS, [`files`] those
-//! of host files, [`retain`] those of what is kept unread, [`limits`] those of rate limits. `load` reads them all,
+//! unit. [`elasticsearch`] and [`cloudwatch`] have those of these outputs, [`connection`] those of authentication and TLS,
+//! [`files`] those of host files, [`retain`] those of what is kept unread, [`limits`] those of rate limits. `load` reads them all,
 //! `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
 
 pub mod changes;
+pub mod cloudwatch;
 pub mod connection;
 pub mod diagnostic;
 pub mod elasticsearch;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use changes::Changes;
+pub use cloudwatch::{CloudWatchConfig, EventFormat, LogClass, Rejected};
 pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
@@ -177,11 +179,12 @@ impl LogLevel {
 }
 
 /// One `[outputs.NAME]`, chosen by its key `type`.
-#[expect(clippy::large_enum_variant, reason = "a handful of them, made once: not worth a box at every use")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputConfig {
     /// `type = "elasticsearch"`, or `"opensearch"`, which is the same.
     Elasticsearch(ElasticsearchConfig),
+    /// `type = "cloudwatch"`.
+    CloudWatch(CloudWatchConfig),
     /// `type = "file"`.
     File(FileConfig),
     /// `type = "stdout"`.
@@ -193,6 +196,7 @@ impl OutputConfig {
     pub fn reading(&self) -> &ReadingConfig {
         match self {
             OutputConfig::Elasticsearch(output) => &output.reading,
+            OutputConfig::CloudWatch(output) => &output.reading,
             OutputConfig::File(output) => &output.reading,
             OutputConfig::Stdout(output) => &output.reading,
         }
@@ -202,6 +206,7 @@ impl OutputConfig {
     pub fn kind(&self) -> &'static str {
         match self {
             OutputConfig::Elasticsearch(_) => "elasticsearch",
+            OutputConfig::CloudWatch(_) => "cloudwatch",
             OutputConfig::File(_) => "file",
             OutputConfig::Stdout(_) => "stdout",
         }
@@ -217,7 +222,8 @@ pub struct ReadingConfig {
     /// No record older than this is sent on the very first start, 1 s or more. Default `"24h"`.
     #[serde(deserialize_with = "units::duration")]
     pub max_age: Duration,
-    /// How long a batch waits to become fuller, 0 to 5 min. Default `"1s"`; of file and stdout `"200ms"`.
+    /// How long a batch waits to become fuller, 0 to 5 min. Default `"1s"`; of cloudwatch `"5s"`, of
+    /// file and stdout `"200ms"`.
     #[serde(deserialize_with = "units::duration")]
     pub linger: Duration,
     /// How large a batch grows before compression, in bytes, 64 KiB to 32 MiB. Default `"4MiB"`.

@@ -374,7 +374,7 @@ error: missing key `type`
   --> t.toml:5:1
    |
  5 | [outputs.n]
-   | ^^^^^^^^^^^ one of `elasticsearch`, `opensearch`, `file` or `stdout`",
+   | ^^^^^^^^^^^ one of `elasticsearch`, `opensearch`, `cloudwatch`, `file` or `stdout`",
     );
 }
 
@@ -386,7 +386,7 @@ fn outputs_need_a_name_and_a_type_that_exists() {
             "
 error: no output is configured
   --> t.toml
-   = add a table `[outputs.NAME]` with a `type`: `elasticsearch`, `opensearch`, `file` or `stdout`",
+   = add a table `[outputs.NAME]` with a `type`: `elasticsearch`, `opensearch`, `cloudwatch`, `file` or `stdout`",
         );
     }
     shows("[outputs]\ntype = \"file\"\n", 2, "`outputs.type` must be a table", "an output has a name");

@@ -422,7 +422,7 @@ fn doubt_began(previous_end: Option<SystemTime>) -> SystemTime {
 fn settle(runs: Vec<Run>, fate: impl Fn(usize) -> Fate, body: Bytes) -> Settled {
     let runs = runs.into_iter().enumerate().map(|(at, run)| (run, fate(at))).collect();
     let spare = body.try_into_mut().map(Vec::from).unwrap_or_default();
-    Settled { runs, spare }
+    Settled { runs, spare, lost: Vec::new() }
 }
 
 /// Which run an item belongs to.

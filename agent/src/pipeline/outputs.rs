@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::budget::{batch_within, workers_of};
 use super::{Agent, Carried, Seat, StartError};
 use crate::batch::Format;
+use crate::batch::events::RECORD_BYTES;
 use crate::catalog::file::{KeyMaker, LogFile};
 use crate::catalog::host;
 use crate::catalog::place::Descriptors;
@@ -19,6 +20,7 @@ use crate::config::template::Safe;
 use crate::config::{ByteSize, Color, Config, FilesFormat, OutputConfig, Start, StdoutFormat};
 use crate::metadata::NodeFacts;
 use crate::output::Stop;
+use crate::output::cloudwatch::{self, CloudWatch};
 use crate::output::dead_letter::DeadLetters;
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::file::Files;
@@ -29,6 +31,9 @@ use crate::retain::{self, Retainer};
 use crate::stats::OutputStats;
 use crate::wake::Wake;
 use crate::worker::{self, Channels, RateLimits, Sink, Standing, Worker};
+
+/// Batches to CloudWatch under way at a time: one whose calls are made, one that is cut, one that comes back, one spare.
+const CLOUDWATCH_BATCHES: usize = 4;
 
 /// A worker that has all it needs but its thread.
 pub(super) struct Ready {
@@ -78,6 +83,9 @@ impl Agent {
                 es.in_flight,
                 Some((es.target.template().clone(), Safe::Index)),
             ),
+            OutputConfig::CloudWatch(cw) => {
+                (Format::Events(cw.format), None, CLOUDWATCH_BATCHES, Some((cw.target(), Safe::LogStream)))
+            }
             OutputConfig::File(file) => (Format::Lines, None, 1, Some((file.path.clone(), Safe::Path))),
             OutputConfig::Stdout(out) => {
                 let color = match out.color {
@@ -108,6 +116,17 @@ impl Agent {
             )),
             _ => None,
         };
+        let cloudwatch = match output {
+            OutputConfig::CloudWatch(cw) => {
+                let letters = DeadLetters::new(&config.state_dir, name, cw.dead_letters);
+                Some(Arc::new(CloudWatch::new(name, cw, letters, stats.clone(), stop.clone())))
+            }
+            _ => None,
+        };
+        let max_record = match output {
+            OutputConfig::CloudWatch(_) => config.max_record.as_usize().min(RECORD_BYTES),
+            _ => config.max_record.as_usize(),
+        };
         let limits = reading.rate_limit.clone().map(|limits| Arc::new(RateLimits::new(limits)));
         let mut ready = Vec::with_capacity(workers);
         for shard in 0..workers {
@@ -118,6 +137,9 @@ impl Agent {
                 ),
                 (OutputConfig::Elasticsearch(_), Some(client), Some(runtime)) => {
                     Sink::Elasticsearch(client.clone(), runtime.handle().clone())
+                }
+                (OutputConfig::CloudWatch(_), _, Some(runtime)) if let Some(client) = &cloudwatch => {
+                    Sink::CloudWatch(cloudwatch::Sender::new(client.clone()), runtime.handle().clone())
                 }
                 _ => Sink::Stdout(Stdout::default()),
             };
@@ -137,7 +159,7 @@ impl Agent {
                     format,
                     gzip,
                     rules: Rules {
-                        max_record: config.max_record.as_usize(),
+                        max_record,
                         oversize: config.oversize,
                         join_gap: config.join_timeout,
                         since: ledger.read(|state| state.since),

@@ -1,10 +1,12 @@
 //! Sending: when a batch goes, how it is accounted for, and what its end does to cursors and positions.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use super::{Landed, Sink, Worker};
 use crate::batch::Run;
-use crate::output::Fate;
+use crate::output::{Fate, Settled};
+use crate::stats::{Loss, LossReason};
 
 /// A batch is closed when it covers this many stretches, whatever its size: they are kept in memory.
 const MOST_RUNS: usize = 1024;
@@ -18,14 +20,24 @@ impl Worker {
     pub(super) fn batch_bytes(&self) -> u64 {
         match &self.sink {
             Sink::Elasticsearch(client, _) => self.settings.batch.min(client.batch_limit()),
-            Sink::Files(_) | Sink::Stdout(_) => self.settings.batch,
+            Sink::CloudWatch(..) | Sink::Files(_) | Sink::Stdout(_) => self.settings.batch,
             #[cfg(test)]
             Sink::Kept(_) => self.settings.batch,
         }
     }
 
+    /// How long a batch waits to become fuller: as configured, or longer where the destination asks for fewer requests.
+    pub(super) fn linger(&self) -> Duration {
+        match &self.sink {
+            Sink::CloudWatch(sender, _) => sender.linger(),
+            Sink::Elasticsearch(..) | Sink::Files(_) | Sink::Stdout(_) => self.settings.linger,
+            #[cfg(test)]
+            Sink::Kept(_) => self.settings.linger,
+        }
+    }
+
     pub(super) fn is_due(&self) -> bool {
-        let waited = self.batch.opened.is_some_and(|opened| opened.elapsed() >= self.settings.linger);
+        let waited = self.batch.opened.is_some_and(|opened| opened.elapsed() >= self.linger());
         self.is_full()
             || waited
             || (!self.batch.is_empty() && self.phase.is_draining() && !self.has_readable())
@@ -50,19 +62,13 @@ impl Worker {
         }
         match &mut self.sink {
             Sink::Elasticsearch(client, runtime) => {
-                let bytes = sealed.body.len() as u64;
-                self.in_flight += 1;
-                self.in_flight_bytes += bytes;
-                let (client, settle, wake) =
-                    (client.clone(), self.channels.settle.clone(), self.channels.wake.clone());
-                let delivery = runtime.spawn(async move { client.deliver(sealed).await });
-                runtime.spawn(async move {
-                    // An error is a panic of the delivery: its credit must come back nevertheless.
-                    let settled = delivery.await.ok();
-                    // The worker is gone only when the agent stops.
-                    let _ = settle.send(Landed { settled, bytes });
-                    wake.wake();
-                });
+                let (client, runtime, bytes) = (client.clone(), runtime.clone(), sealed.body.len() as u64);
+                self.launch(&runtime, bytes, async move { client.deliver(sealed).await });
+            }
+            Sink::CloudWatch(sender, runtime) => {
+                let (runtime, bytes) = (runtime.clone(), sealed.body.len() as u64);
+                let delivery = sender.send(sealed);
+                self.launch(&runtime, bytes, delivery);
             }
             Sink::Files(_) | Sink::Stdout(_) => {
                 self.waiting = Some((sealed, Instant::now()));
@@ -77,6 +83,26 @@ impl Worker {
         }
     }
 
+    /// A batch is on its way, and comes back as [`Landed`].
+    fn launch(
+        &mut self,
+        runtime: &tokio::runtime::Handle,
+        bytes: u64,
+        delivery: impl Future<Output = Settled> + Send + 'static,
+    ) {
+        self.in_flight += 1;
+        self.in_flight_bytes += bytes;
+        let (settle, wake) = (self.channels.settle.clone(), self.channels.wake.clone());
+        let delivery = runtime.spawn(delivery);
+        runtime.spawn(async move {
+            // An error is a panic of the delivery: its credit must come back nevertheless.
+            let settled = delivery.await.ok();
+            // The worker is gone only when the agent stops.
+            let _ = settle.send(Landed { settled, bytes });
+            wake.wake();
+        });
+    }
+
     /// Writes the batch that waits, if it is time; true if it is written.
     pub(super) fn write_waiting(&mut self) -> bool {
         let Some((sealed, at)) = self.waiting.take() else { return false };
@@ -87,7 +113,7 @@ impl Worker {
         let written = match &mut self.sink {
             Sink::Files(files) => files.write(&sealed),
             Sink::Stdout(out) => out.write(&sealed),
-            Sink::Elasticsearch(..) => Ok(()),
+            Sink::Elasticsearch(..) | Sink::CloudWatch(..) => Ok(()),
             #[cfg(test)]
             Sink::Kept(_) => Ok(()),
         };
@@ -129,6 +155,7 @@ impl Worker {
                 if self.settings.gzip.is_none() {
                     self.keep_spare(settled.spare);
                 }
+                self.enter_losses(settled.lost);
                 self.acknowledge(settled.runs);
             }
             None => {
@@ -146,6 +173,18 @@ impl Worker {
                         self.park(place);
                     }
                 }
+            }
+        }
+    }
+
+    /// Counts what the destination will never have.
+    fn enter_losses(&self, lost: Vec<(u64, LossReason, Loss)>) {
+        for (cursor, reason, loss) in lost {
+            let Some(origin) = self.owners.get(&cursor) else { continue };
+            if self.stats.losses.add(origin, reason, loss) {
+                tracing::error!(output = self.settings.output, container = %origin, reason = reason.as_str(),
+                    "the destination rejected a record for its time, and it is dropped as `rejected` says; \
+                     what more goes of this container in this way is counted");
             }
         }
     }

@@ -134,7 +134,7 @@ fn send(worker: &mut Worker) -> Vec<Run> {
 
 fn land(worker: &mut Worker, runs: Vec<Run>, fate: Fate) {
     let runs = runs.into_iter().map(|run| (run, fate)).collect();
-    worker.land(Landed { settled: Some(Settled { runs, spare: Vec::new() }), bytes: 0 });
+    worker.land(Landed { settled: Some(Settled { runs, spare: Vec::new(), lost: Vec::new() }), bytes: 0 });
 }
 
 fn acknowledged(worker: &Worker, cursor: usize) -> u64 {
