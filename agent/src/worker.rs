@@ -218,7 +218,7 @@ impl Worker {
             }
             self.tell_lag();
             let idle = self.batch.is_empty() && self.in_flight == 0 && self.waiting.is_none();
-            if self.phase.is_draining() && idle && !self.has_parked() {
+            if self.phase.is_draining() && idle && !self.has_parked() && !self.has_held() {
                 return !self.has_unreadable();
             }
             self.channels.wake.wait(self.next_event());

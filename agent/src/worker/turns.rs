@@ -23,8 +23,12 @@ impl Worker {
 
     /// Whether there is a file that cannot be read for now.
     pub(super) fn has_unreadable(&self) -> bool {
-        let mut cursors = self.containers.iter().flat_map(|c| &c.cursors);
-        cursors.any(|cursor| cursor.held || cursor.retry_at().is_some())
+        self.containers.iter().flat_map(|c| &c.cursors).any(|cursor| cursor.retry_at().is_some())
+    }
+
+    /// Whether there is one that may not be read on before it is saved where a line of it ends.
+    pub(super) fn has_held(&self) -> bool {
+        self.containers.iter().flat_map(|c| &c.cursors).any(|cursor| cursor.held)
     }
 
     /// One turn for each container that has something to read, until the batch is full; false if there was nothing.
@@ -65,6 +69,13 @@ impl Worker {
         let cursor = &mut reading.cursors[at];
         // Asked before the read: what is settled by then is read to its end.
         let (size, settled) = (cursor.file.size(), cursor.file.is_settled());
+        // That a plain file is settled is our clock's word: the lines that it ends are cut first, and that is saved.
+        let ended = settled && (cursor.file.name.packed || cursor.has_seen(size));
+        if ended && cursor.lacks_cuts() {
+            let cuts = cursor.cut();
+            self.ledger.change(|state| cuts.iter().for_each(|cut| state.cut(cursor.file.key, *cut)));
+            return true;
+        }
         cursor.read_on();
         let mut source = match cursor.take_source() {
             Ok(source) => source,
@@ -73,17 +84,16 @@ impl Worker {
         let (start, items) = (cursor.at, self.batch.items);
         let (batch, plan) = (&mut self.batch, &reading.plan);
         let framing = cursor.file.framing;
-        let result =
-            self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, settled, |record| {
-                batch.push(plan, &cursor.id_text, &record);
-                if batch.plain_bytes() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
+        let result = self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, ended, |record| {
+            batch.push(plan, &cursor.id_text, &record);
+            if batch.plain_bytes() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
         let progress = self.enter_run(place, at, start, items);
         let cursor = &mut self.containers[place].cursors[at];
         match result {
             Ok(Turn::More) => cursor.keep_source(source),
             Ok(Turn::End) => {
-                if let Some(damage) = cursor.reached_end(size, settled, source) {
+                if let Some(damage) = cursor.reached_end(size, ended, source) {
                     let lost = size.saturating_sub(cursor.at.offset);
                     tracing::error!(
                         output = self.settings.output,
@@ -99,7 +109,8 @@ impl Worker {
                 self.reading_failed(place, at, error);
             }
         }
-        progress || self.containers[place].cursors[at].is_finished()
+        // At the end of a settled file there is one turn more.
+        progress || settled
     }
 
     /// Enters what a turn has read since `start`, when the batch had `items` records; false if that is nothing.
