@@ -244,7 +244,7 @@ impl Worker {
             }
             self.tell_lag();
             let idle = self.batch.is_empty() && self.in_flight == 0 && self.waiting.is_none();
-            if self.phase.is_draining() && idle && !self.has_set_aside() {
+            if self.phase.is_draining() && idle && !self.has_set_aside() && !self.has_held() {
                 self.leave_files();
                 return !self.has_unreadable();
             }

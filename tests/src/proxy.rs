@@ -193,8 +193,8 @@ impl Proxy {
         });
     }
 
-    /// Brings the exchanges to a standstill, until the value goes. What comes from now on waits; bulk requests only when
-    /// nothing else has gone for so long, so that who looks before it sends has sent.
+    /// Brings the exchanges to a standstill, until the value goes. Who begins to look for something from now on waits; the
+    /// others only when nobody has been told what he looked for for so long, so that who looks before he sends has sent.
     pub fn stands_still(&self, quiet: Duration) -> Standstill<'_> {
         self.shared.gate.closes(quiet)
     }
@@ -316,22 +316,26 @@ impl Shared {
         let judged = is_bulk || self.spoils_all.load(Ordering::SeqCst);
         let action = if judged { self.judge(request) } else { Action::Forward };
         self.spoilt.fetch_add((!matches!(action, Action::Forward)).into(), Ordering::SeqCst);
+        let mut inside = None;
+        let mut forwards = || inside = Some(self.gate.passes(is_bulk, request.method == "GET"));
         let reply = match &action {
             Action::Hangup => return Ok(Some(End::Closed)),
             Action::Reset => return Ok(Some(End::Reset)),
             Action::Vanish => return wait_until_left(stream).map(Some),
             Action::Answer(reply) => reply.clone(),
             Action::RefuseItems(refusal) if is_bulk => {
-                let _inside = self.gate.passes(true);
+                forwards();
                 self.refuse_items(request, refusal)?
             }
             _ => {
-                let _inside = self.gate.passes(is_bulk);
+                forwards();
                 http::forward(self.upstream, request)?
             }
         };
         if is_bulk {
             lock(&self.tally).add(&reply);
+            // What it asked for is done. A look is over when its answer is there.
+            drop(inside.take());
         }
         let mut stream = stream;
         match action {

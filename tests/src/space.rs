@@ -115,9 +115,16 @@ impl<'s> Space<'s> {
     /// When the server does not answer, or with an error.
     #[track_caller]
     pub fn count(&self, query: Value) -> u64 {
-        let target = format!("/{}-*/_count", self.prefix);
-        let found = self.server.send("POST", &target, &json!({ "query": query }));
-        found["count"].as_u64().unwrap_or_else(|| panic!("no count: {found}"))
+        self.try_count(query).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// When the server does not answer, or with an error.
+    pub fn try_count(&self, query: Value) -> Result<u64, String> {
+        let found = self.get("POST", &format!("/{}-*/_count", self.prefix), &json!({ "query": query }))?;
+        found["count"].as_u64().ok_or_else(|| format!("no count: {found}"))
     }
 
     /// All documents of the space, refreshed before.

@@ -9,7 +9,7 @@ use super::limits::Dropped;
 use crate::batch::{Batch, Run};
 use crate::catalog::file::{LogFile, Source};
 use crate::catalog::name::LogName;
-use crate::position::{Cut, Entry, Position};
+use crate::position::{Cut, Entry, OpenGroup, Position};
 use crate::stats::{Loss, LossReason};
 
 /// How long a file that could not be read is left alone.
@@ -200,6 +200,17 @@ impl Cursor {
     /// Whether batches with something of it are under way.
     pub fn has_under_way(&self) -> bool {
         !self.under_way.is_empty()
+    }
+
+    /// Whether it has been at the end of the file when that had `size` bytes.
+    pub fn has_seen(&self, size: u64) -> bool {
+        self.end_seen >= size.max(self.at.offset)
+    }
+
+    /// Whether a partial line waits for its end of which it is not known yet that our clock ended it.
+    pub fn lacks_cuts(&self) -> bool {
+        let is_cut = |group: &OpenGroup| self.cuts.contains(&Cut { first: group.first, end: group.end });
+        !self.file.name.packed && !self.at.open[..2].iter().flatten().all(is_cut)
     }
 
     /// Since when, or from when on, a partial line that waits for its end has been silent for `gap` and can be read.

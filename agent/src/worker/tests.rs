@@ -278,7 +278,7 @@ fn where_our_clock_ended_a_partial_line_nothing_is_read_on_before_that_is_saved(
     assert!(!look(&mut worker) && !look(&mut worker));
     // Nor when it is set aside meanwhile.
     worker.containers[0].cursors[0].set_back();
-    assert!(!look(&mut worker) && worker.has_unreadable());
+    assert!(!look(&mut worker) && worker.has_held());
     assert!(worker.next_event() < Duration::from_secs(1), "it is tried again soon");
     assert_eq!(worker.batch.items, 0);
     fs::remove_dir(&in_the_way).unwrap();
@@ -288,6 +288,33 @@ fn where_our_clock_ended_a_partial_line_nothing_is_read_on_before_that_is_saved(
     let saved = Ledger::open(&world.folder.path().join("state"), "o").unwrap();
     let key = worker.containers[0].cursors[0].file.key;
     assert_eq!(saved.read(|state| state.entry(key).unwrap().cuts.len()), 1);
+}
+
+/// Nothing should be added to a file that has a successor; if something is after all, and we are killed meanwhile, its
+/// beginning must not come twice.
+#[test]
+fn where_the_end_of_a_file_ends_a_partial_line_is_saved_before_it_is_sent() {
+    let piece = "2026-11-23T10:00:00Z stdout P half\n";
+    let world = World::with(&[("a_b_u/app/0.log", piece), ("a_b_u/app/1.log", &format!("{LINE} one\n"))]);
+    let mut worker = world.worker();
+    worker.settings.linger = Duration::from_secs(60);
+    while !worker.containers[0].cursors[0].file.is_settled() {
+        assert!(world.catalog.refresh(soon()));
+    }
+    let reads_all = |worker: &mut Worker| {
+        worker.cuts_looked = Instant::now() - turns::LOOK_FOR_CUTS;
+        while worker.round() | worker.cut_silent_groups() {}
+        worker.batch.items
+    };
+    let in_the_way = world.folder.path().join("state/o.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    assert_eq!((reads_all(&mut worker), worker.has_held()), (1, true));
+    fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!((reads_all(&mut worker), worker.has_held()), (2, false));
+    let saved = Ledger::open(&world.folder.path().join("state"), "o").unwrap();
+    let key = worker.containers[0].cursors[0].file.key;
+    let cut = crate::position::Cut { first: 0, end: piece.len() as u64 };
+    assert_eq!(saved.read(|state| state.entry(key).unwrap().cuts.clone()), [cut]);
 }
 
 #[test]

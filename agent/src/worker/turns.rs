@@ -30,8 +30,12 @@ impl Worker {
 
     /// Whether there is a file that cannot be read for now.
     pub(super) fn has_unreadable(&self) -> bool {
-        let mut cursors = self.containers.iter().flat_map(|c| &c.cursors);
-        cursors.any(|cursor| cursor.held || cursor.retry_at().is_some())
+        self.containers.iter().flat_map(|c| &c.cursors).any(|cursor| cursor.retry_at().is_some())
+    }
+
+    /// Whether there is one that may not be read on before it is saved where a line of it ends.
+    pub(super) fn has_held(&self) -> bool {
+        self.containers.iter().flat_map(|c| &c.cursors).any(|cursor| cursor.held)
     }
 
     /// Turns of the containers that have something to read, until the batch is full; false if there was nothing.
@@ -106,6 +110,13 @@ impl Worker {
         let cursor = &mut reading.cursors[at];
         // Asked before the read: what is settled by then is read to its end.
         let (size, settled) = (cursor.file.size(), cursor.file.is_settled());
+        // That a plain file is settled is our clock's word: the lines that it ends are cut first, and that is saved.
+        let ended = settled && (cursor.file.name.packed || cursor.has_seen(size));
+        if ended && cursor.lacks_cuts() {
+            let cuts = cursor.cut();
+            self.ledger.change(|state| cuts.iter().for_each(|cut| state.cut(cursor.file.key, *cut)));
+            return true;
+        }
         cursor.read_on();
         let mut source = match cursor.take_source() {
             Ok(source) => source,
@@ -117,43 +128,43 @@ impl Worker {
         let (start, items) = (cursor.at, self.batch.items);
         let (batch, plan, judged) = (&mut self.batch, &reading.plan, cursor.judged_until);
         let framing = cursor.file.framing;
-        let result =
-            self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, settled, |record| {
-                let mut shut = false;
-                if let Some(gate) = gate.as_mut().filter(|_| record.last > judged) {
-                    if !gate.admits(&record) {
-                        return ControlFlow::Continue(());
-                    }
-                    shut = gate.is_shut();
+        let result = self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, ended, |record| {
+            let mut shut = false;
+            if let Some(gate) = gate.as_mut().filter(|_| record.last > judged) {
+                if !gate.admits(&record) {
+                    return ControlFlow::Continue(());
                 }
-                batch.push(plan, &cursor.id_text, &record);
-                if shut || batch.plain_bytes() >= limit {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            });
+                shut = gate.is_shut();
+            }
+            batch.push(plan, &cursor.id_text, &record);
+            if shut || batch.plain_bytes() >= limit {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
         reading.limited = gate.as_mut().and_then(Gate::shut_until);
         let dropped = gate.map(|gate| gate.dropped).unwrap_or_default();
         let progress = self.enter_run(place, at, start, items, dropped);
-        self.end_turn(place, at, result, source, (size, settled));
-        progress || self.containers[place].cursors[at].is_finished()
+        self.end_turn(place, at, result, source, (size, ended));
+        // At the end of a settled file there is one turn more.
+        progress || settled
     }
 
-    /// What the end of a turn means for its file, which had that size, and was settled or not, when it began.
+    /// What the end of a turn means for its file, which had that size, and was ended or not, when it began.
     pub(super) fn end_turn(
         &mut self,
         place: usize,
         at: usize,
         result: io::Result<Turn>,
         source: Source,
-        (size, settled): (u64, bool),
+        (size, ended): (u64, bool),
     ) {
         let cursor = &mut self.containers[place].cursors[at];
         match result {
             Ok(Turn::More) => cursor.keep_source(source),
             Ok(Turn::End) => {
-                if let Some(damage) = cursor.reached_end(size, settled, source) {
+                if let Some(damage) = cursor.reached_end(size, ended, source) {
                     let lost = cursor.lose_to(size);
                     let reading = &self.containers[place];
                     tracing::error!(

@@ -28,8 +28,14 @@ fn main() -> ExitCode {
         let understood = match argument.as_str() {
             "--seed" => number().map(|number| options.seed = number as u64),
             "--minutes" => number().map(|number| options.length = Duration::from_secs_f64(number * 60.0)),
-            "--any-time" => Some(options.any_time = true),
-            "--schedule" => Some(only_schedule = true),
+            "--any-time" => {
+                options.any_time = true;
+                Some(())
+            }
+            "--schedule" => {
+                only_schedule = true;
+                Some(())
+            }
             _ => None,
         };
         if understood.is_none() {

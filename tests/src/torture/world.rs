@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 const DAYS_BEHIND: u64 = 12;
 
 /// How long after its look for a rollover an agent has sent.
-const QUIET: Duration = Duration::from_millis(500);
+const QUIET: Duration = Duration::from_millis(800);
 
 const DAY: u64 = 86_400_000_000_000;
 
@@ -40,6 +40,9 @@ enum Errand {
     /// To delete a pod.
     Pod(usize, usize),
 }
+
+/// An errand, and whether it may be carried out.
+type Answer = (Errand, bool);
 
 /// See the module.
 pub(super) struct World<'w, 's> {
@@ -55,7 +58,7 @@ pub(super) struct World<'w, 's> {
     lives: Vec<Life>,
     stages: BTreeMap<usize, Stage>,
     agent: Attendant,
-    errands: (mpsc::Sender<(Errand, bool)>, mpsc::Receiver<(Errand, bool)>),
+    errands: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
     on_errand: bool,
     last_errand: Instant,
     rolled: Arc<AtomicUsize>,
@@ -282,7 +285,7 @@ impl<'w, 's: 'w> World<'w, 's> {
         };
         oldest.sort_by_key(|(life, _)| (life + turn) % 17);
         let (errand, parts) = match (oldest.first(), ended.get(turn % ended.len().max(1))) {
-            (Some(&(life, (pieces, _))), _) if turn % 2 == 0 => {
+            (Some(&(life, (pieces, _))), _) if turn.is_multiple_of(2) => {
                 (Errand::Oldest(life), vec![part(life, pieces)])
             }
             (_, Some(&pod)) => {
@@ -343,8 +346,8 @@ impl<'w, 's: 'w> World<'w, 's> {
                 continue;
             }
             let space = &self.destinations.spaces;
-            let count = |target: usize| space[target].count(json!({"match_all": {}}));
-            if count(0) < lines || count(1) < lines {
+            let counts = space.iter().map(|space| space.try_count(json!({"match_all": {}})));
+            if !counts.into_iter().all(|count| count.is_ok_and(|count| count >= lines)) {
                 continue;
             }
             last = self.verdicts(&parts);
