@@ -146,7 +146,11 @@ impl Agent {
     /// # Panics
     /// As [`Agent::start`].
     pub fn start_at(config: &Path, node: &Node) -> Agent {
-        Agent::spawn(&[], &["run", "--config", config.to_str().expect("a temporary path of plain letters")], node)
+        Agent::spawn(
+            &[],
+            &["run", "--config", config.to_str().expect("a temporary path of plain letters")],
+            node,
+        )
     }
 
     /// Asks it to reload, by SIGHUP, and does not wait.

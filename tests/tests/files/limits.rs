@@ -97,23 +97,22 @@ fn what_is_dropped_is_counted_told_once_and_not_read_again_after_a_restart() {
 fn killed_while_it_drops_an_agent_doubles_nothing() {
     let mut random = fastrand::Rng::with_seed(seed());
     let node = Node::new();
-    let mut flood = node.pod("flood").container("app");
+    let (mut flood, mut quiet) = (node.pod("flood").container("app"), node.pod("quiet").container("app"));
     let config =
         with(&node, "rate_limit = { container = { lines = 300 }, action = \"drop\", burst = \"1s\" }");
-    let mut before = 0;
     for _ in 0..6 {
         flood.writes(1000);
+        quiet.writes(5);
         let agent = Agent::start(&config, &node);
-        eventually(seconds(30), "something new", || match delivered(&node, &flood) {
-            now if now > before => Ok(()),
-            now => Err(format!("still {now}")),
-        });
+        verify::exactly_once(seconds(30), || node.delivered(), &[&quiet]);
         flood.writes(random.u64(1..500));
         let_pass(Duration::from_millis(random.u64(1..300)));
         agent.kill9();
-        before = delivered(&node, &flood);
     }
-    let ended = Agent::start(&config, &node).terminate();
+    let agent = Agent::start(&config, &node);
+    quiet.writes(5);
+    verify::exactly_once(seconds(30), || node.delivered(), &[&quiet]);
+    let ended = agent.terminate();
     let faults = faults(&node.delivered().unwrap(), &flood);
     assert!(faults.doubled.is_empty() && faults.out_of_order.is_empty(), "{faults}");
     assert!(ended.stderr.contains("caught_up=true"), "{}", ended.stderr);
