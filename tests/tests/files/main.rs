@@ -4,6 +4,7 @@ mod bad_input;
 mod catalog;
 mod host_files;
 mod lifecycle;
+mod limits;
 mod lines;
 mod output;
 mod reload;
