@@ -126,7 +126,7 @@ fn a_worker_that_does_not_answer_and_positions_that_cannot_be_saved_keep_the_age
     fs::write(&state, "").unwrap();
     world.writes("three");
     world.wait_for("o", &["one", "two", "three"]);
-    let (agent, reason) = agent.give_way(Duration::from_secs(30)).unwrap_err();
+    let (_agent, reason) = agent.give_way(Duration::from_secs(30)).unwrap_err();
     assert!(matches!(reason, PutOff::Unsaved(_)), "{reason}");
     fs::remove_file(&state).unwrap();
     fs::rename(&aside, &state).unwrap();
