@@ -73,6 +73,15 @@ impl Agent {
         Agent::spawn(way, &["run", "--config", &file], node)
     }
 
+    /// The same with a configuration that lies somewhere already, and may change.
+    ///
+    /// # Panics
+    /// As [`Agent::start`].
+    pub fn start_at(way: &[String], config: &Path, node: &Node) -> Agent {
+        let file = config.to_str().expect("a temporary path of plain letters");
+        Agent::spawn(way, &["run", "--config", file], node)
+    }
+
     fn spawn(way: &[String], arguments: &[&str], node: &Node) -> Agent {
         let name = next_name();
         let file = |ending: &str| node.path().join(format!("{name}.{ending}"));
@@ -140,18 +149,6 @@ impl Agent {
             self.status().ok_or_else(|| "it still runs".to_owned())
         });
         Ended { code: status.code(), stdout: read(&self.stdout), stderr: self.stderr() }
-    }
-
-    /// Starts `taffrail run` with a configuration that lies somewhere already, and may change.
-    ///
-    /// # Panics
-    /// As [`Agent::start`].
-    pub fn start_at(config: &Path, node: &Node) -> Agent {
-        Agent::spawn(
-            &[],
-            &["run", "--config", config.to_str().expect("a temporary path of plain letters")],
-            node,
-        )
     }
 
     /// Asks it to reload, by SIGHUP, and does not wait.

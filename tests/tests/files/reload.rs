@@ -29,12 +29,12 @@ fn delivered(node: &Node, folder: &str) -> Result<Vec<verify::Document>, String>
     verify::read_ndjson(&node.path().join(folder))
 }
 
-/// Ends the writing, also where the test fails.
-struct Over<'a>(&'a AtomicU64);
+/// Does something at the end, also where the test fails: a thread may wait for it.
+struct AtTheEnd<F: FnMut()>(F);
 
-impl Drop for Over<'_> {
+impl<F: FnMut()> Drop for AtTheEnd<F> {
     fn drop(&mut self) {
-        self.0.fetch_max(10, Ordering::Relaxed);
+        (self.0)();
     }
 }
 
@@ -73,11 +73,13 @@ fn reloaded_ten_times_at_full_rate_nothing_is_missing_and_nothing_twice() {
     let other = node
         .config(&format!("{local}linger = \"20ms\"\nmax_size = \"8MiB\"\n{}", output(&node, "more", "more")));
     let map = ConfigMap::mounted(&node.path().join("map"), &plain);
-    let agent = Agent::start_at(&map.path(), &node);
+    let agent = Agent::start_at(&[], &map.path(), &node);
     agent.has_said("started", 1);
     let swaps = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        let _over = Over(&swaps);
+        let _end = AtTheEnd(|| {
+            swaps.fetch_max(10, Ordering::Relaxed);
+        });
         scope.spawn(|| write_through(&swaps, &mut containers, &mut random));
         for swap in 0..10 {
             map.swap(if swap % 2 == 0 { &other } else { &plain });
@@ -109,7 +111,7 @@ fn a_broken_configuration_is_told_once_and_the_old_one_goes_on() {
     web.writes(10);
     let good = node.to_file();
     let path = file(&node, &good);
-    let agent = Agent::start_at(&path, &node);
+    let agent = Agent::start_at(&[], &path, &node);
     verify::exactly_once(seconds(40), || node.delivered(), &[&web]);
     let cases = [
         (format!("{good}\nkeeep = 3\n"), "did you mean `keep`?"),
@@ -148,7 +150,7 @@ fn what_cannot_be_started_is_told_and_the_old_configuration_runs_again() {
     web.writes(1_000);
     let good = node.to_file();
     let path = file(&node, &good);
-    let agent = Agent::start_at(&path, &node);
+    let agent = Agent::start_at(&[], &path, &node);
     verify::exactly_once(seconds(40), || node.delivered(), &[&web]);
     // Positions that no agent can read.
     fs::create_dir(node.state().join("more.positions")).unwrap();
@@ -173,7 +175,7 @@ fn what_lacks_a_secret_or_a_folder_to_write_to_waits_for_it_while_the_old_config
     web.writes(10);
     let good = node.to_file();
     let path = file(&node, &good);
-    let agent = Agent::start_at(&path, &node);
+    let agent = Agent::start_at(&[], &path, &node);
     verify::exactly_once(seconds(40), || node.delivered(), &[&web]);
     fs::write(node.path().join("more"), "a file where a folder belongs").unwrap();
     let secret = node.path().join("password");
@@ -204,7 +206,7 @@ fn an_output_that_comes_back_goes_on_where_it_was_and_one_that_is_renamed_begins
     web.writes(500);
     let (local, more) = (output(&node, "local", "out"), output(&node, "more", "more"));
     let path = file(&node, &node.config(&format!("{local}{more}")));
-    let agent = Agent::start_at(&path, &node);
+    let agent = Agent::start_at(&[], &path, &node);
     verify::exactly_once(seconds(40), || delivered(&node, "more"), &[&web]);
     file(&node, &node.config(&local));
     agent.has_said(RELOADED, 1);
@@ -245,7 +247,7 @@ fn a_file_that_was_deleted_before_it_was_read_outlives_the_reload() {
     let path = file(&node, &node.to_file());
     pods[0].writes(20_000);
     pods[1].writes(5_000).rotate().writes(5_000);
-    let agent = Agent::start_at(&path, &node);
+    let agent = Agent::start_at(&[], &path, &node);
     agent.has_said("cannot write", 1);
     // One goes with its pod; of the other, kubelet takes the oldest file.
     pods[0].delete();
@@ -269,7 +271,7 @@ fn host_files_outlive_a_reload_too() {
     fs::write(node.path().join("out"), "a file where a folder belongs").unwrap();
     let files = format!("[files.system]\npaths = [\"{}\"]\n", log.display());
     let path = file(&node, &node.config(&format!("{files}{}", output(&node, "local", "out"))));
-    let agent = Agent::start_at(&path, &node);
+    let agent = Agent::start_at(&[], &path, &node);
     agent.has_said("cannot write", 1);
     // Renamed to where no pattern looks, and its writer goes on in it; then deleted.
     let renamed = node.path().join("old-log");
@@ -297,7 +299,7 @@ fn a_reload_and_sigterm_at_the_same_moment_end_in_order() {
     let local = output(&node, "local", "out");
     for round in 0..6 {
         let path = file(&node, &node.config(&format!("{local}linger = \"{}ms\"\n", 50 + round)));
-        let agent = Agent::start_at(&path, &node);
+        let agent = Agent::start_at(&[], &path, &node);
         web.writes(3_000);
         agent.has_said("started", 1);
         file(&node, &node.config(&format!("{local}linger = \"{}ms\"\n", 100 + round)));
@@ -316,7 +318,7 @@ fn two_hangups_at_once_are_one_reload_and_remarks_are_none() {
     let mut web = node.pod("web").container("app");
     web.writes(100);
     let path = file(&node, &node.to_file());
-    let agent = Agent::start_at(&path, &node);
+    let agent = Agent::start_at(&[], &path, &node);
     agent.has_said("started", 1);
     file(&node, &format!("{}\nlinger = \"100ms\"", node.to_file()));
     agent.hang_up();
@@ -337,12 +339,59 @@ fn two_hangups_at_once_are_one_reload_and_remarks_are_none() {
 }
 
 #[test]
+fn an_output_that_hangs_in_a_write_puts_the_reload_off_until_it_does_not() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    // More than a pipe holds, to a pipe that nobody reads yet.
+    web.writes(3_000);
+    let pipe = node.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut reader = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    let way = ["sh", "-c", &format!("exec \"$@\" >{}", pipe.display()), "sh"].map(str::to_owned);
+    let outputs = format!("{}[outputs.terminal]\ntype = \"stdout\"\n", output(&node, "local", "out"));
+    let path = file(&node, &node.config(&outputs));
+    let agent = Agent::start_at(&way, &path, &node);
+    verify::exactly_once(seconds(40), || node.delivered(), &[&web]);
+    file(&node, &node.config(&format!("{outputs}{}", output(&node, "more", "more"))));
+    agent.has_said("cannot run yet", 1);
+    assert!(agent.stderr().contains("output `terminal` hangs"), "{}", agent.stderr());
+    web.writes(100);
+    verify::exactly_once(seconds(40), || node.delivered(), &[&web]);
+    // Somebody reads: then it is not long until the reload succeeds.
+    let printed = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut chunk = [0; 65_536];
+            loop {
+                let read = std::io::Read::read(&mut reader, &mut chunk).unwrap();
+                let mut printed = printed.lock().unwrap();
+                printed.extend_from_slice(&chunk[..read]);
+                if printed.ends_with(b"the end\n") {
+                    return;
+                }
+            }
+        });
+        let _end = AtTheEnd(|| fs::write(&pipe, "the end\n").unwrap());
+        agent.has_said(RELOADED, 1);
+        verify::exactly_once(seconds(40), || delivered(&node, "more"), &[&web]);
+        assert_eq!(agent.terminate().code, Some(0));
+    });
+    let printed = String::from_utf8(printed.into_inner().unwrap()).unwrap();
+    let numbers: Vec<usize> = printed
+        .lines()
+        .filter_map(|line| line.split("line ").nth(1)?.split(' ').next()?.parse().ok())
+        .collect();
+    assert_eq!(numbers, (0..3_100).collect::<Vec<_>>());
+}
+
+#[test]
 fn check_tells_what_a_reload_would_change() {
     let node = Node::new();
     let good = node.to_file();
     let path = file(&node, &good);
     assert!(!agent::check(&good, &node).stdout.contains("against what"));
-    let running = Agent::start_at(&path, &node);
+    let running = Agent::start_at(&[], &path, &node);
     running.has_said("started", 1);
     eventually(seconds(10), "the configuration that runs", || {
         let said = agent::check(&good, &node).stdout;
