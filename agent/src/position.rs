@@ -142,6 +142,36 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+/// An [`Entry`] as it is held: of a hundred thousand files nearly all have no group open, and no cuts.
+#[derive(Debug, Default)]
+struct Kept {
+    offset: u64,
+    time: i64,
+    gone: u64,
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Default)]
+struct More {
+    open: [Option<OpenGroup>; Lane::COUNT],
+    cuts: Vec<Cut>,
+}
+
+impl From<Entry> for Kept {
+    fn from(Entry { position, cuts, gone }: Entry) -> Kept {
+        let Position { offset, open, time } = position;
+        let more = (!no_groups(&open) || !cuts.is_empty()).then(|| Box::new(More { open, cuts }));
+        Kept { offset, time, gone, more }
+    }
+}
+
+impl Kept {
+    fn entry(&self) -> Entry {
+        let (open, cuts) = self.more.as_ref().map(|more| (more.open, more.cuts.clone())).unwrap_or_default();
+        Entry { position: Position { offset: self.offset, open, time: self.time }, cuts, gone: self.gone }
+    }
+}
+
 /// How far a file that an output writes is acknowledged; a restart cuts it back to this.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
@@ -154,7 +184,7 @@ pub struct Written {
 /// The state of one output.
 #[derive(Debug, Default)]
 pub struct State {
-    entries: HashMap<FileKey, Entry>,
+    entries: HashMap<FileKey, Kept>,
     /// Records older than this (nanoseconds since the epoch) are not sent: from the output's very first start.
     pub since: Option<i64>,
     /// Files written by the output itself, by path.
@@ -165,32 +195,32 @@ pub struct State {
 
 impl State {
     /// What is kept of a file.
-    pub fn entry(&self, key: FileKey) -> Option<&Entry> {
-        self.entries.get(&key)
+    pub fn entry(&self, key: FileKey) -> Option<Entry> {
+        self.entries.get(&key).map(Kept::entry)
     }
 
     /// Sets what is acknowledged of a file.
     pub fn acknowledge(&mut self, key: FileKey, position: Position) {
-        let entry = self.entries.entry(key).or_default();
-        entry.position = position;
-        entry.gone = 0;
+        let kept = self.entries.entry(key).or_default();
+        let mut cuts = kept.more.take().map(|more| more.cuts).unwrap_or_default();
         let oldest = position.oldest();
-        entry.cuts.retain(|cut| cut.first >= oldest);
+        cuts.retain(|cut| cut.first >= oldest);
+        *kept = Entry { position, cuts, gone: 0 }.into();
     }
 
     /// Remembers where our clock ended a group.
     pub fn cut(&mut self, key: FileKey, cut: Cut) {
-        let cuts = &mut self.entries.entry(key).or_default().cuts;
+        let cuts = &mut self.entries.entry(key).or_default().more.get_or_insert_default().cuts;
         if !cuts.contains(&cut) {
             cuts.push(cut);
         }
     }
 
     /// The file is there (again); returns what is kept of it.
-    pub fn found(&mut self, key: FileKey) -> Option<&Entry> {
-        let entry = self.entries.get_mut(&key)?;
-        entry.gone = 0;
-        Some(entry)
+    pub fn found(&mut self, key: FileKey) -> Option<Entry> {
+        let kept = self.entries.get_mut(&key)?;
+        kept.gone = 0;
+        Some(kept.entry())
     }
 
     /// The file is on disk no more.
@@ -334,8 +364,8 @@ impl Ledger {
             written: state.written.clone(),
         };
         line(&mut text, &header)?;
-        for (key, entry) in &state.entries {
-            line(&mut text, &LineOf { k: key.to_string(), entry })?;
+        for (key, kept) in &state.entries {
+            line(&mut text, &LineOf { k: key.to_string(), entry: &kept.entry() })?;
         }
         let mut crc = flate2::Crc::new();
         crc.update(&text);
@@ -410,7 +440,7 @@ fn parse(text: &[u8]) -> Result<State, String> {
         let line: Line = serde_json::from_str(&line.map_err(|e| fault(e.to_string()))?)
             .map_err(|e| fault(e.to_string()))?;
         let key = FileKey::parse(&line.k).ok_or_else(|| fault("not a key".to_owned()))?;
-        state.entries.insert(key, line.entry);
+        state.entries.insert(key, line.entry.into());
     }
     Ok(state)
 }

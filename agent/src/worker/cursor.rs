@@ -157,7 +157,7 @@ impl Cursor {
 
     /// What orders the files of a container.
     pub fn order(&self) -> (&LogName, u64) {
-        (&self.file.name, self.file.sequence)
+        order(&self.file)
     }
 
     /// Whether a turn would find something.
@@ -166,12 +166,21 @@ impl Cursor {
     }
 
     fn has_more(&self) -> bool {
-        let grew = self.file.size() > self.at.offset.max(self.end_seen);
         match self.state {
             // A settled file is read once more, for the end that ends its last record.
-            State::Reading => grew || self.file.is_settled(),
-            State::Finished | State::Released => grew && !self.file.name.packed,
+            State::Reading => self.file.size() > self.end() || self.file.is_settled(),
+            State::Finished | State::Released => self.has_grown(),
         }
+    }
+
+    /// Whether a file that was read to its end has grown since.
+    pub fn has_grown(&self) -> bool {
+        self.file.size() > self.end() && !self.file.name.packed
+    }
+
+    /// The size at which nothing more is to be read.
+    pub fn end(&self) -> u64 {
+        self.at.offset.max(self.end_seen)
     }
 
     /// Whether it is in the middle of a compressed file.
@@ -252,9 +261,11 @@ impl Cursor {
         }
     }
 
-    /// A turn went well, and there may be more: the file stays open for the next.
+    /// A turn went well, and there may be more: the file stays open for the next. Not one that was opened for this turn
+    /// alone, since there are too many to be held open: thousands of containers would each have one in the end.
     pub fn keep_source(&mut self, source: Source) {
-        self.source = Some(source);
+        let is_held = !matches!(&source, Source::Plain(file) if Arc::strong_count(file) == 1);
+        self.source = is_held.then_some(source);
         self.told = false;
     }
 
@@ -403,4 +414,9 @@ impl Cursor {
             self.state = State::Released;
         }
     }
+}
+
+/// What orders the files of a container.
+pub fn order(file: &LogFile) -> (&LogName, u64) {
+    (&file.name, file.sequence)
 }

@@ -27,8 +27,11 @@ impl Worker {
         }
         let (mut left, mut progress) = (AT_A_TIME, false);
         for place in 0..self.containers.len() {
-            let unread: u64 = self.containers[place].cursors.iter().map(|cursor| cursor.unread()).sum();
+            let reading = &self.containers[place];
+            let unread =
+                reading.cursors.iter().map(|cursor| cursor.unread()).sum::<u64>() + reading.shelf.lag();
             if unread > most {
+                self.take_up_all(place);
                 progress |= self.pass_over(place, unread - most, &mut left);
             }
             if left == 0 {

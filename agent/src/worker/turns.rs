@@ -76,10 +76,11 @@ impl Worker {
     /// One turn in the oldest file of a container that can be read; how many bytes were read, and whether anything came
     /// of it.
     fn visit(&mut self, place: usize) -> (u64, bool) {
-        let reading = &mut self.containers[place];
-        if reading.set_aside().is_some() {
+        if self.containers[place].set_aside().is_some() {
             return (0, false);
         }
+        self.take_up_next(place);
+        let reading = &mut self.containers[place];
         let may_inflate = self.inflating < MOST_INFLATING;
         let next = reading
             .cursors

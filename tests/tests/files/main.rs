@@ -3,6 +3,7 @@
 mod bad_input;
 mod catalog;
 mod host_files;
+mod large_tree;
 mod lifecycle;
 mod lines;
 mod output;
