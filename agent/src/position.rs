@@ -13,11 +13,12 @@ use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::file::FileKey;
+use crate::clock::EvenClock;
 use crate::record::Stream;
 use removed::Removed;
 
@@ -136,6 +137,10 @@ pub struct Entry {
     /// Since when the file is gone, in seconds since the epoch; 0 while it is there.
     #[serde(rename = "g", default, skip_serializing_if = "is_zero")]
     pub gone: u64,
+    /// Up to where it was written before the output's very first start: records before this are passed over if they are
+    /// too old. Behind it they never are, whatever time they bear, since clocks are set back at times.
+    #[serde(rename = "a", default, skip_serializing_if = "is_zero")]
+    pub past: u64,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -148,6 +153,7 @@ struct Kept {
     offset: u64,
     time: i64,
     gone: u64,
+    past: u64,
     more: Option<Box<More>>,
 }
 
@@ -158,17 +164,18 @@ struct More {
 }
 
 impl From<Entry> for Kept {
-    fn from(Entry { position, cuts, gone }: Entry) -> Kept {
+    fn from(Entry { position, cuts, gone, past }: Entry) -> Kept {
         let Position { offset, open, time } = position;
         let more = (!no_groups(&open) || !cuts.is_empty()).then(|| Box::new(More { open, cuts }));
-        Kept { offset, time, gone, more }
+        Kept { offset, time, gone, past, more }
     }
 }
 
 impl Kept {
     fn entry(&self) -> Entry {
         let (open, cuts) = self.more.as_ref().map(|more| (more.open, more.cuts.clone())).unwrap_or_default();
-        Entry { position: Position { offset: self.offset, open, time: self.time }, cuts, gone: self.gone }
+        let position = Position { offset: self.offset, open, time: self.time };
+        Entry { position, cuts, gone: self.gone, past: self.past }
     }
 }
 
@@ -191,6 +198,9 @@ pub struct State {
     pub written: BTreeMap<PathBuf, Written>,
     /// Files whose bytes must be on disk before this state may be.
     unsynced: Vec<Arc<File>>,
+    /// No earlier process has saved anything of any file.
+    new: bool,
+    clock: EvenClock,
 }
 
 impl State {
@@ -205,7 +215,8 @@ impl State {
         let mut cuts = kept.more.take().map(|more| more.cuts).unwrap_or_default();
         let oldest = position.oldest();
         cuts.retain(|cut| cut.first >= oldest);
-        *kept = Entry { position, cuts, gone: 0 }.into();
+        let past = if oldest < kept.past { kept.past } else { 0 };
+        *kept = Entry { position, cuts, gone: 0, past }.into();
     }
 
     /// Remembers where our clock ended a group.
@@ -214,6 +225,16 @@ impl State {
         if !cuts.contains(&cut) {
             cuts.push(cut);
         }
+    }
+
+    /// Whether the output has begun with this process: what is there now was there before it.
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// The file was there, up to `past`, before the output's very first start.
+    pub fn was_there(&mut self, key: FileKey, past: u64) {
+        self.entries.entry(key).or_insert_with(|| Entry { past, ..Entry::default() }.into());
     }
 
     /// The file is there (again); returns what is kept of it.
@@ -225,8 +246,9 @@ impl State {
 
     /// The file is on disk no more.
     pub fn gone(&mut self, key: FileKey) {
+        let now = self.clock.now();
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry.gone = now_seconds();
+            entry.gone = now;
         }
     }
 
@@ -307,7 +329,8 @@ impl Ledger {
             }
         }
         // Gone until it is found: what was deleted while no agent ran is never seen to go, and would be kept for ever.
-        let now = now_seconds();
+        let now = state.clock.now();
+        state.new = state.entries.is_empty();
         state.entries.values_mut().filter(|entry| entry.gone == 0).for_each(|entry| entry.gone = now);
         Ok(Ledger { path, output: output.to_owned(), state: Mutex::new((state, 0)), saved: Mutex::new(0) })
     }
@@ -341,7 +364,7 @@ impl Ledger {
             if locked.1 == *saved {
                 return Ok(());
             }
-            let limit = now_seconds().saturating_sub(KEEP_GONE_SECONDS);
+            let limit = locked.0.clock.now().saturating_sub(KEEP_GONE_SECONDS);
             locked.0.entries.retain(|_, entry| entry.gone == 0 || entry.gone > limit);
             (self.render(&locked.0)?, std::mem::take(&mut locked.0.unsynced), locked.1)
         };
@@ -443,10 +466,6 @@ fn parse(text: &[u8]) -> Result<State, String> {
         state.entries.insert(key, line.entry.into());
     }
     Ok(state)
-}
-
-fn now_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 /// The thread that saves the positions.

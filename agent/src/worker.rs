@@ -309,6 +309,10 @@ impl Worker {
                 let position = Position { offset: past.end, ..Position::default() };
                 state.acknowledge(file.key, position);
             }
+            if state.is_new() && file.at_start {
+                let inflated = if file.name.packed { u64::MAX } else { file.size() };
+                state.was_there(file.key, inflated);
+            }
             state.found(file.key)
         });
         let known = self.without_lost(&file, known);

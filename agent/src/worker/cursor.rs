@@ -28,6 +28,8 @@ pub struct Cursor {
     pub at: Position,
     /// Groups that our clock has ended.
     pub cuts: Vec<Cut>,
+    /// Up to where it was written before the output began: see [`Entry::past`].
+    pub past: u64,
     /// The open file, between the turns that follow each other, and how often it had moved when it was opened.
     source: Option<Source>,
     moves: u32,
@@ -117,6 +119,7 @@ impl Cursor {
             file,
             at: known.position,
             cuts: known.cuts,
+            past: known.past,
             source: None,
             moves: 0,
             epoch: 0,

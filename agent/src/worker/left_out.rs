@@ -80,6 +80,7 @@ impl Worker {
         }
         let (size, settled) = (cursor.file.size(), cursor.file.is_settled());
         cursor.read_on();
+        self.reader.past = cursor.past;
         let mut source = match cursor.take_source() {
             Ok(source) => source,
             Err(error) => {

@@ -107,6 +107,7 @@ impl Worker {
         // Asked before the read: what is settled by then is read to its end.
         let (size, settled) = (cursor.file.size(), cursor.file.is_settled());
         cursor.read_on();
+        self.reader.past = cursor.past;
         let mut source = match cursor.take_source() {
             Ok(source) => source,
             Err(error) => {
@@ -262,6 +263,7 @@ impl Worker {
         let (start, items) = (cursor.at, self.batch.items);
         let (batch, plan, judged) = (&mut self.batch, &reading.plan, cursor.judged_until);
         let mut gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
+        self.reader.past = cursor.past;
         let closed = self.reader.close_groups(&mut source, &mut cursor.at, cursor.file.framing, |record| {
             let gate = gate.as_mut().filter(|_| record.last > judged);
             if gate.is_none_or(|gate| gate.admits(&record)) {

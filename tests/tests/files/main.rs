@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod catalog;
+mod clocks;
 mod host_files;
 mod large_tree;
 mod lifecycle;
@@ -9,3 +10,4 @@ mod lines;
 mod output;
 mod reload;
 mod retention;
+mod vanishing;
