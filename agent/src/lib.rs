@@ -13,6 +13,7 @@
 
 pub mod batch;
 pub mod catalog;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod metadata;

@@ -10,6 +10,7 @@ mod limits;
 mod phase;
 mod queue;
 mod send;
+mod shelf;
 mod turns;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ use limits::Limit;
 pub use limits::RateLimits;
 pub use phase::{Event, Phase, Standing};
 use queue::{Queue, Share};
+use shelf::{Looks, Shelf};
 
 /// How often lags are worked out while there is work.
 const TELL_LAG: Duration = Duration::from_millis(100);
@@ -130,6 +132,7 @@ pub struct Landed {
 struct Reading {
     plan: Plan,
     cursors: Vec<Cursor>,
+    shelf: Shelf,
     stats: Arc<ContainerStats>,
     /// Set aside until then, because the destination did not take its records.
     parked: Option<Instant>,
@@ -148,7 +151,7 @@ impl Reading {
     }
 
     fn has_readable(&self) -> bool {
-        self.cursors.iter().any(Cursor::is_readable)
+        self.shelf.has_waiting() || self.cursors.iter().any(Cursor::is_readable)
     }
 }
 
@@ -179,6 +182,7 @@ pub struct Worker {
     waiting: Option<(Sealed, Instant)>,
     retry: Backoff,
     lag_told: Instant,
+    looks: Looks,
     /// When silent partial lines were last looked for, and whether it has been told that they cannot be ended.
     cuts_looked: Instant,
     cuts_told: bool,
@@ -217,6 +221,7 @@ impl Worker {
             waiting: None,
             retry: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
             lag_told: Instant::now(),
+            looks: Looks::new(),
             cuts_looked: Instant::now(),
             cuts_told: false,
             lag_looked: Instant::now(),
@@ -239,10 +244,9 @@ impl Worker {
                 self.channels.wake.wait(LONGEST_WAIT);
                 continue;
             }
-            if self.step() {
+            if self.step() || self.tell_lag() {
                 continue;
             }
-            self.tell_lag();
             let idle = self.batch.is_empty() && self.in_flight == 0 && self.waiting.is_none();
             if self.phase.is_draining() && idle && !self.has_set_aside() && !self.has_held() {
                 self.leave_files();
@@ -298,20 +302,7 @@ impl Worker {
             return;
         }
         let origin = file.origin.clone();
-        let place = *self.places.entry(origin.clone()).or_insert_with(|| {
-            let target = self.settings.target.as_ref().map(|(template, safe)| (template, *safe));
-            self.containers.push(Reading {
-                plan: Plan::new(&self.settings.facts, &origin, target),
-                cursors: Vec::new(),
-                stats: self.stats.container(origin.clone()),
-                parked: None,
-                backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
-                share: Share::default(),
-                limit: self.settings.limits.as_ref().map(|all| Box::new(all.of(&origin, Instant::now()))),
-                limited: None,
-            });
-            self.containers.len() - 1
-        });
+        let place = self.place_of(&origin);
         let since = self.settings.rules.since;
         let known = self.ledger.change(|state| {
             if let (None, Some(past)) = (state.entry(file.key), file.past)
@@ -321,25 +312,42 @@ impl Worker {
                 let position = Position { offset: past.end, ..Position::default() };
                 state.acknowledge(file.key, position);
             }
-            state.found(file.key).cloned()
+            if state.is_new() && file.at_start {
+                let inflated = if file.name.packed { u64::MAX } else { file.size() };
+                state.was_there(file.key, inflated);
+            }
+            state.found(file.key)
         });
         let known = self.without_lost(&file, known);
-        let cursors = &mut self.containers[place].cursors;
-        let cursor = match cursors.iter().position(|cursor| cursor.file.key == file.key) {
+        let reading = &mut self.containers[place];
+        match reading.cursors.iter().position(|cursor| cursor.file.key == file.key) {
             // The catalog had lost sight of it, and found it again.
             Some(at) => {
-                let mut cursor = cursors.remove(at);
+                let mut cursor = reading.cursors.remove(at);
                 cursor.found_again(file);
-                cursor
+                reading.insert(cursor);
             }
-            None => {
-                self.next_cursor += 1;
-                self.owners.insert(self.next_cursor, origin);
-                Cursor::new(self.next_cursor, file, known, again)
-            }
-        };
-        let at = cursors.partition_point(|other| other.order() < cursor.order());
-        cursors.insert(at, cursor);
+            None => reading.shelf.wait(file, known, again),
+        }
+    }
+
+    /// Where a container is, which is new if it is not known yet.
+    fn place_of(&mut self, origin: &Arc<Origin>) -> usize {
+        *self.places.entry(origin.clone()).or_insert_with(|| {
+            let target = self.settings.target.as_ref().map(|(template, safe)| (template, *safe));
+            self.containers.push(Reading {
+                plan: Plan::new(&self.settings.facts, origin, target),
+                cursors: Vec::new(),
+                shelf: Shelf::default(),
+                stats: self.stats.container(origin.clone()),
+                parked: None,
+                backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
+                share: Share::default(),
+                limit: self.settings.limits.as_ref().map(|all| Box::new(all.of(origin, Instant::now()))),
+                limited: None,
+            });
+            self.containers.len() - 1
+        })
     }
 
     /// What is known of a file, but for what a copy of it lacks: that was read when the copy was made, by every output that
@@ -358,10 +366,13 @@ impl Worker {
 
     /// After a fault: forgets everything but the files, and begins again where the ledger says.
     fn begin_again(&mut self) -> io::Result<()> {
-        let mut files = Vec::new();
+        let (mut files, mut shelves) = (Vec::new(), Vec::new());
         for reading in self.containers.drain(..) {
             self.stats.forget(&reading.stats);
             files.extend(reading.cursors.into_iter().map(Cursor::give_up));
+            let (waiting, shelf) = reading.shelf.split();
+            files.extend(waiting);
+            shelves.push((reading.stats.origin.clone(), shelf));
         }
         self.owners.clear();
         self.places.clear();
@@ -377,46 +388,23 @@ impl Worker {
             #[cfg(test)]
             Sink::Kept(_) => {}
         }
+        for (origin, shelf) in shelves.into_iter().filter(|(_, shelf)| !shelf.is_empty()) {
+            let place = self.place_of(&origin);
+            self.containers[place].shelf = shelf;
+        }
         files.into_iter().for_each(|file| self.take_file(file, true));
         Ok(())
     }
 
-    /// Drops cursors of files that are gone and delivered, and containers that have none left.
-    fn forget_finished(&mut self) {
-        let mut emptied = false;
-        for reading in &mut self.containers {
-            let (ledger, owners) = (&self.ledger, &mut self.owners);
-            reading.cursors.retain_mut(|cursor| {
-                cursor.drop_stale_source();
-                cursor.release_if_delivered();
-                let done = cursor.is_delivered() && cursor.file.is_gone();
-                if done {
-                    ledger.change(|state| state.gone(cursor.file.key));
-                    owners.remove(&cursor.id);
-                }
-                !done
-            });
-            emptied |= reading.cursors.is_empty();
-        }
-        if emptied {
-            let stats = &self.stats;
-            self.containers.retain(|reading| {
-                if reading.cursors.is_empty() {
-                    stats.forget(&reading.stats);
-                }
-                !reading.cursors.is_empty()
-            });
-            self.places =
-                self.containers.iter().enumerate().map(|(at, c)| (c.stats.origin.clone(), at)).collect();
-        }
-    }
-
-    fn tell_lag(&mut self) {
+    /// Tells how much is not delivered yet; true if what was delivered has grown, and is to be read on.
+    fn tell_lag(&mut self) -> bool {
         self.lag_told = Instant::now();
-        self.forget_finished();
+        let again = self.forget_finished();
         for reading in &self.containers {
-            reading.stats.lag_bytes.set(reading.cursors.iter().map(Cursor::lag).sum());
+            let lag = reading.cursors.iter().map(Cursor::lag).sum::<u64>() + reading.shelf.lag();
+            reading.stats.lag_bytes.set(lag);
         }
+        again
     }
 
     /// How long nothing will happen unless somebody wakes us. Called when there is nothing to do: what is counted here
@@ -429,6 +417,9 @@ impl Worker {
         }
         if let Some((_, at)) = &self.waiting {
             next = next.min(*at);
+        }
+        if let Some(at) = self.looks.due() {
+            next = next.min(at);
         }
         if !self.is_full() {
             for reading in &self.containers {

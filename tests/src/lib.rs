@@ -25,6 +25,7 @@ pub mod config_map;
 pub mod corpus;
 pub mod disk;
 pub mod docker;
+pub mod fake_clock;
 pub mod http;
 pub mod kubernetes;
 pub mod lies;

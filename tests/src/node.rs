@@ -177,6 +177,7 @@ impl Pod {
             last_time: 0,
             last_suffix: 0,
             behind: 0,
+            ahead: 0,
             files_kept: FILES_KEPT,
             written: Vec::new(),
         }
@@ -208,6 +209,7 @@ pub struct Container {
     last_time: u64,
     last_suffix: u64,
     behind: u64,
+    ahead: u64,
     files_kept: usize,
     pub(crate) written: Vec<Written>,
 }
@@ -222,6 +224,15 @@ impl Container {
     /// Sets its clock so many nanoseconds behind ours, from the next line on, as far as its time does not go back by that.
     pub fn lives_behind(&mut self, nanos: u64) -> &mut Container {
         self.behind = nanos;
+        self
+    }
+
+    /// Sets its clock so many seconds before or behind ours: its time may go back.
+    pub fn clock_jumps(&mut self, seconds: i64) -> &mut Container {
+        const SECOND: u64 = 1_000_000_000;
+        let nanos = seconds.unsigned_abs() * SECOND;
+        (self.ahead, self.behind) = if seconds < 0 { (0, nanos) } else { (nanos, 0) };
+        self.last_time = 0;
         self
     }
 
@@ -316,7 +327,7 @@ impl Container {
     /// A time later than all before. Of today, unless its clock is set otherwise: the agent leaves out what is old at its
     /// very first start.
     pub(crate) fn next_time(&mut self) -> String {
-        self.last_time = (clock::now() - self.behind).max(self.last_time + 1);
+        self.last_time = (clock::now() - self.behind + self.ahead).max(self.last_time + 1);
         clock::rfc3339(self.last_time)
     }
 

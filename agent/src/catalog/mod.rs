@@ -23,6 +23,7 @@ mod inbox;
 pub mod name;
 pub mod origin;
 pub mod place;
+mod round;
 mod scan;
 mod watch;
 
@@ -47,6 +48,7 @@ use directory::{Directory, Known};
 use file::{KeyMaker, LogFile, Stamp};
 use inbox::Inbox;
 use place::Descriptors;
+use round::Round;
 use scan::Which;
 use watch::{Hint, Identity, Watches};
 
@@ -58,6 +60,10 @@ const HINT_PAUSE: Duration = Duration::from_millis(20);
 
 /// A look is followed by a rest of so many times what it took: 5% of a core.
 const REST_AFTER_LOOK: u32 = 19;
+
+/// How long a look may take over the directories that are silent and not watched, as they all are where the system has no
+/// watches left: the rest of them is asked at the next look. Those that speak do not wait for them.
+const LOOK_AT_SILENT: Duration = Duration::from_millis(4);
 
 /// And a rescan by so many: 1% of a core.
 const REST_AFTER_RESCAN: u32 = 99;
@@ -216,6 +222,9 @@ struct Scanner {
     pods: BTreeMap<String, Parent>,
     /// Containers by their paths below the root; sorted, so that those of a pod lie together.
     directories: BTreeMap<PathBuf, Directory>,
+    /// Which of those that are silent are asked at a tick.
+    silent_pods: Round<String>,
+    silent_containers: Round<PathBuf>,
     watches: Watches,
     sequence: u64,
     /// Whether the first listing is done.
@@ -247,6 +256,8 @@ impl Scanner {
             root: Parent::default(),
             pods: BTreeMap::new(),
             directories: BTreeMap::new(),
+            silent_pods: Round::new(LOOK_AT_SILENT / 2),
+            silent_containers: Round::new(LOOK_AT_SILENT / 2),
             watches,
             sequence,
             started: false,
@@ -324,6 +335,7 @@ impl Scanner {
         dirty.retain(|path| {
             let Some(directory) = self.directories.get_mut(path) else { return true };
             directory.active_at = Instant::now();
+            directory.speaks = true;
             directory.relist = true;
             if std::mem::take(&mut directory.watched) {
                 self.watches.remove(path);
@@ -340,12 +352,17 @@ impl Scanner {
         if !self.root.watched && !Seen::now(logs).is_same(&self.root.seen) {
             dirty.insert(PathBuf::new());
         }
+        self.silent_pods.begin();
         for (pod, parent) in &self.pods {
-            if !parent.watched && !Seen::now(&logs.join(pod)).is_same(&parent.seen) {
+            if !parent.watched
+                && self.silent_pods.takes(pod)
+                && !Seen::now(&logs.join(pod)).is_same(&parent.seen)
+            {
                 dirty.insert(pod.into());
             }
         }
         let (mut listed, mut finished) = (Vec::new(), Vec::new());
+        self.silent_containers.begin();
         for (path, directory) in &mut self.directories {
             if directory.vanished {
                 directory.drop_finished();
@@ -354,7 +371,7 @@ impl Scanner {
                 }
                 continue;
             }
-            if directory.watched {
+            if directory.watched || !(directory.is_busy(now) || self.silent_containers.takes(path)) {
                 continue;
             }
             let asked = directory.ask(logs, path, now);

@@ -30,6 +30,8 @@ pub struct Cursor {
     pub cuts: Vec<Cut>,
     /// Not all of them are saved: until they are, nothing may be read that could tell.
     pub held: bool,
+    /// Up to where it was written before the output began: see [`Entry::past`].
+    pub past: u64,
     /// The open file, between the turns that follow each other, and how often it had moved when it was opened.
     source: Option<Source>,
     moves: u32,
@@ -120,6 +122,7 @@ impl Cursor {
             at: known.position,
             cuts: known.cuts,
             held: false,
+            past: known.past,
             source: None,
             moves: 0,
             epoch: 0,
@@ -160,7 +163,7 @@ impl Cursor {
 
     /// What orders the files of a container.
     pub fn order(&self) -> (&LogName, u64) {
-        (&self.file.name, self.file.sequence)
+        order(&self.file)
     }
 
     /// Whether a turn would find something.
@@ -174,12 +177,21 @@ impl Cursor {
 
     /// Whether there is something to read, now or when it may be.
     pub fn has_unread(&self) -> bool {
-        let grew = self.file.size() > self.at.offset.max(self.end_seen);
         match self.state {
             // A settled file is read once more, for the end that ends its last record.
-            State::Reading => grew || self.file.is_settled(),
-            State::Finished | State::Released => grew && !self.file.name.packed,
+            State::Reading => self.file.size() > self.end() || self.file.is_settled(),
+            State::Finished | State::Released => self.has_grown(),
         }
+    }
+
+    /// Whether a file that was read to its end has grown since.
+    pub fn has_grown(&self) -> bool {
+        self.file.size() > self.end() && !self.file.name.packed
+    }
+
+    /// The size at which nothing more is to be read.
+    pub fn end(&self) -> u64 {
+        self.at.offset.max(self.end_seen)
     }
 
     /// Whether it is in the middle of a compressed file.
@@ -273,9 +285,11 @@ impl Cursor {
         }
     }
 
-    /// A turn went well, and there may be more: the file stays open for the next.
+    /// A turn went well, and there may be more: the file stays open for the next. Not one that was opened for this turn
+    /// alone, since there are too many to be held open: thousands of containers would each have one in the end.
     pub fn keep_source(&mut self, source: Source) {
-        self.source = Some(source);
+        let is_held = !matches!(&source, Source::Plain(file) if Arc::strong_count(file) == 1);
+        self.source = is_held.then_some(source);
         self.told = false;
     }
 
@@ -424,4 +438,9 @@ impl Cursor {
             self.state = State::Released;
         }
     }
+}
+
+/// What orders the files of a container.
+pub fn order(file: &LogFile) -> (&LogName, u64) {
+    (&file.name, file.sequence)
 }

@@ -191,7 +191,7 @@ impl Worker {
 
     /// Moves positions over what the destination has taken, and sets back the cursors of what it has not.
     pub(super) fn acknowledge(&mut self, runs: Vec<(Run, Fate)>) {
-        let mut moved = Vec::new();
+        let (mut moved, mut places) = (Vec::new(), Vec::new());
         for (run, fate) in runs {
             let Some(&place) = self.owners.get(&run.cursor).and_then(|owner| self.places.get(owner)) else {
                 continue;
@@ -208,6 +208,7 @@ impl Worker {
                     if let Some(position) = cursor.acknowledge(&run) {
                         moved.push((cursor.file.key, position.to));
                         reading.backoff.reset();
+                        places.push(place);
                         self.count_left_out(place, position.left_out);
                     }
                 }
@@ -227,7 +228,9 @@ impl Worker {
                 files.note(state);
             }
         });
-        self.forget_finished();
+        // At once: small files are read by the thousand, and each would keep its cursor until there is time.
+        places.dedup();
+        places.into_iter().for_each(|place| self.shelve(place));
     }
 
     /// Sets a container aside for a while; the others go on.

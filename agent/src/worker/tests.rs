@@ -379,10 +379,47 @@ fn a_file_that_comes_back_is_not_forgotten() {
     fs::rename(&aside, &pods).unwrap();
     world.catalog.refresh(soon());
     worker.take_news();
+    worker.take_up_next(0);
     let key = worker.containers[0].cursors[0].file.key;
     assert_eq!(world.ledger.read(|state| state.entry(key).unwrap().gone), 0);
     append(&world.log(log), &format!("{LINE} two\n"));
     world.catalog.refresh(soon());
     while worker.step() {}
     assert_eq!(world.messages(), ["one", "two"]);
+}
+
+#[test]
+fn of_many_files_only_the_one_that_is_read_has_a_cursor_and_what_is_delivered_is_still_looked_after() {
+    let logs = ["a_b_u/app/0.log", "a_b_u/app/1.log", "a_b_u/app/2.log"];
+    let texts = [0, 1, 2].map(|n| format!("{LINE} of {n}\n"));
+    let world = World::with(&[0, 1, 2].map(|n| (logs[n], texts[n].as_str())));
+    let mut worker = world.worker();
+    assert_eq!(worker.containers[0].shelf.lag(), 3 * texts[0].len() as u64);
+    let mut most = 0;
+    // The first two have settled after a second, and are done with then.
+    while worker.containers[0].shelf.has_waiting() || worker.containers[0].cursors.len() > 1 {
+        world.catalog.refresh(soon());
+        while worker.step() {}
+        most = most.max(worker.containers[0].cursors.len());
+        worker.tell_lag();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((most, world.messages()), (3, vec!["of 0".into(), "of 1".into(), "of 2".into()]));
+    assert_eq!(worker.containers[0].cursors[0].file.name.restart, 2);
+    // One grows after all, which is seen when the directory is listed again; another goes.
+    append(&world.log(logs[0]), &format!("{LINE} late\n"));
+    fs::remove_file(world.log(logs[1])).unwrap();
+    fs::write(world.log("a_b_u/app/3.log"), format!("{LINE} of 3\n")).unwrap();
+    world.phase.drain();
+    for _ in 0..2 {
+        world.catalog.refresh(soon());
+    }
+    worker.take_news();
+    while worker.step() || worker.tell_lag() {}
+    let mut messages = world.messages();
+    messages.sort();
+    assert_eq!(messages, ["late", "of 0", "of 1", "of 2", "of 3"]);
+    world.ledger.save().unwrap();
+    let saved = fs::read_to_string(world.folder.path().join("state/o.positions")).unwrap();
+    assert_eq!(saved.matches("\"g\":").count(), 1, "the one that went is marked: {saved}");
 }

@@ -81,10 +81,11 @@ impl Worker {
     /// One turn in the oldest file of a container that can be read; how many bytes were read, and whether anything came
     /// of it.
     fn visit(&mut self, place: usize) -> (u64, bool) {
-        let reading = &mut self.containers[place];
-        if reading.set_aside().is_some() {
+        if self.containers[place].set_aside().is_some() {
             return (0, false);
         }
+        self.take_up_next(place);
+        let reading = &mut self.containers[place];
         let may_inflate = self.inflating < MOST_INFLATING;
         let next = reading
             .cursors
@@ -118,6 +119,7 @@ impl Worker {
             return true;
         }
         cursor.read_on();
+        self.reader.past = cursor.past;
         let mut source = match cursor.take_source() {
             Ok(source) => source,
             Err(error) => {
@@ -278,6 +280,7 @@ impl Worker {
         let (start, items) = (cursor.at, self.batch.items);
         let (batch, plan, judged) = (&mut self.batch, &reading.plan, cursor.judged_until);
         let mut gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
+        self.reader.past = cursor.past;
         let closed = self.reader.close_groups(&mut source, &mut cursor.at, cursor.file.framing, |record| {
             let gate = gate.as_mut().filter(|_| record.last > judged);
             if gate.is_none_or(|gate| gate.admits(&record)) {

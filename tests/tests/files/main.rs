@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod catalog;
+mod clocks;
 mod host_files;
+mod large_tree;
 mod lifecycle;
 mod limits;
 mod lines;
@@ -11,3 +13,4 @@ mod reload;
 mod retention;
 mod small_disk;
 mod unreadable;
+mod vanishing;
