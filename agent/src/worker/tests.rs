@@ -298,6 +298,7 @@ fn where_the_end_of_a_file_ends_a_partial_line_is_saved_before_it_is_sent() {
     let world = World::with(&[("a_b_u/app/0.log", piece), ("a_b_u/app/1.log", &format!("{LINE} one\n"))]);
     let mut worker = world.worker();
     worker.settings.linger = Duration::from_secs(60);
+    worker.take_up_all(0);
     while !worker.containers[0].cursors[0].file.is_settled() {
         assert!(world.catalog.refresh(soon()));
     }
