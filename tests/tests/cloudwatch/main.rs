@@ -5,6 +5,5 @@ mod moto {
     mod delivery;
     mod faults;
     mod kit;
-    mod measure;
     mod rejected;
 }

@@ -43,10 +43,10 @@ fn a_group_that_is_denied_holds_up_no_other_and_comes_when_it_is_allowed() {
         let group = format!("{}-{}", world.group, container.pod.namespace);
         super::kit::documents(&world.stored_in(&group, container), container)
     };
-    verify::exactly_once(seconds(60), || Ok(of(&shop)), &[&shop]);
+    verify::exactly_once(seconds(120), || Ok(of(&shop)), &[&shop]);
     shop.writes(100);
-    verify::exactly_once(seconds(60), || Ok(of(&shop)), &[&shop]);
-    let told = eventually(seconds(60), "a message", || {
+    verify::exactly_once(seconds(120), || Ok(of(&shop)), &[&shop]);
+    let told = eventually(seconds(120), "a message", || {
         let said = agent.stderr();
         let told: Vec<_> =
             said.lines().filter(|line| line.contains("not allowed")).map(str::to_owned).collect();
