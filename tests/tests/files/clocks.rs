@@ -92,9 +92,7 @@ fn the_agents_own_clock_may_jump_by_hours_while_it_runs() {
     };
     let mut web = node.pod("web").container("app");
     web.writes(100);
-    let config = node.config("join_timeout = \"1s\"")
-        + &node.to_file()[node.config("").len()..]
-        + "\nmax_age = \"1h\"\n";
+    let config = format!("join_timeout = \"1s\"\n{}max_age = \"1h\"\n", node.to_file());
     let mut agent = Agent::start_by(&clock.way(), &config, &node);
     verify::exactly_once(seconds(40), || node.delivered(), &[&web]);
     let mut pods = vec![web];
