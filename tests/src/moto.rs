@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
+use std::thread;
 
 /// The server of this process.
 pub struct Moto {
@@ -33,7 +34,17 @@ impl Moto {
     /// When it cannot be had or does not start.
     pub fn shared() -> &'static Moto {
         static SHARED: OnceLock<Moto> = OnceLock::new();
-        SHARED.get_or_init(Moto::start)
+        SHARED.get_or_init(|| {
+            let (send, started) = mpsc::channel();
+            // The server ends with the thread that starts it, and a test's thread ends with its test.
+            thread::spawn(move || {
+                let _ = send.send(Moto::start());
+                loop {
+                    thread::park();
+                }
+            });
+            started.recv().expect("moto, which could not be started for the reason above")
+        })
     }
 
     fn start() -> Moto {
