@@ -16,7 +16,7 @@ use crate::config::{BulkOp, EventFormat};
 use crate::position::Position;
 use crate::read::{Marks, Record, Time};
 use crate::record::{self, Level, Notes, time};
-use crate::route::Plan;
+use crate::route::FilePlan;
 use events::Events;
 
 /// What records are turned into.
@@ -135,7 +135,7 @@ impl Batch {
     }
 
     /// Appends a record. `id` is the beginning of its `_id`: the file's key and a hyphen.
-    pub fn push(&mut self, plan: &Plan, id: &[u8], record: &Record<'_>) -> Notes {
+    pub fn push(&mut self, plan: FilePlan<'_>, id: &[u8], record: &Record<'_>) -> Notes {
         self.items += 1;
         let written;
         let time = match record.time {
@@ -162,7 +162,7 @@ impl Batch {
                 append_document(out, plan, time, record)
             }
             Format::Lines => {
-                if plan.target.is_some() {
+                if plan.target().is_some() {
                     let mut path = Vec::new();
                     append_target(&mut path, plan, time);
                     let same = self.segments.last().is_some_and(|s| s.path.as_bytes() == path);
@@ -226,13 +226,13 @@ fn append_id(out: &mut Vec<u8>, id: &[u8], record: &Record<'_>) {
     out.extend_from_slice(numbers.format(record.last).as_bytes());
 }
 
-fn append_target(out: &mut Vec<u8>, plan: &Plan, time: &[u8]) {
-    if let Some(target) = &plan.target {
+fn append_target(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8]) {
+    if let Some(target) = plan.target() {
         target.append_to(out, &time::utc_date(time).unwrap_or(*b"1970.01.01"));
     }
 }
 
-fn append_document(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<'_>) -> Notes {
+fn append_document(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], record: &Record<'_>) -> Notes {
     out.extend_from_slice(br#"{"@timestamp":""#);
     out.extend_from_slice(time);
     out.extend_from_slice(b"\",");
@@ -240,7 +240,7 @@ fn append_document(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<
     if notes.invalid_utf8 || notes.utf16 || record.marks != Marks::default() {
         append_marks(out, &record.marks, notes);
     }
-    out.extend_from_slice(plan.tail(record.stream));
+    plan.append_tail(out, record.stream);
     notes
 }
 
@@ -272,7 +272,13 @@ fn mark_members(marks: &Marks, notes: Notes) -> String {
 }
 
 /// `time container level content`, with what could move a terminal's cursor or change its state escaped.
-fn append_readable(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<'_>, color: bool) -> Notes {
+fn append_readable(
+    out: &mut Vec<u8>,
+    plan: FilePlan<'_>,
+    time: &[u8],
+    record: &Record<'_>,
+    color: bool,
+) -> Notes {
     // The level is found by the same rules as a document's.
     let begin = out.len();
     let notes = record::append_body(out, record.content);
@@ -288,7 +294,7 @@ fn append_readable(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<
         out.push(b' ');
     };
     paint(out, "2", time);
-    paint(out, "36", plan.label.as_bytes());
+    paint(out, "36", plan.label().as_bytes());
     if let Some(level) = notes.level {
         let code = match level {
             Level::Trace | Level::Debug => "2",
@@ -314,14 +320,20 @@ mod tests {
     use super::*;
     use crate::catalog::origin::{Container, HostLog, Origin};
     use crate::config::template::{Safe, Template};
-    use crate::metadata::NodeFacts;
+    use crate::metadata::{Extent, NodeFacts};
     use crate::record::Stream;
+    use crate::route::Plan;
 
     fn plan(target: &str, safe: Safe) -> Plan {
         let container =
             Container { namespace: "shop".into(), pod: "web-0".into(), uid: "u1".into(), name: "app".into() };
         let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
-        Plan::new(&facts, &Origin::Container(container), Some((&Template::parse(target).unwrap(), safe)))
+        Plan::new(
+            &facts,
+            &Origin::Container(container),
+            Extent::Path,
+            Some((&Template::parse(target).unwrap(), safe)),
+        )
     }
 
     fn record(content: &[u8]) -> Record<'_> {
@@ -338,7 +350,11 @@ mod tests {
     #[test]
     fn a_bulk_item_is_an_action_and_a_document() {
         let mut batch = Batch::new(Format::Bulk { op: BulkOp::Create, ids: true }, None);
-        batch.push(&plan("logs-{namespace}-{date}", Safe::Index), b"KEY-", &record(br#"{"msg":"hi","n":1}"#));
+        batch.push(
+            plan("logs-{namespace}-{date}", Safe::Index).of_run(0),
+            b"KEY-",
+            &record(br#"{"msg":"hi","n":1}"#),
+        );
         let body = batch.seal(Vec::new()).unwrap().body;
         let mut lines = body.split(|b| *b == b'\n');
         assert_eq!(
@@ -363,14 +379,14 @@ mod tests {
             labels: [("team".to_owned(), "A/b".to_owned())].into(),
         };
         let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
-        let target = Plan::new(&facts, &Origin::Host(host), Some((&template, Safe::Index)));
+        let target = Plan::new(&facts, &Origin::Host(host), Extent::Path, Some((&template, Safe::Index)));
         for (op, ids, action) in [
             (BulkOp::Create, false, r#"{"create":{"_index":"logs-a_b-none-system"}}"#),
             (BulkOp::Index, true, r#"{"index":{"_index":"logs-a_b-none-system","_id":"KEY-100-260"}}"#),
             (BulkOp::Index, false, r#"{"index":{"_index":"logs-a_b-none-system"}}"#),
         ] {
             let mut batch = Batch::new(Format::Bulk { op, ids }, None);
-            batch.push(&target, b"KEY-", &record(b"hi"));
+            batch.push(target.of_run(0), b"KEY-", &record(b"hi"));
             let body = String::from_utf8(batch.seal(Vec::new()).unwrap().body).unwrap();
             assert_eq!(body.lines().next(), Some(action));
         }
@@ -381,7 +397,7 @@ mod tests {
         let mut batch = Batch::new(Format::Lines, Some(1));
         let marks = Marks { unframed: true, part: 2, original_length: Some(9) };
         batch.push(
-            &plan("/x/{namespace}", Safe::Path),
+            plan("/x/{namespace}", Safe::Path).of_run(0),
             b"",
             &Record { marks, stream: None, ..record(b"\xff") },
         );
@@ -400,8 +416,8 @@ mod tests {
     #[test]
     fn a_text_in_utf16_is_told_and_nothing_else_is() {
         let mut batch = Batch::new(Format::Lines, None);
-        batch.push(&plan("/x", Safe::Path), b"", &record(b"\xff\xfeh\0i\0"));
-        batch.push(&plan("/x", Safe::Path), b"", &record(b"hi"));
+        batch.push(plan("/x", Safe::Path).of_run(0), b"", &record(b"\xff\xfeh\0i\0"));
+        batch.push(plan("/x", Safe::Path).of_run(0), b"", &record(b"hi"));
         let body = batch.seal(Vec::new()).unwrap().body;
         let documents: Vec<serde_json::Value> =
             body.split_inclusive(|b| *b == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect();
@@ -413,7 +429,7 @@ mod tests {
     #[test]
     fn a_readable_line_cannot_steer_the_terminal() {
         let mut batch = Batch::new(Format::Text { color: false }, None);
-        batch.push(&plan("/x", Safe::Path), b"", &record(b"WARN \x1b[2Jgone\x07\rx\ty"));
+        batch.push(plan("/x", Safe::Path).of_run(0), b"", &record(b"WARN \x1b[2Jgone\x07\rx\ty"));
         let body = String::from_utf8(batch.seal(Vec::new()).unwrap().body).unwrap();
         assert_eq!(
             body,

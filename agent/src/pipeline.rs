@@ -27,6 +27,7 @@ use crate::catalog::host::HostCatalog;
 use crate::catalog::place::Descriptors;
 use crate::catalog::{self, Catalog, Subscriber};
 use crate::config::Config;
+use crate::metadata;
 use crate::output::Stop;
 use crate::position::Keeper;
 use crate::position::removed::Removed;
@@ -98,6 +99,7 @@ pub struct Agent {
     catalog: Option<Catalog>,
     host_files: Option<HostCatalog>,
     retainer: Option<Retainer>,
+    metadata: Option<metadata::Room>,
     seats: Vec<Seat>,
     events: (Sender<Event>, Receiver<Event>),
     /// Workers that have not ended.
@@ -140,6 +142,7 @@ impl Agent {
             catalog: None,
             host_files: None,
             retainer: None,
+            metadata: metadata::Room::start(config, runtime.handle(), carried.known.clone()),
             seats: Vec::new(),
             events: mpsc::channel(),
             running: 0,
@@ -195,6 +198,9 @@ impl Agent {
                 host_files.subscribe(subscriber.clone());
             }
             catalog.subscribe(subscriber);
+            if let Some(metadata) = &agent.metadata {
+                metadata.table().subscribe(seat.wake.clone());
+            }
             let (ended, standing, output) =
                 (agent.events.0.clone(), seat.standing.clone(), seat.output.clone());
             std::thread::Builder::new().name(format!("out-{output}")).spawn(move || {

@@ -108,6 +108,11 @@ impl OutputStats {
         self.lock().clear();
     }
 
+    /// How many containers wait for what is not known of their pods yet.
+    pub fn waiting_metadata(&self) -> usize {
+        self.lock().iter().filter(|stats| stats.waits_metadata.get() > 0).count()
+    }
+
     /// All containers being read.
     pub fn containers(&self) -> Vec<Arc<ContainerStats>> {
         self.lock().clone()
@@ -131,6 +136,8 @@ pub struct ContainerStats {
     pub records_read: Counter,
     /// Records acknowledged.
     pub records_delivered: Counter,
+    /// 1 while it waits for what is not known of its pod yet, else 0.
+    pub waits_metadata: Counter,
 }
 
 impl ContainerStats {
@@ -141,6 +148,7 @@ impl ContainerStats {
             lag_bytes: Counter::default(),
             records_read: Counter::default(),
             records_delivered: Counter::default(),
+            waits_metadata: Counter::default(),
         }
     }
 }

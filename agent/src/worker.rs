@@ -5,6 +5,7 @@
 //! otherwise: the log files are the queue. Owns its cursors alone; never blocks on the network.
 
 mod cursor;
+mod enrich;
 mod left_out;
 mod limits;
 mod phase;
@@ -27,6 +28,8 @@ use crate::catalog::file::LogFile;
 use crate::catalog::origin::Origin;
 use crate::config::template::{Safe, Template};
 use crate::metadata::NodeFacts;
+use crate::metadata::facts::Known;
+use crate::metadata::table::{Claim, Table};
 use crate::output::Settled;
 use crate::output::backoff::Backoff;
 use crate::output::cloudwatch;
@@ -39,6 +42,7 @@ use crate::route::Plan;
 use crate::stats::{ContainerStats, Loss, LossReason, OutputStats};
 use crate::wake::Wake;
 use cursor::Cursor;
+use enrich::Waits;
 use limits::Limit;
 pub use limits::RateLimits;
 pub use phase::{Event, Phase, Standing};
@@ -79,6 +83,8 @@ pub struct Settings {
     pub shard: (usize, usize),
     /// What is the same for all containers.
     pub facts: NodeFacts,
+    /// Where more is known of containers, if anybody is asked.
+    pub table: Option<Arc<Table>>,
     /// Where records go.
     pub target: Option<(Template, Safe)>,
     /// What records are turned into.
@@ -131,6 +137,11 @@ pub struct Landed {
 #[derive(Debug)]
 struct Reading {
     plan: Plan,
+    /// Keeps what is known of its pod.
+    claim: Option<Claim>,
+    /// What the plan was made of.
+    known: Option<Arc<Known>>,
+    waits: Waits,
     cursors: Vec<Cursor>,
     shelf: Shelf,
     stats: Arc<ContainerStats>,
@@ -147,7 +158,7 @@ struct Reading {
 impl Reading {
     /// Until when nothing of it is to be read.
     fn set_aside(&self) -> Option<Instant> {
-        self.parked.max(self.limited)
+        self.parked.max(self.limited).max(self.waits.until())
     }
 
     fn has_readable(&self) -> bool {
@@ -188,6 +199,10 @@ pub struct Worker {
     cuts_told: bool,
     /// When it was last looked for containers of which too much is unread.
     lag_looked: Instant,
+    /// The revision of what is known that the plans follow.
+    revision: u64,
+    /// Whether it has been told that containers wait for what is not known of them.
+    waiting_told: bool,
 }
 
 impl Worker {
@@ -225,6 +240,8 @@ impl Worker {
             cuts_looked: Instant::now(),
             cuts_told: false,
             lag_looked: Instant::now(),
+            revision: 0,
+            waiting_told: false,
         }
     }
 
@@ -287,6 +304,7 @@ impl Worker {
     }
 
     fn take_news(&mut self) {
+        self.follow_metadata();
         while let Ok(file) = self.channels.files.try_recv() {
             self.take_file(file, false);
         }
@@ -334,9 +352,12 @@ impl Worker {
     /// Where a container is, which is new if it is not known yet.
     fn place_of(&mut self, origin: &Arc<Origin>) -> usize {
         *self.places.entry(origin.clone()).or_insert_with(|| {
-            let target = self.settings.target.as_ref().map(|(template, safe)| (template, *safe));
+            let enriched = enrich::enrich(&self.settings, origin);
             self.containers.push(Reading {
-                plan: Plan::new(&self.settings.facts, origin, target),
+                plan: enriched.plan,
+                claim: enriched.claim,
+                known: enriched.known,
+                waits: enriched.waits,
                 cursors: Vec::new(),
                 shelf: Shelf::default(),
                 stats: self.stats.container(origin.clone()),
@@ -404,6 +425,7 @@ impl Worker {
             let lag = reading.cursors.iter().map(Cursor::lag).sum::<u64>() + reading.shelf.lag();
             reading.stats.lag_bytes.set(lag);
         }
+        self.tell_waiting();
         again
     }
 

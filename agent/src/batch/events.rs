@@ -13,7 +13,7 @@ use crate::config::EventFormat;
 use crate::config::template::fnv1a;
 use crate::read::{Marks, Record};
 use crate::record::{self, Notes, time};
-use crate::route::Plan;
+use crate::route::FilePlan;
 
 /// PutLogEvents, "maximum batch size": each event counts with its text and so many bytes.
 pub const OVERHEAD: usize = 26;
@@ -107,7 +107,7 @@ impl Events {
         &mut self,
         out: &mut Vec<u8>,
         format: EventFormat,
-        plan: &Plan,
+        plan: FilePlan<'_>,
         id: &[u8],
         record: &Record<'_>,
         (text, item): (&[u8], u32),
@@ -186,7 +186,7 @@ impl Events {
     fn append_document(
         &self,
         out: &mut Vec<u8>,
-        plan: &Plan,
+        plan: FilePlan<'_>,
         id: &[u8],
         text: &[u8],
         record: &Record<'_>,
@@ -215,8 +215,9 @@ impl Events {
         out.push(b'}');
         match (meta, record.stream) {
             (None, stream) => {
-                let tail = plan.tail(stream);
-                out.extend_from_slice(tail.strip_suffix(b"\n").unwrap_or(tail));
+                plan.append_tail(out, stream);
+                // It ends a line, and an event is none.
+                out.truncate(out.len() - usize::from(out.ends_with(b"\n")));
             }
             (Some(_), Some(stream)) => {
                 out.extend_from_slice(br#","stream":""#);
@@ -229,7 +230,7 @@ impl Events {
     }
 
     /// The number of the stream that a record of this time goes to.
-    fn target(&mut self, plan: &Plan, text: &[u8]) -> u32 {
+    fn target(&mut self, plan: FilePlan<'_>, text: &[u8]) -> u32 {
         self.scratch.clear();
         super::append_target(&mut self.scratch, plan, text);
         if let Some(last) = self.list.last().map(|event| event.target)
@@ -249,14 +250,13 @@ impl Events {
     }
 
     /// The number of a container's metadata, which is made an event of its own.
-    fn meta(&mut self, plan: &Plan) -> u32 {
-        // A comma, the fields, a brace and a newline.
-        let tail = plan.tail(None);
-        if self.meta_of != tail {
+    fn meta(&mut self, plan: FilePlan<'_>) -> u32 {
+        if !plan.is_tail(&self.meta_of) {
             self.meta_of.clear();
-            self.meta_of.extend_from_slice(tail);
-            self.revision = format!("{:016x}", fnv1a(tail));
-            let fields = String::from_utf8_lossy(tail);
+            // A comma, the fields, a brace and a newline.
+            plan.append_tail(&mut self.meta_of, None);
+            self.revision = format!("{:016x}", fnv1a(&self.meta_of));
+            let fields = String::from_utf8_lossy(&self.meta_of);
             let meta = format!("{{\"taffrail\":{{\"meta\":\"{}\"}}{}", self.revision, fields.trim_end());
             let known = self.metas.iter().position(|known| **known == meta);
             self.meta_number = known.unwrap_or_else(|| {

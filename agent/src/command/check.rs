@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use rustix::fs::{Access, AtFlags, CWD, StatxFlags, statx};
+use rustix::fs::{Access as Permission, AtFlags, CWD, StatxFlags, statx};
 
 use super::run::reload::{LAST_RUN, Loaded};
 use crate::config::connection::TlsVersion;
@@ -20,6 +20,7 @@ use crate::config::{
     AuthConfig, BulkOp, ByteSize, Changes, Color, Config, ElasticsearchConfig, FileConfig, LimitAction,
     OutputConfig, Oversize, Rate, ReadingConfig, RetainConfig, Start, StdoutFormat, Target, TlsConfig,
 };
+use crate::metadata::connection::{self, Access};
 use crate::output::http::secret::read_secret;
 use crate::output::http::tls;
 use crate::pipeline::{batch_size, memory_shares};
@@ -94,6 +95,7 @@ fn summary(config: &Config, name: &str) -> String {
         let paths: Vec<&str> = files.paths.iter().map(|pattern| pattern.as_str()).collect();
         let _ = writeln!(text, "  reads    {} ({name})", paths.join(", "));
     }
+    let _ = writeln!(text, "  pods     {}", metadata(config));
     let _ = writeln!(text, "  state    {}", config.state_dir.display());
     let _ = writeln!(text, "  retains  {}", retention(&config.retain));
     let _ = writeln!(text, "  records  up to {}, longer ones are {oversize}", config.max_record);
@@ -118,6 +120,17 @@ fn summary(config: &Config, name: &str) -> String {
         reading(&mut text, output.reading(), batch_size(config, output));
     }
     text
+}
+
+/// Where what is told of pods comes from.
+fn metadata(config: &Config) -> String {
+    let server = match connection::access(&config.metadata) {
+        None => return "are told by the paths of their logs only".to_owned(),
+        Some(Access::Kubeconfig(_)) => "the API server of KUBECONFIG",
+        Some(Access::ServiceAccount) => "this cluster's API server",
+    };
+    let wait = show_duration(config.metadata.wait);
+    format!("are told by {server}, waited for up to {wait}; labels {}", config.metadata.labels)
 }
 
 fn elasticsearch(text: &mut String, output: &ElasticsearchConfig) {
@@ -266,6 +279,12 @@ fn warnings(config: &Config) -> Vec<String> {
         if let OutputConfig::CloudWatch(output) = output {
             warnings.extend(cloudwatch::warnings(name, output));
         }
+        if let (Some(label), None) = (output.labels().first(), connection::access(&config.metadata)) {
+            warnings.push(format!(
+                "outputs.{name}: nobody is asked for the labels of pods here, so that {{label:{label}}} is `none` for all \
+                 of them; in a cluster its API server is, or that of KUBECONFIG"
+            ));
+        }
         let OutputConfig::Elasticsearch(search) = output else { continue };
         if search.target.template().is_per_pod() {
             warnings.push(format!(
@@ -348,7 +367,7 @@ fn not_writable(key: &str, folder: &Path) -> Option<String> {
     if !there.is_dir() {
         return Some(format!("{key}: {} is not a folder; choose another path", there.display()));
     }
-    let error = rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).err()?;
+    let error = rustix::fs::access(there, Permission::WRITE_OK | Permission::EXEC_OK).err()?;
     Some(format!(
         "{key}: nothing can be written to {}: {error}; mount a writable volume there, or run the agent as a user that \
          may write to it",
@@ -363,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_summary_tells_where_everything_goes() {
-        let text = "cluster = \"tokyo\"\nnode = \"n1\"\n[outputs.search]\ntype = \"opensearch\"\n\
+        let text = "cluster = \"tokyo\"\nnode = \"n1\"\nmetadata.source = \"path\"\n[outputs.search]\ntype = \"opensearch\"\n\
                     endpoints = [\"http://a:1\", \"http://b:1\"]\ndata_stream = \"logs-{namespace}\"\nlinger = \"2s\"\n\
                     [outputs.local]\ntype = \"file\"\npath = \"/out/{pod}.ndjson\"\nkeep = 1\nstart = \"now\"\n";
         let config = Config::parse(text, "f").expect("a valid configuration");
@@ -373,6 +392,7 @@ mod tests {
 
 cluster tokyo, node n1
   reads    /var/log/pods (links into /var/lib/docker/containers)
+  pods     are told by the paths of their logs only
   state    /var/log/taffrail
   retains  unread files up to 2GiB, while 20% of the disk and 10% of its inodes are free
   records  up to 1MiB, longer ones are split

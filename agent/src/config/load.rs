@@ -9,6 +9,7 @@ mod cloudwatch;
 mod connection;
 mod files;
 mod limits;
+mod metadata;
 mod outputs;
 
 use std::fs::File;
@@ -156,6 +157,7 @@ impl<'a> Loader<'a> {
     fn document(&mut self, mut document: Table<'a>) -> Option<Config> {
         let log = self.table(&mut document, "log", "write `[log]` above its keys");
         let retain = self.table(&mut document, "retain", "write `[retain]` above its keys");
+        let metadata = self.table(&mut document, "metadata", "write `[metadata]` above its keys");
         let files =
             self.table(&mut document, "files", "host files have a name of your choice: `[files.NAME]`");
         let outputs =
@@ -176,11 +178,13 @@ impl<'a> Loader<'a> {
         let outputs =
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
         let files = self.files(files, config.as_ref());
+        let metadata = metadata.and_then(|metadata| self.metadata(metadata));
 
         let mut config = config?;
         self.check_config(&document, &config);
         config.log = log.unwrap_or_default();
         config.retain = retain.unwrap_or_default();
+        config.metadata = metadata.unwrap_or_default();
         config.files = files;
         config.outputs = outputs;
         Some(config)

@@ -6,10 +6,12 @@
 //!
 //! The structs are the documentation of the keys: every field is a key of the same name, with its default and its
 //! unit. [`elasticsearch`] and [`cloudwatch`] have those of these outputs, [`connection`] those of authentication and TLS,
-//! [`files`] those of host files, [`retain`] those of what is kept unread, [`limits`] those of rate limits. `load` reads them all,
-//! `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
+//! [`files`] those of host files, [`metadata`] those of what is told of pods, [`retain`] those of what is kept unread,
+//! [`limits`] those of rate limits. `load` reads them all, `values`, [`units`], [`choice`] and [`template`] read single
+//! values, [`diagnostic`] shows mistakes.
 
 pub mod changes;
+pub mod choice;
 pub mod cloudwatch;
 pub mod connection;
 pub mod diagnostic;
@@ -18,6 +20,7 @@ pub mod files;
 mod keys;
 pub mod limits;
 mod load;
+pub mod metadata;
 pub mod retain;
 pub mod template;
 pub mod units;
@@ -30,12 +33,14 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use changes::Changes;
+pub use choice::Choice;
 pub use cloudwatch::{CloudWatchConfig, EventFormat, LogClass, Rejected};
 pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
 pub use limits::{LimitAction, Rate, RateLimitConfig};
+pub use metadata::{MetadataConfig, MetadataSource};
 pub use retain::RetainConfig;
 pub use template::{Names, Prepared, Safe, Template};
 pub use units::ByteSize;
@@ -82,6 +87,9 @@ pub struct Config {
     /// What is kept of logs that are rotated or deleted unread.
     #[serde(skip)]
     pub retain: RetainConfig,
+    /// What documents say of pods.
+    #[serde(skip)]
+    pub metadata: MetadataConfig,
     /// Files of the host that are read too, by a name of your choice: `[files.NAME]`. Default none.
     #[serde(skip)]
     pub files: BTreeMap<String, FilesConfig>,
@@ -107,6 +115,7 @@ impl Default for Config {
             join_timeout: Duration::from_secs(5),
             log: LogConfig::default(),
             retain: RetainConfig::default(),
+            metadata: MetadataConfig::default(),
             files: BTreeMap::new(),
             outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),
         }
@@ -199,6 +208,18 @@ impl OutputConfig {
             OutputConfig::CloudWatch(output) => &output.reading,
             OutputConfig::File(output) => &output.reading,
             OutputConfig::Stdout(output) => &output.reading,
+        }
+    }
+
+    /// The keys of the labels that decide where records go.
+    pub fn labels(&self) -> Vec<&str> {
+        match self {
+            OutputConfig::Elasticsearch(output) => output.target.template().labels().collect(),
+            OutputConfig::CloudWatch(output) => {
+                output.log_group.labels().chain(output.log_stream.labels()).collect()
+            }
+            OutputConfig::File(output) => output.path.labels().collect(),
+            OutputConfig::Stdout(_) => Vec::new(),
         }
     }
 
@@ -361,5 +382,7 @@ pub enum Color {
 mod connection_tests;
 #[cfg(test)]
 mod files_tests;
+#[cfg(test)]
+mod metadata_tests;
 #[cfg(test)]
 mod tests;

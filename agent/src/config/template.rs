@@ -318,6 +318,14 @@ impl Template {
         self.parts.iter().any(|part| per_pod.contains(part))
     }
 
+    /// The keys of the labels that names hold.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Placeholder(Placeholder::Label(key)) => Some(key.as_str()),
+            _ => None,
+        })
+    }
+
     /// What every name begins with.
     pub fn fixed_beginning(&self) -> &str {
         match self.parts.first() {

@@ -18,7 +18,7 @@ use crate::catalog::host;
 use crate::catalog::place::Descriptors;
 use crate::config::template::Safe;
 use crate::config::{ByteSize, Color, Config, FilesFormat, OutputConfig, Start, StdoutFormat};
-use crate::metadata::NodeFacts;
+use crate::metadata::{NodeFacts, Room};
 use crate::output::Stop;
 use crate::output::cloudwatch::{self, CloudWatch};
 use crate::output::dead_letter::DeadLetters;
@@ -155,6 +155,7 @@ impl Agent {
                     output: name.to_owned(),
                     shard: (shard, workers),
                     facts: facts.clone(),
+                    table: self.metadata.as_ref().map(Room::table),
                     target: target.clone(),
                     format,
                     gzip,

@@ -16,6 +16,8 @@ use crate::catalog::Catalog;
 use crate::catalog::file::LogFile;
 use crate::catalog::host::HostCatalog;
 use crate::config::Config;
+use crate::metadata::Room;
+use crate::metadata::table::Saved;
 use crate::output::Stop;
 use crate::position::Keeper;
 use crate::retain::Retainer;
@@ -45,12 +47,14 @@ pub struct Carried {
     pub(super) files: Vec<Arc<LogFile>>,
     /// Counters go on, by the outputs' names.
     pub(super) stats: Vec<(String, Arc<OutputStats>)>,
+    /// What was known of pods.
+    pub(super) known: Option<Saved>,
 }
 
 impl Carried {
     /// For the first agent of a process: the state directory's lock and nothing else.
     pub(super) fn first(config: &Config) -> Result<Carried, StartError> {
-        Ok(Carried { lock: Arc::new(lock_state(config)?), files: Vec::new(), stats: Vec::new() })
+        Ok(Carried { lock: Arc::new(lock_state(config)?), files: Vec::new(), stats: Vec::new(), known: None })
     }
 }
 
@@ -110,6 +114,8 @@ impl Agent {
         if let Some(Err(error)) = self.keeper.take().map(Keeper::stop) {
             tracing::error!(%error, "positions could not be saved at the end: the next start sends some records again");
         }
+        // Last: without it, the next start asks the API server for what it would have known.
+        self.metadata.take().into_iter().for_each(Room::stop);
         Outcome { caught_up: self.caught_up }
     }
 
@@ -163,6 +169,7 @@ impl Agent {
         if let Some(Err(error)) = self.keeper.take().map(Keeper::stop) {
             tracing::error!(%error, "positions could not be saved at the end: some records are sent again");
         }
+        let known = self.metadata.take().map(Room::give_way);
         if let Some(runtime) = self.runtime.take() {
             // What writes a dead letter just now writes it to its end.
             runtime.shutdown_timeout(LAST_MOMENT);
@@ -170,7 +177,8 @@ impl Agent {
         for (_, stats) in &self.outputs {
             stats.forget_containers();
         }
-        Carried { lock: self.lock.clone(), files, stats: std::mem::take(&mut self.outputs) }
+        let (lock, stats) = (self.lock.clone(), std::mem::take(&mut self.outputs));
+        Carried { lock, files, stats, known }
     }
 
     /// Waits for all workers to end; false if it was told to hasten, or `deadline` passed.

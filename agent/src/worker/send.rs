@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use super::enrich::Waits;
 use super::{Landed, Sink, Worker};
 use crate::batch::Run;
 use crate::output::{Fate, Settled};
@@ -252,8 +253,11 @@ impl Worker {
         reading.parked = Some(Instant::now() + wait);
     }
 
-    /// Whether a container is to be read on that is set aside, or waits for its rate limit.
+    /// Whether a container is to be read on that is set aside, or waits for its rate limit or for what is not known of it.
     pub(super) fn has_set_aside(&self) -> bool {
-        self.containers.iter().any(|c| c.parked.is_some() || (c.limited.is_some() && c.has_readable()))
+        self.containers.iter().any(|c| {
+            let waits = c.limited.is_some() || matches!(c.waits, Waits::Until(_));
+            c.parked.is_some() || (waits && c.has_readable())
+        })
     }
 }

@@ -15,6 +15,8 @@ use crate::catalog::{self, Catalog, Subscriber};
 use crate::config::Oversize;
 use crate::output::Fate;
 
+mod metadata;
+
 const LINE: &str = "2026-11-23T10:00:00Z stdout F";
 
 /// A node of which a worker writes everything into one file.
@@ -23,6 +25,7 @@ struct World {
     catalog: Catalog,
     ledger: Arc<Ledger>,
     phase: Arc<Phase>,
+    table: Option<Arc<Table>>,
 }
 
 /// When a listing of a few files is certainly done.
@@ -51,7 +54,7 @@ impl World {
         })
         .unwrap();
         let ledger = Arc::new(Ledger::open(&folder.path().join("state"), "o").unwrap());
-        World { folder, catalog, ledger, phase: Arc::default() }
+        World { folder, catalog, ledger, phase: Arc::default(), table: None }
     }
 
     /// A worker that has been told of all the files there are.
@@ -60,6 +63,7 @@ impl World {
         let (settle, settled) = mpsc::channel();
         let wake = Arc::new(Wake::default());
         self.catalog.subscribe(Subscriber { files, wake: wake.clone() });
+        self.table.iter().for_each(|table| table.subscribe(wake.clone()));
         self.catalog.refresh(soon());
         let template = Template::parse(&self.out().display().to_string()).unwrap();
         let mut worker = Worker::new(
@@ -67,6 +71,7 @@ impl World {
                 output: "o".into(),
                 shard: (0, 1),
                 facts: NodeFacts { cluster: "c".into(), node: "n".into() },
+                table: self.table.clone(),
                 target: Some((template, Safe::Path)),
                 format: Format::Lines,
                 gzip: None,
@@ -109,14 +114,14 @@ impl World {
     }
 
     /// What has been delivered; of a line that is just being written, nothing yet.
-    fn messages(&self) -> Vec<String> {
+    fn documents(&self) -> Vec<serde_json::Value> {
         let mut text = fs::read_to_string(self.out()).unwrap_or_default();
         text.truncate(text.rfind('\n').map_or(0, |newline| newline + 1));
-        text.lines()
-            .map(|line| {
-                serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().into()
-            })
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn messages(&self) -> Vec<String> {
+        self.documents().iter().map(|document| document["message"].as_str().unwrap().into()).collect()
     }
 }
 

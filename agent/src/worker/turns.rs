@@ -4,9 +4,10 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::Worker;
+use super::enrich::Waits;
 use super::limits::{Dropped, Gate};
 use super::queue::Queue;
+use super::{Reading, Worker};
 use crate::catalog::file::Source;
 use crate::position::Position;
 use crate::read::Turn;
@@ -28,9 +29,10 @@ impl Worker {
         self.containers.iter().any(|c| c.set_aside().is_none() && c.has_readable())
     }
 
-    /// Whether there is a file that cannot be read for now.
+    /// Whether there is a file that cannot be read for now, or that waits for somebody else.
     pub(super) fn has_unreadable(&self) -> bool {
-        self.containers.iter().flat_map(|c| &c.cursors).any(|cursor| cursor.retry_at().is_some())
+        let held = |c: &Reading| matches!(c.waits, Waits::ForIt(_)) && c.has_readable();
+        self.containers.iter().any(|c| held(c) || c.cursors.iter().any(|cursor| cursor.retry_at().is_some()))
     }
 
     /// Whether there is one that may not be read on before it is saved where a line of it ends.
@@ -70,6 +72,7 @@ impl Worker {
         for reading in &mut self.containers {
             reading.parked = reading.parked.filter(|until| *until > now);
             reading.limited = reading.limited.filter(|until| *until > now);
+            reading.waits.end_at(now);
             self.inflating += reading.cursors.iter().filter(|c| c.is_inflating()).count();
             if !reading.share.is_queued() && reading.set_aside().is_none() && reading.has_readable() {
                 self.queue.add(&reading.stats.origin, &mut reading.share);
@@ -128,7 +131,8 @@ impl Worker {
             }
         };
         let (start, items) = (cursor.at, self.batch.items);
-        let (batch, plan, judged) = (&mut self.batch, &reading.plan, cursor.judged_until);
+        let (batch, judged) = (&mut self.batch, cursor.judged_until);
+        let plan = reading.plan.of_run(cursor.file.name.restart);
         let framing = cursor.file.framing;
         let result = self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, ended, |record| {
             let mut shut = false;
@@ -231,7 +235,12 @@ impl Worker {
         }
         self.cuts_looked = Instant::now();
         let mut due = Vec::new();
-        for (place, reading) in self.containers.iter_mut().enumerate().filter(|(_, c)| c.parked.is_none()) {
+        for (place, reading) in self
+            .containers
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, c)| c.parked.is_none() && !c.waits.is_waiting())
+        {
             for (at, cursor) in reading.cursors.iter_mut().enumerate() {
                 let silent = cursor.silent_at(self.settings.rules.join_gap);
                 let is_due = silent.is_some_and(|since| since <= self.cuts_looked) && !cursor.has_unread();
@@ -278,7 +287,8 @@ impl Worker {
             }
         };
         let (start, items) = (cursor.at, self.batch.items);
-        let (batch, plan, judged) = (&mut self.batch, &reading.plan, cursor.judged_until);
+        let (batch, judged) = (&mut self.batch, cursor.judged_until);
+        let plan = reading.plan.of_run(cursor.file.name.restart);
         let mut gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
         self.reader.past = cursor.past;
         let closed = self.reader.close_groups(&mut source, &mut cursor.at, cursor.file.framing, |record| {

@@ -47,7 +47,8 @@ fn lines(format: LogFormat) -> Lines {
 }
 
 fn filter(config: &LogConfig) -> EnvFilter {
-    EnvFilter::builder()
-        .with_default_directive(config.level.as_str().parse().unwrap_or_default())
-        .from_env_lossy()
+    // What `kube` has to say of a server that went away is said by us: once, and what to do.
+    let default = format!("{},kube_client=off", config.level.as_str());
+    let given = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|given| !given.is_empty());
+    EnvFilter::builder().parse_lossy(given.unwrap_or(default))
 }
