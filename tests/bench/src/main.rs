@@ -31,6 +31,7 @@ mod idle;
 mod lines;
 mod live;
 mod measure;
+mod metadata;
 mod outage;
 mod report;
 mod sink;
@@ -71,6 +72,9 @@ struct Common {
     /// A line of TOML for the agent's output
     #[arg(long, global = true, value_name = "KEY = VALUE")]
     set_output: Vec<String>,
+    /// Enrich, as if an API server had told of every pod: labels, owners, images
+    #[arg(long, global = true)]
+    metadata: bool,
     /// Seconds without a new record after which a run has failed
     #[arg(long, global = true, default_value_t = 60)]
     stall: u64,
@@ -244,7 +248,12 @@ fn run(arguments: Arguments) -> Outcome<()> {
         Some(binary) => binary,
         None => std::env::current_exe()?.with_file_name("taffrail"),
     };
-    let agent = Agent::Taffrail { binary, settings: common.set, output_settings: common.set_output };
+    let agent = Agent::Taffrail {
+        binary,
+        settings: common.set,
+        output_settings: common.set_output,
+        metadata: common.metadata,
+    };
     // A corpus is made on all cores, so before they are divided.
     if let Scenario::CatchUp { size, containers, .. } = &arguments.scenario {
         corpus::prepare(&cache, &Plan { bytes: *size, containers: *containers, seed })?;
