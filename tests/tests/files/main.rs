@@ -13,4 +13,5 @@ mod reload;
 mod retention;
 mod small_disk;
 mod unreadable;
+mod upgrade;
 mod vanishing;
