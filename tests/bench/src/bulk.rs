@@ -144,6 +144,10 @@ pub struct Shape {
     error: bool,
 }
 
+/// What a server says of an `_id` that it has.
+const CONFLICT: &str = "{\"type\":\"version_conflict_engine_exception\",\"reason\":\"[AAAAAAAAAAAAAAAAAAAAAA-0-265]: \
+    version conflict, document already exists (current version [1])\"}";
+
 /// What a server with a full queue says.
 const REJECTED: &str = "{\"type\":\"es_rejected_execution_exception\",\"reason\":\"rejected execution of \
     TimedRunnable on EsThreadPoolExecutor[name = n1/write, queue capacity = 10000]\"}";
@@ -219,18 +223,27 @@ impl Reply<'_> {
         self.full_item(pair, index, wanted);
     }
 
-    /// Adds the item of a document that a server with a full queue refused for now. Of the error all is told, whatever
-    /// was asked for, but where only the status was.
+    /// Adds the item of a document that a server with a full queue refused for now.
     pub fn refused(&mut self, pair: &Pair<'_>) {
+        self.failed(pair, 429, REJECTED);
+    }
+
+    /// Adds the item of a document that the server holds already.
+    pub fn held(&mut self, pair: &Pair<'_>) {
+        self.failed(pair, 409, CONFLICT);
+    }
+
+    /// Of the error all is told, whatever was asked for, but where only the status was.
+    fn failed(&mut self, pair: &Pair<'_>, status: u16, error: &str) {
         self.errors = true;
         if !self.items.is_empty() {
             self.items.push(b',');
         }
         let verb = pair.verb.name();
         if self.shape.error {
-            put(&mut self.items, format_args!("{{\"{verb}\":{{\"status\":429,\"error\":{REJECTED}}}}}"));
+            put(&mut self.items, format_args!("{{\"{verb}\":{{\"status\":{status},\"error\":{error}}}}}"));
         } else {
-            put(&mut self.items, format_args!("{{\"{verb}\":{{\"status\":429}}}}"));
+            put(&mut self.items, format_args!("{{\"{verb}\":{{\"status\":{status}}}}}"));
         }
     }
 

@@ -32,12 +32,14 @@ pub struct Way {
     pub tls: bool,
     /// Of a hundred documents the sink refuses so many for now.
     pub refused: u32,
+    /// Of so many it says that it holds them already.
+    pub held: u32,
 }
 
 impl Way {
     /// The plain way, and what is asked for beside it.
-    pub fn all(compression: Compression, tls: bool, refused: u32) -> Vec<Way> {
-        let plain = Way { compression, tls: false, refused: 0 };
+    pub fn all(compression: Compression, tls: bool, refused: u32, held: u32) -> Vec<Way> {
+        let plain = Way { compression, tls: false, refused: 0, held: 0 };
         let mut ways = vec![plain];
         if tls {
             ways.push(Way { tls, ..plain });
@@ -45,11 +47,14 @@ impl Way {
         if refused > 0 {
             ways.push(Way { refused, ..plain });
         }
+        if held > 0 {
+            ways.push(Way { held, ..plain });
+        }
         ways
     }
 
     fn is_plain(&self) -> bool {
-        !self.tls && self.refused == 0
+        !self.tls && self.refused == 0 && self.held == 0
     }
 
     fn name(&self) -> String {
@@ -59,6 +64,9 @@ impl Way {
         }
         if self.refused > 0 {
             name += &format!(", {}% refused", self.refused);
+        }
+        if self.held > 0 {
+            name += &format!(", {}% held already", self.held);
         }
         name
     }
@@ -127,7 +135,7 @@ pub fn run(bench: &Bench, plan: &Plan, ways: &[Way], repetitions: u32) -> Outcom
 /// One run; its records per CPU second.
 fn once(bench: &Bench, corpus: &Corpus, way: Way, row: &mut Row) -> Outcome<f64> {
     let folder = bench.folder()?;
-    let options = Options { tls: way.tls, refused: way.refused, ..Options::default() };
+    let options = Options { tls: way.tls, refused: way.refused, held: way.held, ..Options::default() };
     let mut run = bench.start_with(&corpus.pods, folder.path(), way.compression, options)?;
     run.wait_for(corpus.records)?;
     let (usage, wall) = (run.usage()?, run.elapsed());

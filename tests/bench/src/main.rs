@@ -107,6 +107,9 @@ enum Scenario {
         /// Each also to a sink that refuses so many of a hundred documents for now
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=50))]
         refused: u32,
+        /// Each also to a sink that says of so many of a hundred that it holds them already
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=50))]
+        held: u32,
         /// Runs of each
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         repetitions: u32,
@@ -270,9 +273,11 @@ fn run(arguments: Arguments) -> Outcome<()> {
     let mut bench =
         Bench { agent, cores: Cores::divide()?, cache, stall, seed, verify_ids: common.verify_ids };
     match arguments.scenario {
-        Scenario::CatchUp { size, containers, compression, tls, refused, repetitions } => {
-            let ways: Vec<Way> =
-                compression.into_iter().flat_map(|compression| Way::all(compression, tls, refused)).collect();
+        Scenario::CatchUp { size, containers, compression, tls, refused, held, repetitions } => {
+            let ways: Vec<Way> = compression
+                .into_iter()
+                .flat_map(|compression| Way::all(compression, tls, refused, held))
+                .collect();
             catch_up::run(&bench, &Plan { bytes: size, containers, seed }, &ways, repetitions)
         }
         Scenario::Idle { files, seconds, repetitions } => {

@@ -37,6 +37,8 @@ pub struct Options {
     pub presence: Presence,
     /// Of a hundred documents it refuses so many for now, with 429, each time they come.
     pub refused: u32,
+    /// Of a hundred documents it says of so many that it holds them already, with 409.
+    pub held: u32,
     /// Whether it speaks TLS.
     pub tls: bool,
 }
@@ -310,7 +312,7 @@ impl Shared {
     ) -> Result<Vec<u8>, String> {
         let mut reply = shape.begin();
         let (mut documents, mut refused) = (0, 0);
-        let percent = u64::from(self.options.refused);
+        let (percent, held) = (u64::from(self.options.refused), u64::from(self.options.held));
         let mut delays = Vec::new();
         let mut ids = Vec::new();
         let wanted = self.delays_of.get();
@@ -322,7 +324,11 @@ impl Shared {
                 refused += 1;
                 continue;
             }
-            reply.stored(&pair, index);
+            if held > 0 && documents * held % 100 < held {
+                reply.held(&pair);
+            } else {
+                reply.stored(&pair, index);
+            }
             documents += 1;
             if self.options.delays && wanted.is_none_or(|w| w.iter().any(|f| f.find(pair.source).is_some())) {
                 delays.push(delay(&pair, arrived)?);
