@@ -10,6 +10,7 @@ pub mod docker;
 pub mod escape;
 mod json;
 pub mod level;
+pub mod redact;
 pub mod time;
 mod utf16;
 
