@@ -465,7 +465,7 @@ fn what_was_retained_is_taken_up_only_where_its_log_is_gone() {
         uid: uid.into(),
         name: "app".into(),
     };
-    let mut keep = |of: origin::Container, sequence| {
+    let keep = |of: origin::Container, sequence| {
         let path = world.folder.path().join(format!("kept-{sequence}"));
         fs::hard_link(world.folder.path().join("pods").join(of.directory()).join("0.log"), &path).unwrap();
         let key = files.iter().find(|f| f.origin.uid() == of.uid).unwrap().key;

@@ -9,6 +9,7 @@ mod connection;
 mod files;
 mod limits;
 mod outputs;
+mod routes;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -140,6 +141,7 @@ impl<'a> Loader<'a> {
     fn document(&mut self, mut document: Table<'a>) -> Option<Config> {
         let log = self.table(&mut document, "log", "write `[log]` above its keys");
         let retain = self.table(&mut document, "retain", "write `[retain]` above its keys");
+        let routes = document.entries.remove("routes");
         let files =
             self.table(&mut document, "files", "host files have a name of your choice: `[files.NAME]`");
         let outputs =
@@ -160,12 +162,14 @@ impl<'a> Loader<'a> {
         let outputs =
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
         let files = self.files(files, config.as_ref());
+        let routes = self.routes(routes, &outputs);
 
         let mut config = config?;
         self.check_config(&document, &config);
         config.log = log.unwrap_or_default();
         config.retain = retain.unwrap_or_default();
         config.files = files;
+        config.routes = routes;
         config.outputs = outputs;
         Some(config)
     }

@@ -17,6 +17,7 @@ mod keys;
 pub mod limits;
 mod load;
 pub mod retain;
+pub mod routes;
 pub mod template;
 pub mod units;
 mod values;
@@ -33,6 +34,7 @@ pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
 pub use limits::{LimitAction, Rate, RateLimitConfig};
 pub use retain::RetainConfig;
+pub use routes::RouteConfig;
 pub use template::{Names, Prepared, Safe, Template};
 pub use units::ByteSize;
 
@@ -78,6 +80,9 @@ pub struct Config {
     /// What is kept of logs that are rotated or deleted unread.
     #[serde(skip)]
     pub retain: RetainConfig,
+    /// Which logs go where: `[[routes]]`, in their order. Default: everything goes to every output.
+    #[serde(skip)]
+    pub routes: Vec<RouteConfig>,
     /// Files of the host that are read too, by a name of your choice: `[files.NAME]`. Default none.
     #[serde(skip)]
     pub files: BTreeMap<String, FilesConfig>,
@@ -103,6 +108,7 @@ impl Default for Config {
             join_timeout: Duration::from_secs(5),
             log: LogConfig::default(),
             retain: RetainConfig::default(),
+            routes: Vec::new(),
             files: BTreeMap::new(),
             outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),
         }
@@ -353,5 +359,7 @@ pub enum Color {
 mod connection_tests;
 #[cfg(test)]
 mod files_tests;
+#[cfg(test)]
+mod routes_tests;
 #[cfg(test)]
 mod tests;

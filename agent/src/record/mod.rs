@@ -5,6 +5,7 @@
 //! JSON under `app`. Never: allocates beyond the buffer it appends to (but for UTF-16), builds a tree of a body, lets a
 //! body write any field but these three, or gives up a body that it cannot read: that is text.
 
+pub mod condition;
 pub mod cri;
 pub mod docker;
 pub mod escape;
