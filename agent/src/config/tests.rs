@@ -209,7 +209,7 @@ error: unknown key `memory`
    | ^^^^^^ `memory` is for the whole agent: move it above the first `[…]`",
     );
     says(
-        &format!("{STDOUT}\tpath = 1\n[[rules]]\n[log]\nlvl = 1\n"),
+        &format!("{STDOUT}\tpath = 1\n[[transforms]]\n[log]\nlvl = 1\n"),
         "
 error: unknown key `path`
   --> t.toml:3:2
@@ -217,11 +217,11 @@ error: unknown key `path`
  3 |     path = 1
    |     ^^^^ `path` is for outputs of type `file`
 
-error: unknown key `rules`
+error: unknown key `transforms`
   --> t.toml:4:3
    |
- 4 | [[rules]]
-   |   ^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `retain`, `routes`, `files` or `outputs`
+ 4 | [[transforms]]
+   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `retain`, `routes`, `files` or `outputs`
 
 error: unknown key `lvl`
   --> t.toml:6:1
