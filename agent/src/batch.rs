@@ -4,17 +4,20 @@
 //! acknowledgement of the whole will move positions over. Variable fields come first in a document, the constant
 //! metadata last and contiguous. Knows nothing of HTTP.
 
+pub mod events;
+
 use std::io::{self, Write};
 use std::time::Instant;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::config::BulkOp;
+use crate::config::{BulkOp, EventFormat};
 use crate::position::Position;
 use crate::read::{Marks, Record, Time};
 use crate::record::{self, Level, Notes, time};
-use crate::route::Plan;
+use crate::route::FilePlan;
+use events::Events;
 
 /// What records are turned into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub enum Format {
     },
     /// One document a line.
     Lines,
+    /// Events for CloudWatch.
+    Events(EventFormat),
     /// One readable line a record.
     Text {
         /// With the terminal's colours.
@@ -75,6 +80,8 @@ pub struct Batch {
     pub runs: Vec<Run>,
     /// Parts by file, for an output that writes files.
     pub segments: Vec<Segment>,
+    /// Parts by log stream, for an output to CloudWatch.
+    pub events: Events,
     /// Records in it.
     pub items: u32,
     /// When its first record came in.
@@ -94,6 +101,8 @@ pub struct Sealed {
     pub runs: Vec<Run>,
     /// Parts by file.
     pub segments: Vec<Segment>,
+    /// Parts by log stream.
+    pub events: Events,
     /// Records in it.
     pub items: u32,
 }
@@ -109,6 +118,7 @@ impl Batch {
             staged_before: 0,
             runs: Vec::new(),
             segments: Vec::new(),
+            events: Events::default(),
             items: 0,
             opened: None,
         }
@@ -116,7 +126,7 @@ impl Batch {
 
     /// Bytes so far, before compression.
     pub fn plain_bytes(&self) -> u64 {
-        self.staged_before + self.staged.len() as u64
+        self.staged_before + self.staged.len() as u64 + self.events.overhead()
     }
 
     /// Whether it holds nothing, not even a run without records.
@@ -125,9 +135,8 @@ impl Batch {
     }
 
     /// Appends a record. `id` is the beginning of its `_id`: the file's key and a hyphen.
-    pub fn push(&mut self, plan: &Plan, id: &[u8], record: &Record<'_>) -> Notes {
+    pub fn push(&mut self, plan: FilePlan<'_>, id: &[u8], record: &Record<'_>) -> Notes {
         self.items += 1;
-        let mut numbers = itoa::Buffer::new();
         let written;
         let time = match record.time {
             Time::Text(text) => text,
@@ -147,16 +156,13 @@ impl Batch {
                 append_target(out, plan, time);
                 if ids {
                     out.extend_from_slice(br#"","_id":""#);
-                    out.extend_from_slice(id);
-                    out.extend_from_slice(numbers.format(record.first).as_bytes());
-                    out.push(b'-');
-                    out.extend_from_slice(numbers.format(record.last).as_bytes());
+                    append_id(out, id, record);
                 }
                 out.extend_from_slice(b"\"}}\n");
                 append_document(out, plan, time, record)
             }
             Format::Lines => {
-                if plan.target.is_some() {
+                if plan.target().is_some() {
                     let mut path = Vec::new();
                     append_target(&mut path, plan, time);
                     let same = self.segments.last().is_some_and(|s| s.path.as_bytes() == path);
@@ -172,6 +178,7 @@ impl Batch {
                 }
                 notes
             }
+            Format::Events(format) => self.events.push(out, format, plan, id, record, (time, self.items - 1)),
             Format::Text { color } => append_readable(out, plan, time, record, color),
         }
     }
@@ -205,18 +212,27 @@ impl Batch {
             plain_bytes,
             runs: std::mem::take(&mut self.runs),
             segments: std::mem::take(&mut self.segments),
+            events: self.events.take(),
             items: std::mem::take(&mut self.items),
         })
     }
 }
 
-fn append_target(out: &mut Vec<u8>, plan: &Plan, time: &[u8]) {
-    if let Some(target) = &plan.target {
+fn append_id(out: &mut Vec<u8>, id: &[u8], record: &Record<'_>) {
+    let mut numbers = itoa::Buffer::new();
+    out.extend_from_slice(id);
+    out.extend_from_slice(numbers.format(record.first).as_bytes());
+    out.push(b'-');
+    out.extend_from_slice(numbers.format(record.last).as_bytes());
+}
+
+fn append_target(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8]) {
+    if let Some(target) = plan.target() {
         target.append_to(out, &time::utc_date(time).unwrap_or(*b"1970.01.01"));
     }
 }
 
-fn append_document(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<'_>) -> Notes {
+fn append_document(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], record: &Record<'_>) -> Notes {
     out.extend_from_slice(br#"{"@timestamp":""#);
     out.extend_from_slice(time);
     out.extend_from_slice(b"\",");
@@ -224,12 +240,18 @@ fn append_document(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<
     if notes.invalid_utf8 || notes.utf16 || record.marks != Marks::default() {
         append_marks(out, &record.marks, notes);
     }
-    out.extend_from_slice(plan.tail(record.stream));
+    plan.append_tail(out, record.stream);
     notes
 }
 
 #[cold]
 fn append_marks(out: &mut Vec<u8>, marks: &Marks, notes: Notes) {
+    out.extend_from_slice(format!(r#","taffrail":{{{}}}"#, mark_members(marks, notes)).as_bytes());
+}
+
+/// What is unusual, as members of an object.
+#[cold]
+fn mark_members(marks: &Marks, notes: Notes) -> String {
     let mut members = Vec::new();
     if marks.unframed {
         members.push(r#""unframed":true"#.to_owned());
@@ -246,11 +268,17 @@ fn append_marks(out: &mut Vec<u8>, marks: &Marks, notes: Notes) {
     if notes.utf16 {
         members.push(r#""encoding":"utf-16""#.to_owned());
     }
-    out.extend_from_slice(format!(r#","taffrail":{{{}}}"#, members.join(",")).as_bytes());
+    members.join(",")
 }
 
 /// `time container level content`, with what could move a terminal's cursor or change its state escaped.
-fn append_readable(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<'_>, color: bool) -> Notes {
+fn append_readable(
+    out: &mut Vec<u8>,
+    plan: FilePlan<'_>,
+    time: &[u8],
+    record: &Record<'_>,
+    color: bool,
+) -> Notes {
     // The level is found by the same rules as a document's.
     let begin = out.len();
     let notes = record::append_body(out, record.content);
@@ -266,7 +294,7 @@ fn append_readable(out: &mut Vec<u8>, plan: &Plan, time: &[u8], record: &Record<
         out.push(b' ');
     };
     paint(out, "2", time);
-    paint(out, "36", plan.label.as_bytes());
+    paint(out, "36", plan.label().as_bytes());
     if let Some(level) = notes.level {
         let code = match level {
             Level::Trace | Level::Debug => "2",
@@ -292,14 +320,20 @@ mod tests {
     use super::*;
     use crate::catalog::origin::{Container, HostLog, Origin};
     use crate::config::template::{Safe, Template};
-    use crate::metadata::NodeFacts;
+    use crate::metadata::{Extent, NodeFacts};
     use crate::record::Stream;
+    use crate::route::Plan;
 
     fn plan(target: &str, safe: Safe) -> Plan {
         let container =
             Container { namespace: "shop".into(), pod: "web-0".into(), uid: "u1".into(), name: "app".into() };
         let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
-        Plan::new(&facts, &Origin::Container(container), Some((&Template::parse(target).unwrap(), safe)))
+        Plan::new(
+            &facts,
+            &Origin::Container(container),
+            Extent::Path,
+            Some((&Template::parse(target).unwrap(), safe)),
+        )
     }
 
     fn record(content: &[u8]) -> Record<'_> {
@@ -316,7 +350,11 @@ mod tests {
     #[test]
     fn a_bulk_item_is_an_action_and_a_document() {
         let mut batch = Batch::new(Format::Bulk { op: BulkOp::Create, ids: true }, None);
-        batch.push(&plan("logs-{namespace}-{date}", Safe::Index), b"KEY-", &record(br#"{"msg":"hi","n":1}"#));
+        batch.push(
+            plan("logs-{namespace}-{date}", Safe::Index).of_run(0),
+            b"KEY-",
+            &record(br#"{"msg":"hi","n":1}"#),
+        );
         let body = batch.seal(Vec::new()).unwrap().body;
         let mut lines = body.split(|b| *b == b'\n');
         assert_eq!(
@@ -341,14 +379,14 @@ mod tests {
             labels: [("team".to_owned(), "A/b".to_owned())].into(),
         };
         let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
-        let target = Plan::new(&facts, &Origin::Host(host), Some((&template, Safe::Index)));
+        let target = Plan::new(&facts, &Origin::Host(host), Extent::Path, Some((&template, Safe::Index)));
         for (op, ids, action) in [
             (BulkOp::Create, false, r#"{"create":{"_index":"logs-a_b-none-system"}}"#),
             (BulkOp::Index, true, r#"{"index":{"_index":"logs-a_b-none-system","_id":"KEY-100-260"}}"#),
             (BulkOp::Index, false, r#"{"index":{"_index":"logs-a_b-none-system"}}"#),
         ] {
             let mut batch = Batch::new(Format::Bulk { op, ids }, None);
-            batch.push(&target, b"KEY-", &record(b"hi"));
+            batch.push(target.of_run(0), b"KEY-", &record(b"hi"));
             let body = String::from_utf8(batch.seal(Vec::new()).unwrap().body).unwrap();
             assert_eq!(body.lines().next(), Some(action));
         }
@@ -359,7 +397,7 @@ mod tests {
         let mut batch = Batch::new(Format::Lines, Some(1));
         let marks = Marks { unframed: true, part: 2, original_length: Some(9) };
         batch.push(
-            &plan("/x/{namespace}", Safe::Path),
+            plan("/x/{namespace}", Safe::Path).of_run(0),
             b"",
             &Record { marks, stream: None, ..record(b"\xff") },
         );
@@ -378,8 +416,8 @@ mod tests {
     #[test]
     fn a_text_in_utf16_is_told_and_nothing_else_is() {
         let mut batch = Batch::new(Format::Lines, None);
-        batch.push(&plan("/x", Safe::Path), b"", &record(b"\xff\xfeh\0i\0"));
-        batch.push(&plan("/x", Safe::Path), b"", &record(b"hi"));
+        batch.push(plan("/x", Safe::Path).of_run(0), b"", &record(b"\xff\xfeh\0i\0"));
+        batch.push(plan("/x", Safe::Path).of_run(0), b"", &record(b"hi"));
         let body = batch.seal(Vec::new()).unwrap().body;
         let documents: Vec<serde_json::Value> =
             body.split_inclusive(|b| *b == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect();
@@ -391,7 +429,7 @@ mod tests {
     #[test]
     fn a_readable_line_cannot_steer_the_terminal() {
         let mut batch = Batch::new(Format::Text { color: false }, None);
-        batch.push(&plan("/x", Safe::Path), b"", &record(b"WARN \x1b[2Jgone\x07\rx\ty"));
+        batch.push(plan("/x", Safe::Path).of_run(0), b"", &record(b"WARN \x1b[2Jgone\x07\rx\ty"));
         let body = String::from_utf8(batch.seal(Vec::new()).unwrap().body).unwrap();
         assert_eq!(
             body,

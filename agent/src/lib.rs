@@ -13,12 +13,14 @@
 
 pub mod batch;
 pub mod catalog;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod metadata;
 pub mod output;
 pub mod pipeline;
 pub mod position;
+pub mod privilege;
 pub mod read;
 pub mod record;
 pub mod retain;

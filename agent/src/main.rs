@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use taffrail::command::{check, cleanup, dead_letter, demo, run};
+use taffrail::command::{check, cleanup, dead_letter, demo, prepare, run};
 
 /// A node-level logging agent for Kubernetes: nothing lost, nothing twice.
 #[derive(Parser)]
@@ -36,6 +36,8 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Give the state directory to the group of an agent that is not root
+    Prepare(prepare::PrepareArgs),
     /// Run the agent over a small node of its own making, and prove that nothing was lost
     Demo(demo::DemoArgs),
 }
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Check(file) => check::check(file.config.as_deref()),
         Command::DeadLetter { action, file } => dead_letter::dead_letter(file.config.as_deref(), action),
         Command::Cleanup { args, file } => cleanup::cleanup(file.config.as_deref(), &args),
+        Command::Prepare(args) => prepare::prepare(&args),
         Command::Demo(args) => demo::demo(args),
     }
 }

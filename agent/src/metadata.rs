@@ -1,11 +1,33 @@
-//! What is known of a container, as bytes ready to be copied into every one of its documents.
+//! What is known of a container beyond its log: of its pod, the pod's namespace and owners, and the node.
 //!
-//! In: what the path of its log says, or its table in the configuration. Out: the encoded objects that say so, made
-//! once per container or host file.
-//! Never on a record's way: a record costs one copy of these bytes.
+//! In: the API server's word on the pods of this node ([`watch`], [`upkeep`], over a [`connection`]), and what an
+//! earlier process saved of it ([`cache`]). Out: a [`table`] of [`facts`] that a reader asks for the price of one load while
+//! nothing changes, and the bytes that every document of a container carries ([`encode`]), made once per container and
+//! revision. Where there is no API server, the path of a log says what there is to say.
+//!
+//! Never on a record's way, and waited for by no container but the one that lacks it: how long, the reader decides.
 
-use crate::catalog::origin::{Container, HostLog, Origin};
-use crate::record::escape;
+pub mod api;
+pub mod cache;
+pub mod connection;
+pub mod encode;
+pub mod facts;
+pub mod owners;
+pub mod table;
+pub mod upkeep;
+pub mod watch;
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, MetadataConfig};
+use connection::Connection;
+use facts::Known;
+use table::{Saved, Table};
+use upkeep::{Keeper, Upkeep};
+use watch::Watch;
 
 /// What is the same for every container of this node.
 #[derive(Debug, Clone)]
@@ -16,94 +38,55 @@ pub struct NodeFacts {
     pub node: String,
 }
 
-/// The fields that say whose log it is, in Elastic's names, without the braces of the document that holds them:
-/// `"kubernetes":{…},"orchestrator":{…}` for a container, `"host":{…},"log.file.path":"…",…` for a file of the host.
-pub fn encode(facts: &NodeFacts, origin: &Origin) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    match origin {
-        Origin::Container(container) => encode_container(&mut out, facts, container),
-        Origin::Host(host) => encode_host(&mut out, facts, host),
-    }
-    put(&mut out, r#","orchestrator":{"cluster":{"name":""#, &facts.cluster);
-    out.extend_from_slice(br#""}}"#);
-    out
+/// How much is known of the pod that a container belongs to.
+#[derive(Debug, Clone, Copy)]
+pub enum Extent<'a> {
+    /// What the path of its log says, and nobody is asked for more.
+    Path,
+    /// That too: more was waited for in vain.
+    Missing,
+    /// What the API server says.
+    Known(&'a MetadataConfig, &'a Known),
 }
 
-fn encode_container(out: &mut Vec<u8>, facts: &NodeFacts, container: &Container) {
-    put(out, r#""kubernetes":{"namespace":""#, &container.namespace);
-    put(out, r#"","pod":{"name":""#, &container.pod);
-    put(out, r#"","uid":""#, &container.uid);
-    put(out, r#""},"container":{"name":""#, &container.name);
-    put(out, r#""},"node":{"name":""#, &facts.node);
-    out.extend_from_slice(br#""}}"#);
+/// The room, at work: it keeps its table up to date until it is stopped.
+#[derive(Debug)]
+pub struct Room {
+    table: Arc<Table>,
+    keeper: Arc<Keeper>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
-/// Nothing under `kubernetes`: a host file is no pod's, and must not pass for one.
-fn encode_host(out: &mut Vec<u8>, facts: &NodeFacts, host: &HostLog) {
-    put(out, r#""host":{"name":""#, &facts.node);
-    // With a dot in its name, since `log` is there already where the level is known.
-    put(out, r#""},"log.file.path":""#, &host.path.to_string_lossy());
-    put(out, r#"","event":{"dataset":""#, &host.source);
-    out.extend_from_slice(br#""}"#);
-    let mut before = r#","labels":{""#;
-    for (key, value) in &host.labels {
-        put(out, before, key);
-        put(out, r#"":""#, value);
-        before = r#"",""#;
-    }
-    if !host.labels.is_empty() {
-        out.extend_from_slice(br#""}"#);
-    }
-}
-
-fn put(out: &mut Vec<u8>, before: &str, value: &str) {
-    out.extend_from_slice(before.as_bytes());
-    escape::append_escaped(out, value.as_bytes());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn fields(origin: Origin) -> Value {
-        let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
-        let text = format!("{{{}}}", String::from_utf8(encode(&facts, &origin)).unwrap());
-        serde_json::from_str(&text).unwrap()
+impl Room {
+    /// Begins to ask the API server, on `runtime`; `None` where there is none, or none is wanted. Waits for nothing: what
+    /// the agent before this one knew is in the table, the rest comes. Of another process, that is what it saved.
+    pub fn start(config: &Config, runtime: &Handle, known: Option<Saved>) -> Option<Room> {
+        let access = connection::access(&config.metadata)?;
+        let path = cache::path(&config.state_dir);
+        let saved = known.unwrap_or_else(|| cache::load(&path));
+        let table = Arc::new(Table::new(config.metadata.clone(), saved));
+        let keeper = Arc::new(Keeper::new(path, table.clone()));
+        let connection = Arc::new(Connection::new(access, table.clone()));
+        let watch = Watch::new(connection.clone(), table.clone(), config.node.clone());
+        let upkeep = Upkeep::new(connection, table.clone(), keeper.clone(), config.node.clone());
+        let tasks = vec![runtime.spawn(watch.run()), runtime.spawn(upkeep.run())];
+        Some(Room { table, keeper, tasks })
     }
 
-    #[test]
-    fn fields_have_elastics_names_and_values_are_escaped() {
-        let container = Container {
-            namespace: "shop".into(),
-            pod: "web-0".into(),
-            uid: "u1".into(),
-            name: "a\"p".into(),
-        };
-        let expected = json!({
-            "kubernetes": {
-                "namespace": "shop",
-                "pod": { "name": "web-0", "uid": "u1" },
-                "container": { "name": "a\"p" },
-                "node": { "name": "n1" },
-            },
-            "orchestrator": { "cluster": { "name": "prod" } },
-        });
-        assert_eq!(fields(Origin::Container(container)), expected);
+    /// Where readers ask.
+    pub fn table(&self) -> Arc<Table> {
+        self.table.clone()
     }
 
-    #[test]
-    fn a_host_file_says_where_it_lies_and_passes_for_no_pod() {
-        let labels = [("team", "infra"), ("a\"b", "\\")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let host =
-            HostLog { source: "system".into(), path: "/var/log/sys\"log".into(), labels: labels.into() };
-        let expected = json!({
-            "host": { "name": "n1" },
-            "log.file.path": "/var/log/sys\"log",
-            "event": { "dataset": "system" },
-            "labels": { "team": "infra", "a\"b": "\\" },
-            "orchestrator": { "cluster": { "name": "prod" } },
-        });
-        assert_eq!(fields(Origin::Host(host)), expected);
+    /// Ends for another to go on with what is known.
+    pub fn give_way(self) -> Saved {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.table.save()
+    }
+
+    /// Ends, and saves what is known.
+    pub fn stop(self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.keeper.save();
     }
 }

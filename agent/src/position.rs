@@ -5,18 +5,23 @@
 //! acknowledgement. A damaged file is set aside with a message and the one before it is used: what is then read
 //! again is recognised by its `_id`.
 
+pub mod removed;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::file::FileKey;
+use crate::clock::EvenClock;
 use crate::record::Stream;
+use removed::Removed;
 
 /// Version of the file's format. A version reads its own and the one before, and members it does not know are
 /// passed over, so that the one before can read what this one writes.
@@ -133,10 +138,46 @@ pub struct Entry {
     /// Since when the file is gone, in seconds since the epoch; 0 while it is there.
     #[serde(rename = "g", default, skip_serializing_if = "is_zero")]
     pub gone: u64,
+    /// Up to where it was written before the output's very first start: records before this are passed over if they are
+    /// too old. Behind it they never are, whatever time they bear, since clocks are set back at times.
+    #[serde(rename = "a", default, skip_serializing_if = "is_zero")]
+    pub past: u64,
 }
 
 fn is_zero(n: &u64) -> bool {
     *n == 0
+}
+
+/// An [`Entry`] as it is held: of a hundred thousand files nearly all have no group open, and no cuts.
+#[derive(Debug, Default)]
+struct Kept {
+    offset: u64,
+    time: i64,
+    gone: u64,
+    past: u64,
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Default)]
+struct More {
+    open: [Option<OpenGroup>; Lane::COUNT],
+    cuts: Vec<Cut>,
+}
+
+impl From<Entry> for Kept {
+    fn from(Entry { position, cuts, gone, past }: Entry) -> Kept {
+        let Position { offset, open, time } = position;
+        let more = (!no_groups(&open) || !cuts.is_empty()).then(|| Box::new(More { open, cuts }));
+        Kept { offset, time, gone, past, more }
+    }
+}
+
+impl Kept {
+    fn entry(&self) -> Entry {
+        let (open, cuts) = self.more.as_ref().map(|more| (more.open, more.cuts.clone())).unwrap_or_default();
+        let position = Position { offset: self.offset, open, time: self.time };
+        Entry { position, cuts, gone: self.gone, past: self.past }
+    }
 }
 
 /// How far a file that an output writes is acknowledged; a restart cuts it back to this.
@@ -151,49 +192,64 @@ pub struct Written {
 /// The state of one output.
 #[derive(Debug, Default)]
 pub struct State {
-    entries: HashMap<FileKey, Entry>,
+    entries: HashMap<FileKey, Kept>,
     /// Records older than this (nanoseconds since the epoch) are not sent: from the output's very first start.
     pub since: Option<i64>,
     /// Files written by the output itself, by path.
     pub written: BTreeMap<PathBuf, Written>,
     /// Files whose bytes must be on disk before this state may be.
     unsynced: Vec<Arc<File>>,
+    /// No earlier process has saved anything of any file.
+    new: bool,
+    clock: EvenClock,
 }
 
 impl State {
     /// What is kept of a file.
-    pub fn entry(&self, key: FileKey) -> Option<&Entry> {
-        self.entries.get(&key)
+    pub fn entry(&self, key: FileKey) -> Option<Entry> {
+        self.entries.get(&key).map(Kept::entry)
     }
 
     /// Sets what is acknowledged of a file.
     pub fn acknowledge(&mut self, key: FileKey, position: Position) {
-        let entry = self.entries.entry(key).or_default();
-        entry.position = position;
-        entry.gone = 0;
+        let kept = self.entries.entry(key).or_default();
+        let mut cuts = kept.more.take().map(|more| more.cuts).unwrap_or_default();
         let oldest = position.oldest();
-        entry.cuts.retain(|cut| cut.first >= oldest);
+        cuts.retain(|cut| cut.first >= oldest);
+        let past = if oldest < kept.past { kept.past } else { 0 };
+        *kept = Entry { position, cuts, gone: 0, past }.into();
     }
 
     /// Remembers where our clock ended a group.
     pub fn cut(&mut self, key: FileKey, cut: Cut) {
-        let cuts = &mut self.entries.entry(key).or_default().cuts;
+        let cuts = &mut self.entries.entry(key).or_default().more.get_or_insert_default().cuts;
         if !cuts.contains(&cut) {
             cuts.push(cut);
         }
     }
 
+    /// Whether the output has begun with this process: what is there now was there before it.
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// The file was there, up to `past`, before the output's very first start.
+    pub fn was_there(&mut self, key: FileKey, past: u64) {
+        self.entries.entry(key).or_insert_with(|| Entry { past, ..Entry::default() }.into());
+    }
+
     /// The file is there (again); returns what is kept of it.
-    pub fn found(&mut self, key: FileKey) -> Option<&Entry> {
-        let entry = self.entries.get_mut(&key)?;
-        entry.gone = 0;
-        Some(entry)
+    pub fn found(&mut self, key: FileKey) -> Option<Entry> {
+        let kept = self.entries.get_mut(&key)?;
+        kept.gone = 0;
+        Some(kept.entry())
     }
 
     /// The file is on disk no more.
     pub fn gone(&mut self, key: FileKey) {
+        let now = self.clock.now();
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry.gone = now_seconds();
+            entry.gone = now;
         }
     }
 
@@ -213,6 +269,8 @@ pub struct Ledger {
     state: Mutex<(State, u64)>,
     /// The change that is on disk.
     saved: Mutex<u64>,
+    /// How often in a row the keeper could not save.
+    failures: AtomicU64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -274,14 +332,19 @@ impl Ledger {
             }
         }
         // Gone until it is found: what was deleted while no agent ran is never seen to go, and would be kept for ever.
-        let now = now_seconds();
+        let now = state.clock.now();
+        state.new = state.entries.is_empty();
         state.entries.values_mut().filter(|entry| entry.gone == 0).for_each(|entry| entry.gone = now);
-        Ok(Ledger { path, output: output.to_owned(), state: Mutex::new((state, 0)), saved: Mutex::new(0) })
+        let (state, saved) = (Mutex::new((state, 0)), Mutex::new(0));
+        Ok(Ledger { path, output: output.to_owned(), state, saved, failures: AtomicU64::new(0) })
     }
 
     /// When an earlier process last saved the positions of `output`; `None` if there was none.
     pub fn saved_at(directory: &Path, output: &str) -> Option<SystemTime> {
-        fs::metadata(directory.join(format!("{output}.positions"))).ok()?.modified().ok()
+        let path = directory.join(format!("{output}.positions"));
+        // It may have ended with the old ones moved aside, and the new ones not yet in their place.
+        let found = fs::metadata(&path).or_else(|_| fs::metadata(previous(&path)));
+        found.ok()?.modified().ok()
     }
 
     /// Looks at the state.
@@ -308,7 +371,7 @@ impl Ledger {
             if locked.1 == *saved {
                 return Ok(());
             }
-            let limit = now_seconds().saturating_sub(KEEP_GONE_SECONDS);
+            let limit = locked.0.clock.now().saturating_sub(KEEP_GONE_SECONDS);
             locked.0.entries.retain(|_, entry| entry.gone == 0 || entry.gone > limit);
             (self.render(&locked.0)?, std::mem::take(&mut locked.0.unsynced), locked.1)
         };
@@ -331,8 +394,8 @@ impl Ledger {
             written: state.written.clone(),
         };
         line(&mut text, &header)?;
-        for (key, entry) in &state.entries {
-            line(&mut text, &LineOf { k: key.to_string(), entry })?;
+        for (key, kept) in &state.entries {
+            line(&mut text, &LineOf { k: key.to_string(), entry: &kept.entry() })?;
         }
         let mut crc = flate2::Crc::new();
         crc.update(&text);
@@ -407,13 +470,9 @@ fn parse(text: &[u8]) -> Result<State, String> {
         let line: Line = serde_json::from_str(&line.map_err(|e| fault(e.to_string()))?)
             .map_err(|e| fault(e.to_string()))?;
         let key = FileKey::parse(&line.k).ok_or_else(|| fault("not a key".to_owned()))?;
-        state.entries.insert(key, line.entry);
+        state.entries.insert(key, line.entry.into());
     }
     Ok(state)
-}
-
-fn now_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 /// The thread that saves the positions.
@@ -425,13 +484,12 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Saves `ledgers` about once in `every`, when they have changed.
-    pub fn start(ledgers: Vec<Arc<Ledger>>, every: Duration) -> io::Result<Keeper> {
+    /// Saves `ledgers` about once in `every`, when they have changed, and looks after those of `removed` outputs.
+    pub fn start(ledgers: Vec<Arc<Ledger>>, every: Duration, mut removed: Removed) -> io::Result<Keeper> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let (theirs, stopped) = (ledgers.clone(), stop.clone());
         let thread = std::thread::Builder::new().name("positions".into()).spawn(move || {
             let mut pause = every;
-            let mut failing = false;
             loop {
                 let (flag, changed) = &*stopped;
                 let guard = flag.lock().unwrap_or_else(PoisonError::into_inner);
@@ -443,7 +501,9 @@ impl Keeper {
                 }
                 drop(guard);
                 let begun = Instant::now();
-                failing = save_all(&theirs, failing).is_err();
+                // Told where it happens, and tried again in a moment.
+                let _ = save_all(&theirs);
+                removed.look_now_and_then();
                 // Many files on a slow disk: at most a twentieth of the time goes into saving.
                 pause = every.max(begun.elapsed() * 20);
             }
@@ -451,10 +511,15 @@ impl Keeper {
         Ok(Keeper { ledgers, stop, thread: Some(thread) })
     }
 
+    /// Saves now.
+    pub fn save(&self) -> io::Result<()> {
+        save_all(&self.ledgers)
+    }
+
     /// Stops the thread and saves a last time.
     pub fn stop(mut self) -> io::Result<()> {
         self.halt();
-        save_all(&self.ledgers, false)
+        save_all(&self.ledgers)
     }
 
     fn halt(&mut self) {
@@ -473,15 +538,24 @@ impl Drop for Keeper {
     }
 }
 
-fn save_all(ledgers: &[Arc<Ledger>], told: bool) -> io::Result<()> {
+/// Saves all of them; an error is that of the last that could not be saved. What fails and what works again is told once.
+fn save_all(ledgers: &[Arc<Ledger>]) -> io::Result<()> {
     let mut result = Ok(());
     for ledger in ledgers {
-        if let Err(error) = ledger.save() {
-            if !told {
-                tracing::error!(output = ledger.output, file = %ledger.path.display(), %error,
-                    "cannot save positions; going on, and trying again every second (after a crash now, more would be sent again)");
+        match ledger.save() {
+            Ok(()) => {
+                let failures = ledger.failures.swap(0, Ordering::Relaxed);
+                if failures > 0 {
+                    tracing::info!(output = ledger.output, failures, "positions are saved again");
+                }
             }
-            result = Err(error);
+            Err(error) => {
+                if ledger.failures.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!(output = ledger.output, file = %ledger.path.display(), %error,
+                        "cannot save positions; going on, and trying again every second (after a crash now, more would be sent again)");
+                }
+                result = Err(error);
+            }
         }
     }
     result

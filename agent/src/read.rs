@@ -110,6 +110,8 @@ pub struct Reader {
     unescaped: Vec<u8>,
     /// Bytes of a turn: [`TURN`], less in tests.
     window: usize,
+    /// Offset behind which no record of the next turn is too old: it was written when the output had begun.
+    pub past: u64,
     /// Records passed over because they are older than `since`.
     pub too_old: u64,
 }
@@ -130,6 +132,7 @@ impl Reader {
             scratch_time: Vec::new(),
             unescaped: Vec::new(),
             window,
+            past: u64::MAX,
             too_old: 0,
         }
     }
@@ -162,6 +165,7 @@ impl Reader {
             rules: &self.rules,
             framing,
             now: None,
+            past: self.past,
             since_text: &self.since_text,
             cuts,
             source,
@@ -193,6 +197,7 @@ impl Reader {
             rules: &self.rules,
             framing,
             now: None,
+            past: self.past,
             since_text: &self.since_text,
             cuts: &[],
             source,

@@ -133,6 +133,14 @@ impl Retainer {
         self.stats.clone()
     }
 
+    /// Ends without making anything safe: another retention goes on in this process, with what is held open. The catalogs
+    /// that hand files to this one have ended.
+    pub fn give_way(self) {
+        drop(self.requests);
+        // A panic of that thread has been reported where it happened.
+        let _ = self.thread.map(JoinHandle::join);
+    }
+
     /// When nothing is read any more: makes safe what is unread, as far as that goes until `deadline`. False if that was
     /// not far enough.
     pub fn finish(mut self, deadline: Instant) -> bool {

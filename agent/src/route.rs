@@ -1,11 +1,12 @@
-//! Routing: what an output does with a container's records, worked out once per container.
+//! Routing: what an output does with a container's records, worked out once per container and revision of what is known
+//! of its pod.
 //!
-//! In: a container and an output's configuration. Out: a [`Plan`]: where its records go and the bytes that end each of
-//! its documents. Never evaluated per record.
+//! In: a container, what is known of it, and an output's configuration. Out: a [`Plan`]: where its records go and the
+//! bytes that end each of its documents. Never evaluated per record.
 
 use crate::catalog::origin::Origin;
 use crate::config::template::{Names, Prepared, Safe, Template};
-use crate::metadata::{self, NodeFacts};
+use crate::metadata::{Extent, NodeFacts, encode};
 use crate::record::Stream;
 
 /// How an output treats the records of one container.
@@ -15,13 +16,33 @@ pub struct Plan {
     pub target: Option<Prepared>,
     /// `namespace/pod/container`, or a path, for people.
     pub label: String,
-    tails: [Vec<u8>; 3],
+    fields: Vec<u8>,
+    /// What is said of each run of the container that has been heard of, by the number in its files' names.
+    runs: Vec<(u32, Vec<u8>)>,
+    /// And of any other.
+    other_run: Vec<u8>,
+}
+
+/// A plan for the records of one file: of one run of the container.
+#[derive(Debug, Clone, Copy)]
+pub struct FilePlan<'a> {
+    plan: &'a Plan,
+    run: &'a [u8],
 }
 
 impl Plan {
     /// The plan for `origin`; `target` names where its records go, made safe for that kind of place.
-    pub fn new(facts: &NodeFacts, origin: &Origin, target: Option<(&Template, Safe)>) -> Plan {
+    pub fn new(
+        facts: &NodeFacts,
+        origin: &Origin,
+        extent: Extent<'_>,
+        target: Option<(&Template, Safe)>,
+    ) -> Plan {
         let (namespace, pod, container) = origin.place();
+        let labels = match extent {
+            Extent::Known(_, known) => &known.pod.labels,
+            Extent::Path | Extent::Missing => origin.labels(),
+        };
         let names = Names {
             cluster: &facts.cluster,
             namespace,
@@ -29,25 +50,62 @@ impl Plan {
             container: &container,
             node: &facts.node,
             uid: origin.uid(),
-            labels: origin.labels(),
+            labels,
             source: origin.source(),
         };
-        let fields = metadata::encode(facts, origin);
-        let tail = |stream: &str| [stream.as_bytes(), &fields, b"}\n"].concat();
-        Plan {
+        let mut plan = Plan {
             target: target.map(|(template, safe)| template.prepare(names, safe)),
             label: origin.to_string(),
-            tails: [tail(r#","stream":"stdout","#), tail(r#","stream":"stderr","#), tail(",")],
+            fields: encode::fields(facts, origin, extent),
+            runs: Vec::new(),
+            other_run: Vec::new(),
+        };
+        if let Extent::Known(config, known) = extent
+            && let Some(known) = known.pod.containers.get(&container)
+        {
+            let encoded = |run| encode::run(run, &known.image, config);
+            plan.runs = known.runs.iter().map(|run| (run.restart, encoded(Some(run)))).collect();
+            plan.other_run = encoded(None);
         }
+        plan.fields.extend_from_slice(b"}\n");
+        plan.fields.shrink_to_fit();
+        plan
+    }
+
+    /// The plan for the files of one run.
+    pub fn of_run(&self, restart: u32) -> FilePlan<'_> {
+        let run =
+            self.runs.iter().find(|(number, _)| *number == restart).map_or(&self.other_run, |(_, run)| run);
+        FilePlan { plan: self, run }
+    }
+}
+
+impl<'a> FilePlan<'a> {
+    /// Where records go.
+    pub fn target(self) -> Option<&'a Prepared> {
+        self.plan.target.as_ref()
+    }
+
+    /// `namespace/pod/container`, or a path, for people.
+    pub fn label(self) -> &'a str {
+        &self.plan.label
+    }
+
+    /// Whether these bytes are the end of a document that is of no stream.
+    pub fn is_tail(self, bytes: &[u8]) -> bool {
+        let rest = bytes.strip_prefix(b",").and_then(|rest| rest.strip_prefix(self.run));
+        rest == Some(&*self.plan.fields)
     }
 
     /// The constant end of a document: from the comma before the stream to the newline. It stands last and contiguous,
     /// so that compression finds it as one repeat.
-    pub fn tail(&self, stream: Option<Stream>) -> &[u8] {
-        &self.tails[match stream {
-            Some(Stream::Stdout) => 0,
-            Some(Stream::Stderr) => 1,
-            None => 2,
-        }]
+    pub fn append_tail(self, out: &mut Vec<u8>, stream: Option<Stream>) {
+        out.extend_from_slice(match stream {
+            Some(Stream::Stdout) => br#","stream":"stdout","#,
+            Some(Stream::Stderr) => br#","stream":"stderr","#,
+            None => b",",
+        });
+        out.extend_from_slice(self.run);
+        out.extend_from_slice(&self.plan.fields);
     }
 }

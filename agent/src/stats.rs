@@ -31,6 +31,15 @@ impl Counter {
     }
 }
 
+/// How often another configuration was to take the place of the one that runs, since the start.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    /// Times that it did.
+    pub succeeded: Counter,
+    /// Times that it could not, and the old one was kept; a content that is tried again and again counts once.
+    pub failed: Counter,
+}
+
 /// What one output has done since the start.
 #[derive(Debug, Default)]
 pub struct OutputStats {
@@ -47,6 +56,12 @@ pub struct OutputStats {
     pub unexpected_duplicates: Counter,
     /// Records that the destination refused, and that were sent once more with their JSON as text.
     pub reshaped: Counter,
+    /// Events of calls to CloudWatch that were made again though the first may have been carried out: they may stand twice.
+    pub in_doubt: Counter,
+    /// Records that CloudWatch rejected for their time and took with the time now.
+    pub restamped: Counter,
+    /// Records that were split or cut, being longer than an event can be.
+    pub split: Counter,
     /// Records that the destination refused for good: they are dead letters.
     pub refused: Counter,
     /// Dead letters that had to go for newer ones.
@@ -88,6 +103,16 @@ impl OutputStats {
         self.lock().retain(|stats| !Arc::ptr_eq(stats, container));
     }
 
+    /// Nobody reads any more; whoever comes next begins with its own.
+    pub fn forget_containers(&self) {
+        self.lock().clear();
+    }
+
+    /// How many containers wait for what is not known of their pods yet.
+    pub fn waiting_metadata(&self) -> usize {
+        self.lock().iter().filter(|stats| stats.waits_metadata.get() > 0).count()
+    }
+
     /// All containers being read.
     pub fn containers(&self) -> Vec<Arc<ContainerStats>> {
         self.lock().clone()
@@ -111,6 +136,8 @@ pub struct ContainerStats {
     pub records_read: Counter,
     /// Records acknowledged.
     pub records_delivered: Counter,
+    /// 1 while it waits for what is not known of its pod yet, else 0.
+    pub waits_metadata: Counter,
 }
 
 impl ContainerStats {
@@ -121,6 +148,7 @@ impl ContainerStats {
             lag_bytes: Counter::default(),
             records_read: Counter::default(),
             records_delivered: Counter::default(),
+            waits_metadata: Counter::default(),
         }
     }
 }
@@ -144,6 +172,12 @@ pub enum LossReason {
     ContainerRate,
     /// The same of its namespace.
     NamespaceRate,
+    /// CloudWatch takes nothing older than 14 days.
+    TooOld,
+    /// It was older than its log group keeps events.
+    Expired,
+    /// Its time was more than two hours ahead, which CloudWatch does not take.
+    TooNew,
 }
 
 impl LossReason {
@@ -151,7 +185,7 @@ impl LossReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of the enum.
-    pub const ALL: [LossReason; 8] = [
+    pub const ALL: [LossReason; 11] = [
         LossReason::Damaged,
         LossReason::Deleted,
         LossReason::Cut,
@@ -160,6 +194,9 @@ impl LossReason {
         LossReason::DiskFloor,
         LossReason::ContainerRate,
         LossReason::NamespaceRate,
+        LossReason::TooOld,
+        LossReason::Expired,
+        LossReason::TooNew,
     ];
 
     /// Its name in messages and metrics.
@@ -173,6 +210,9 @@ impl LossReason {
             LossReason::DiskFloor => "disk_floor",
             LossReason::ContainerRate => "container_rate",
             LossReason::NamespaceRate => "namespace_rate",
+            LossReason::TooOld => "too_old",
+            LossReason::Expired => "expired",
+            LossReason::TooNew => "too_new",
         }
     }
 

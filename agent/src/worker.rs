@@ -5,10 +5,13 @@
 //! otherwise: the log files are the queue. Owns its cursors alone; never blocks on the network.
 
 mod cursor;
+mod enrich;
 mod left_out;
 mod limits;
+mod phase;
 mod queue;
 mod send;
+mod shelf;
 mod turns;
 
 #[cfg(test)]
@@ -17,7 +20,6 @@ mod tests;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -26,8 +28,11 @@ use crate::catalog::file::LogFile;
 use crate::catalog::origin::Origin;
 use crate::config::template::{Safe, Template};
 use crate::metadata::NodeFacts;
+use crate::metadata::facts::Known;
+use crate::metadata::table::{Claim, Table};
 use crate::output::Settled;
 use crate::output::backoff::Backoff;
+use crate::output::cloudwatch;
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::file::Files;
 use crate::output::stdout::Stdout;
@@ -37,9 +42,12 @@ use crate::route::Plan;
 use crate::stats::{ContainerStats, Loss, LossReason, OutputStats};
 use crate::wake::Wake;
 use cursor::Cursor;
+use enrich::Waits;
 use limits::Limit;
 pub use limits::RateLimits;
+pub use phase::{Event, Phase, Standing};
 use queue::{Queue, Share};
+use shelf::{Looks, Shelf};
 
 /// How often lags are worked out while there is work.
 const TELL_LAG: Duration = Duration::from_millis(100);
@@ -50,35 +58,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// After this long without a fault, the next one is taken for the first.
 const FORGIVEN: Duration = Duration::from_secs(300);
 
-/// How far the agent has come with stopping.
-#[derive(Debug, Default)]
-pub struct Phase(AtomicU8);
-
-impl Phase {
-    /// Read on until nothing is left, without waiting for more; then end.
-    pub fn drain(&self) {
-        self.0.fetch_max(1, Ordering::AcqRel);
-    }
-
-    /// End now.
-    pub fn abort(&self) {
-        self.0.store(2, Ordering::Release);
-    }
-
-    fn is_draining(&self) -> bool {
-        self.0.load(Ordering::Acquire) >= 1
-    }
-
-    fn is_aborting(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 2
-    }
-}
-
 /// Where a worker's batches go.
 #[derive(Debug)]
 pub enum Sink {
     /// Over the network, several at a time.
     Elasticsearch(Arc<Elasticsearch>, tokio::runtime::Handle),
+    /// To CloudWatch, several batches at a time.
+    CloudWatch(cloudwatch::Sender, tokio::runtime::Handle),
     /// Into files, by the worker itself.
     Files(Files),
     /// To standard output, by the worker itself.
@@ -97,6 +83,8 @@ pub struct Settings {
     pub shard: (usize, usize),
     /// What is the same for all containers.
     pub facts: NodeFacts,
+    /// Where more is known of containers, if anybody is asked.
+    pub table: Option<Arc<Table>>,
     /// Where records go.
     pub target: Option<(Template, Safe)>,
     /// What records are turned into.
@@ -130,6 +118,10 @@ pub struct Channels {
     pub settle: Sender<Landed>,
     /// Set when either has something, or the phase changed.
     pub wake: Arc<Wake>,
+    /// How the worker stands, for those who stop the agent.
+    pub standing: Arc<Standing>,
+    /// And where it tells them that this has changed.
+    pub events: Sender<Event>,
 }
 
 /// A batch that is no longer in flight.
@@ -145,7 +137,13 @@ pub struct Landed {
 #[derive(Debug)]
 struct Reading {
     plan: Plan,
+    /// Keeps what is known of its pod.
+    claim: Option<Claim>,
+    /// What the plan was made of.
+    known: Option<Arc<Known>>,
+    waits: Waits,
     cursors: Vec<Cursor>,
+    shelf: Shelf,
     stats: Arc<ContainerStats>,
     /// Set aside until then, because the destination did not take its records.
     parked: Option<Instant>,
@@ -160,11 +158,11 @@ struct Reading {
 impl Reading {
     /// Until when nothing of it is to be read.
     fn set_aside(&self) -> Option<Instant> {
-        self.parked.max(self.limited)
+        self.parked.max(self.limited).max(self.waits.until())
     }
 
     fn has_readable(&self) -> bool {
-        self.cursors.iter().any(Cursor::is_readable)
+        self.shelf.has_waiting() || self.cursors.iter().any(Cursor::is_readable)
     }
 }
 
@@ -195,11 +193,16 @@ pub struct Worker {
     waiting: Option<(Sealed, Instant)>,
     retry: Backoff,
     lag_told: Instant,
+    looks: Looks,
     /// When silent partial lines were last looked for, and whether it has been told that they cannot be ended.
     cuts_looked: Instant,
     cuts_told: bool,
     /// When it was last looked for containers of which too much is unread.
     lag_looked: Instant,
+    /// The revision of what is known that the plans follow.
+    revision: u64,
+    /// Whether it has been told that containers wait for what is not known of them.
+    waiting_told: bool,
 }
 
 impl Worker {
@@ -233,9 +236,12 @@ impl Worker {
             waiting: None,
             retry: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
             lag_told: Instant::now(),
+            looks: Looks::new(),
             cuts_looked: Instant::now(),
             cuts_told: false,
             lag_looked: Instant::now(),
+            revision: 0,
+            waiting_told: false,
         }
     }
 
@@ -247,14 +253,20 @@ impl Worker {
                 self.tell_lag();
             }
             if self.phase.is_aborting() {
+                self.leave_files();
                 return false;
             }
-            if self.step() {
+            if self.phase.is_settling() {
+                self.tell_standing();
+                self.channels.wake.wait(LONGEST_WAIT);
                 continue;
             }
-            self.tell_lag();
+            if self.step() || self.tell_lag() {
+                continue;
+            }
             let idle = self.batch.is_empty() && self.in_flight == 0 && self.waiting.is_none();
-            if self.phase.is_draining() && idle && !self.has_set_aside() {
+            if self.phase.is_draining() && idle && !self.has_set_aside() && !self.has_held() {
+                self.leave_files();
                 return !self.has_unreadable();
             }
             self.channels.wake.wait(self.next_event());
@@ -274,7 +286,25 @@ impl Worker {
         progress | self.cut_silent_groups()
     }
 
+    /// Says that nothing is read and written, and whether nothing is under way.
+    fn tell_standing(&self) {
+        let standing = if self.in_flight == 0 { Standing::SETTLED } else { Standing::PAUSED };
+        if self.channels.standing.tell(standing) {
+            // Nobody listens when the agent has been dropped.
+            let _ = self.channels.events.send(Event::Stands);
+        }
+    }
+
+    /// At the end: files that hold what is acknowledged and nothing else need no cutting back. The next to write there
+    /// may be another output.
+    fn leave_files(&mut self) {
+        if let (Sink::Files(files), None) = (&self.sink, &self.waiting) {
+            files.leave();
+        }
+    }
+
     fn take_news(&mut self) {
+        self.follow_metadata();
         while let Ok(file) = self.channels.files.try_recv() {
             self.take_file(file, false);
         }
@@ -290,20 +320,7 @@ impl Worker {
             return;
         }
         let origin = file.origin.clone();
-        let place = *self.places.entry(origin.clone()).or_insert_with(|| {
-            let target = self.settings.target.as_ref().map(|(template, safe)| (template, *safe));
-            self.containers.push(Reading {
-                plan: Plan::new(&self.settings.facts, &origin, target),
-                cursors: Vec::new(),
-                stats: self.stats.container(origin.clone()),
-                parked: None,
-                backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
-                share: Share::default(),
-                limit: self.settings.limits.as_ref().map(|all| Box::new(all.of(&origin, Instant::now()))),
-                limited: None,
-            });
-            self.containers.len() - 1
-        });
+        let place = self.place_of(&origin);
         let since = self.settings.rules.since;
         let known = self.ledger.change(|state| {
             if let (None, Some(past)) = (state.entry(file.key), file.past)
@@ -313,25 +330,45 @@ impl Worker {
                 let position = Position { offset: past.end, ..Position::default() };
                 state.acknowledge(file.key, position);
             }
-            state.found(file.key).cloned()
+            if state.is_new() && file.at_start {
+                let inflated = if file.name.packed { u64::MAX } else { file.size() };
+                state.was_there(file.key, inflated);
+            }
+            state.found(file.key)
         });
         let known = self.without_lost(&file, known);
-        let cursors = &mut self.containers[place].cursors;
-        let cursor = match cursors.iter().position(|cursor| cursor.file.key == file.key) {
+        let reading = &mut self.containers[place];
+        match reading.cursors.iter().position(|cursor| cursor.file.key == file.key) {
             // The catalog had lost sight of it, and found it again.
             Some(at) => {
-                let mut cursor = cursors.remove(at);
+                let mut cursor = reading.cursors.remove(at);
                 cursor.found_again(file);
-                cursor
+                reading.insert(cursor);
             }
-            None => {
-                self.next_cursor += 1;
-                self.owners.insert(self.next_cursor, origin);
-                Cursor::new(self.next_cursor, file, known, again)
-            }
-        };
-        let at = cursors.partition_point(|other| other.order() < cursor.order());
-        cursors.insert(at, cursor);
+            None => reading.shelf.wait(file, known, again),
+        }
+    }
+
+    /// Where a container is, which is new if it is not known yet.
+    fn place_of(&mut self, origin: &Arc<Origin>) -> usize {
+        *self.places.entry(origin.clone()).or_insert_with(|| {
+            let enriched = enrich::enrich(&self.settings, origin);
+            self.containers.push(Reading {
+                plan: enriched.plan,
+                claim: enriched.claim,
+                known: enriched.known,
+                waits: enriched.waits,
+                cursors: Vec::new(),
+                shelf: Shelf::default(),
+                stats: self.stats.container(origin.clone()),
+                parked: None,
+                backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
+                share: Share::default(),
+                limit: self.settings.limits.as_ref().map(|all| Box::new(all.of(origin, Instant::now()))),
+                limited: None,
+            });
+            self.containers.len() - 1
+        })
     }
 
     /// What is known of a file, but for what a copy of it lacks: that was read when the copy was made, by every output that
@@ -350,10 +387,13 @@ impl Worker {
 
     /// After a fault: forgets everything but the files, and begins again where the ledger says.
     fn begin_again(&mut self) -> io::Result<()> {
-        let mut files = Vec::new();
+        let (mut files, mut shelves) = (Vec::new(), Vec::new());
         for reading in self.containers.drain(..) {
             self.stats.forget(&reading.stats);
             files.extend(reading.cursors.into_iter().map(Cursor::give_up));
+            let (waiting, shelf) = reading.shelf.split();
+            files.extend(waiting);
+            shelves.push((reading.stats.origin.clone(), shelf));
         }
         self.owners.clear();
         self.places.clear();
@@ -365,50 +405,28 @@ impl Worker {
             Sink::Files(files) => files.reset()?,
             Sink::Stdout(out) => *out = Stdout::default(),
             // What is in flight comes back, and finds that the cursors it was read by are gone.
-            Sink::Elasticsearch(..) => {}
+            Sink::Elasticsearch(..) | Sink::CloudWatch(..) => {}
             #[cfg(test)]
             Sink::Kept(_) => {}
+        }
+        for (origin, shelf) in shelves.into_iter().filter(|(_, shelf)| !shelf.is_empty()) {
+            let place = self.place_of(&origin);
+            self.containers[place].shelf = shelf;
         }
         files.into_iter().for_each(|file| self.take_file(file, true));
         Ok(())
     }
 
-    /// Drops cursors of files that are gone and delivered, and containers that have none left.
-    fn forget_finished(&mut self) {
-        let mut emptied = false;
-        for reading in &mut self.containers {
-            let (ledger, owners) = (&self.ledger, &mut self.owners);
-            reading.cursors.retain_mut(|cursor| {
-                cursor.drop_stale_source();
-                cursor.release_if_delivered();
-                let done = cursor.is_delivered() && cursor.file.is_gone();
-                if done {
-                    ledger.change(|state| state.gone(cursor.file.key));
-                    owners.remove(&cursor.id);
-                }
-                !done
-            });
-            emptied |= reading.cursors.is_empty();
-        }
-        if emptied {
-            let stats = &self.stats;
-            self.containers.retain(|reading| {
-                if reading.cursors.is_empty() {
-                    stats.forget(&reading.stats);
-                }
-                !reading.cursors.is_empty()
-            });
-            self.places =
-                self.containers.iter().enumerate().map(|(at, c)| (c.stats.origin.clone(), at)).collect();
-        }
-    }
-
-    fn tell_lag(&mut self) {
+    /// Tells how much is not delivered yet; true if what was delivered has grown, and is to be read on.
+    fn tell_lag(&mut self) -> bool {
         self.lag_told = Instant::now();
-        self.forget_finished();
+        let again = self.forget_finished();
         for reading in &self.containers {
-            reading.stats.lag_bytes.set(reading.cursors.iter().map(Cursor::lag).sum());
+            let lag = reading.cursors.iter().map(Cursor::lag).sum::<u64>() + reading.shelf.lag();
+            reading.stats.lag_bytes.set(lag);
         }
+        self.tell_waiting();
+        again
     }
 
     /// How long nothing will happen unless somebody wakes us. Called when there is nothing to do: what is counted here
@@ -417,10 +435,13 @@ impl Worker {
         let now = Instant::now();
         let mut next = now + LONGEST_WAIT;
         if let Some(opened) = self.batch.opened.filter(|_| self.has_credit()) {
-            next = next.min(opened + self.settings.linger);
+            next = next.min(opened + self.linger());
         }
         if let Some((_, at)) = &self.waiting {
             next = next.min(*at);
+        }
+        if let Some(at) = self.looks.due() {
+            next = next.min(at);
         }
         if !self.is_full() {
             for reading in &self.containers {
@@ -434,7 +455,9 @@ impl Worker {
     /// When something is to be read of a container that has nothing to be read now.
     fn next_reading(&self, reading: &Reading) -> Option<Instant> {
         let retries = reading.cursors.iter().filter_map(Cursor::retry_at);
-        let silent = reading.cursors.iter().filter_map(|c| c.silent_at(self.settings.rules.join_gap));
+        let gap = self.settings.rules.join_gap;
+        let silent =
+            reading.cursors.iter().filter_map(|c| c.silent_at(gap).or(c.held.then_some(self.cuts_looked)));
         retries.chain(silent.map(|at| at.max(self.cuts_looked + turns::LOOK_FOR_CUTS))).min()
     }
 }
@@ -458,6 +481,10 @@ pub fn run_guarded(worker: &mut Worker) -> Result<bool, io::Error> {
         worker.begin_again()?;
         let until = Instant::now() + Duration::from_millis(100) + pause.next(None);
         while !worker.phase.is_aborting() && until > Instant::now() {
+            if worker.phase.is_settling() {
+                worker.take_news();
+                worker.tell_standing();
+            }
             worker.channels.wake.wait(until.saturating_duration_since(Instant::now()));
         }
     }

@@ -63,13 +63,23 @@ impl Agent {
         Agent::start_by(&[], config, node)
     }
 
-    /// The same by way of a command that becomes the agent: [`crate::disk::SmallDisks::entry`], [`powerless`].
+    /// The same by way of a command that becomes the agent, such as `env`, [`crate::disk::SmallDisks::entry`] or
+    /// [`powerless`].
     ///
     /// # Panics
     /// As [`Agent::start`].
     pub fn start_by(way: &[String], config: &str, node: &Node) -> Agent {
         let file = write_config(config, node);
         Agent::spawn(way, &["run", "--config", &file], node)
+    }
+
+    /// The same with a configuration that lies somewhere already, and may change.
+    ///
+    /// # Panics
+    /// As [`Agent::start`].
+    pub fn start_at(way: &[String], config: &Path, node: &Node) -> Agent {
+        let file = config.to_str().expect("a temporary path of plain letters");
+        Agent::spawn(way, &["run", "--config", file], node)
     }
 
     fn spawn(way: &[String], arguments: &[&str], node: &Node) -> Agent {
@@ -139,6 +149,27 @@ impl Agent {
             self.status().ok_or_else(|| "it still runs".to_owned())
         });
         Ended { code: status.code(), stdout: read(&self.stdout), stderr: self.stderr() }
+    }
+
+    /// Asks it to reload, by SIGHUP, and does not wait.
+    ///
+    /// # Panics
+    /// When it cannot be signalled.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("to signal the agent");
+    }
+
+    /// Waits until it has said something so many times.
+    ///
+    /// # Panics
+    /// When it has not within 40 s.
+    #[track_caller]
+    pub fn has_said(&self, what: &str, times: usize) {
+        eventually(seconds(40), what, || {
+            let said = self.stderr();
+            if said.matches(what).count() >= times { Ok(()) } else { Err(said) }
+        });
     }
 
     /// What it has written to stderr so far.

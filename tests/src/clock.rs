@@ -20,6 +20,18 @@ pub fn rfc3339(nanos: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", nanos % SECOND)
 }
 
+/// The nanoseconds since 1970 of a time that [`rfc3339`] wrote; `None` for any other text.
+pub fn parse(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    // The other way round than `civil`: days from the first of March of year 0.
+    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    let seconds = ((days - 719_468) * 24 + number(11, 13)?) * 3_600 + number(14, 16)? * 60 + number(17, 19)?;
+    let nanos = seconds * SECOND + number(20, 29)?;
+    (rfc3339(nanos) == text).then_some(nanos)
+}
+
 /// The ending that kubelet gives a rotated file: `20261123-155401`.
 pub fn rotation_suffix(nanos: u64) -> String {
     let (year, month, day, hour, minute, second) = civil(nanos);
@@ -64,7 +76,9 @@ mod tests {
         for (nanos, time, suffix) in cases {
             assert_eq!(rfc3339(nanos), time);
             assert_eq!(rotation_suffix(nanos), suffix);
+            assert_eq!(parse(time), Some(nanos));
         }
+        assert_eq!([parse("2026-11-23T15:54:01Z"), parse("2026-02-30T15:54:01.120000000Z")], [None, None]);
         assert_eq!(index_date(1_795_449_241_120_000_000), "2026.11.23");
     }
 }

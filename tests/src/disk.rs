@@ -1,16 +1,16 @@
-//! Small disks that fill up: memory file systems of a few megabytes, in a mount namespace that the machine does not see.
+//! Small disks that fill up: memory file systems in a mount namespace that the machine does not see.
 //!
 //! What comes in: where an agent shall find a small disk. What goes out: the command that starts it there, and the disks
 //! filled and freed as a test likes. A process of our own holds the namespace, and ends with us by whichever way. It
 //! never mounts anything where the rest of the machine would see it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// The file that takes all the room.
-const FILLER: &str = ".filler";
+/// What a disk has that is not full.
+const ROOM: u64 = 1 << 30;
 
 /// Some small disks in one namespace.
 pub struct SmallDisks {
@@ -18,22 +18,22 @@ pub struct SmallDisks {
 }
 
 impl SmallDisks {
-    /// Mounts a disk of so many bytes at each of these folders, which are made. `None` where the system does not permit
-    /// that: the test says so and is skipped.
+    /// Mounts a disk at each of these folders, which are made. There is room enough until [`SmallDisks::fill`]. `None`
+    /// where the system does not permit that: the test says so and is skipped.
     ///
     /// # Panics
     /// When the namespace is there and a disk is not.
-    pub fn mount(disks: &[(&Path, u64)]) -> Option<SmallDisks> {
+    pub fn mount(folders: &[&Path]) -> Option<SmallDisks> {
         if !Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
             println!("skipped: no mount namespaces here");
             return None;
         }
         // The shell becomes `cat`, which ends when its standard input does.
         let mut script = String::from("set -e\n");
-        for (folder, bytes) in disks {
+        for folder in folders {
             fs::create_dir_all(folder).expect("a folder to mount at");
             let folder = folder.to_str().expect("a temporary path of plain letters");
-            script.push_str(&format!("mount -t tmpfs -o size={bytes} small '{folder}'\n"));
+            script.push_str(&format!("mount -t tmpfs -o size={ROOM} small '{folder}'\n"));
         }
         script.push_str("echo mounted\nexec cat");
         let mut holder = Command::new("unshare")
@@ -60,34 +60,40 @@ impl SmallDisks {
         root.join(path.strip_prefix("/").expect("an absolute path"))
     }
 
-    /// Fills a disk to its last byte, until [`SmallDisks::free`].
+    /// Leaves a disk no room but what is taken already, until [`SmallDisks::free`]. That costs no memory.
     ///
     /// # Panics
-    /// When it cannot be written to for another reason.
+    /// When the disk cannot be made smaller.
     pub fn fill(&self, folder: &Path) {
-        let mut filler = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.inside(folder).join(FILLER))
-            .expect("a file on the small disk");
-        let mut part = vec![0; 64 << 10];
-        while !part.is_empty() {
-            match filler.write(&part) {
-                Ok(0) => part.clear(),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => part.truncate(part.len() / 2),
-                Err(error) => panic!("cannot fill a small disk: {error}"),
+        // An empty disk could not be made so small that nothing fits; one that is full holds this already, or need not.
+        let _ = fs::write(self.inside(folder).join(".filler"), "full");
+        // While somebody writes, what is taken is more by the time that it is to be all.
+        for _ in 0..100 {
+            let found = rustix::fs::statvfs(self.inside(folder)).expect("the small disk");
+            if self.resize(folder, (found.f_blocks - found.f_bfree) * found.f_frsize) {
+                return;
             }
         }
+        panic!("cannot fill {}", folder.display());
     }
 
-    /// Makes a disk that was filled as empty as before.
+    /// Gives a disk that was filled its room again.
     ///
     /// # Panics
-    /// When its filler cannot be cut.
+    /// When it cannot be made larger.
     pub fn free(&self, folder: &Path) {
-        // Cut, not removed: if it is filled and freed at the same time, nobody fills a file that has no name.
-        File::create(self.inside(folder).join(FILLER)).expect("the file that fills the disk");
+        assert!(self.resize(folder, ROOM), "cannot free {}", folder.display());
+    }
+
+    fn resize(&self, folder: &Path, bytes: u64) -> bool {
+        let entry = self.entry();
+        let status = Command::new(&entry[0])
+            .args(&entry[1..])
+            .args(["mount", "-o", &format!("remount,size={bytes}")])
+            .arg(folder)
+            .stderr(Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
     }
 }
 
@@ -102,21 +108,23 @@ impl Drop for SmallDisks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
 
     #[test]
     fn a_small_disk_fills_up_is_freed_and_seen_by_nobody_else() {
         let folder = tempfile::tempdir().unwrap();
         let (one, other) = (folder.path().join("one"), folder.path().join("other"));
-        let Some(disks) = SmallDisks::mount(&[(&one, 1 << 20), (&other, 1 << 20)]) else { return };
-        let write = |folder: &Path| fs::write(disks.inside(folder).join("file"), vec![1; 100_000]);
+        let Some(disks) = SmallDisks::mount(&[&one, &other]) else { return };
+        let write = |folder: &Path, name| fs::write(disks.inside(folder).join(name), vec![1; 100_000]);
+        write(&one, "first").unwrap();
         disks.fill(&one);
-        assert_eq!(write(&one).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        write(&other).unwrap();
+        assert_eq!(write(&one, "second").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        write(&other, "first").unwrap();
         disks.free(&one);
-        write(&one).unwrap();
+        write(&one, "third").unwrap();
         assert_eq!(fs::read_dir(&one).unwrap().count(), 0, "the machine does not see it");
         let entry = disks.entry();
         let listed = Command::new(&entry[0]).args(&entry[1..]).arg("ls").arg(&one).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&listed.stdout), "file\n");
+        assert_eq!(String::from_utf8_lossy(&listed.stdout), "first\nsecond\nthird\n", "and who enters does");
     }
 }

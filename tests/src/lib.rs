@@ -20,16 +20,25 @@
 
 pub mod agent;
 pub mod clock;
+pub mod cloudwatch;
+pub mod config_map;
 pub mod corpus;
 pub mod disk;
 pub mod docker;
+pub mod fake_clock;
 pub mod http;
+pub mod kubernetes;
 pub mod lies;
+pub mod manifests;
+pub mod moto;
 pub mod node;
 pub mod proxy;
 pub mod server;
+pub mod sigv4;
 pub mod space;
+pub mod torture;
 pub mod verify;
+pub mod wire;
 
 use std::time::{Duration, Instant};
 

@@ -24,6 +24,8 @@ const FILES_KEPT: usize = 5;
 /// removed when the value goes.
 pub struct Node {
     folder: TempDir,
+    /// Its name, `n1` unless set.
+    pub name: String,
 }
 
 impl Node {
@@ -35,12 +37,23 @@ impl Node {
     pub fn new() -> Node {
         let folder = tempfile::Builder::new().prefix("taffrail-node-").tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("pods")).expect("a folder for the pods' logs");
-        Node { folder }
+        Node { folder, name: "n1".into() }
+    }
+
+    /// The same node under another name.
+    pub fn called(mut self, name: &str) -> Node {
+        self.name = name.into();
+        self
     }
 
     /// The node's folder; `node.path().join("out")` is where [`Node::to_file`] delivers to.
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Keeps the folder for people to look at, and gives its path.
+    pub fn keep(self) -> PathBuf {
+        self.folder.keep()
     }
 
     /// The root of the pods' logs, `/var/log/pods` of a real node.
@@ -67,7 +80,7 @@ impl Node {
         Pod { root: self.pods(), namespace: "default".into(), name: name.into(), uid }
     }
 
-    /// A configuration for this node: cluster `test`, node `n1`, its folders, however full the disk may be, then `rest`:
+    /// A configuration for this node: cluster `test`, its name, its folders, however full the disk may be, then `rest`:
     /// further top-level keys first, then tables.
     pub fn config(&self, rest: &str) -> String {
         let retain = if rest.contains("[retain]") {
@@ -76,7 +89,8 @@ impl Node {
             "retain.min_free = \"0%\"\nretain.min_free_inodes = \"0%\"\n"
         };
         format!(
-            "cluster = \"test\"\nnode = \"n1\"\npod_logs = \"{}\"\nstate_dir = \"{}\"\n{retain}{rest}\n",
+            "cluster = \"test\"\nnode = \"{}\"\npod_logs = \"{}\"\nstate_dir = \"{}\"\n{retain}{rest}\n",
+            self.name,
             self.pods().display(),
             self.state().display()
         )
@@ -163,6 +177,7 @@ impl Pod {
             last_time: 0,
             last_suffix: 0,
             behind: 0,
+            ahead: 0,
             files_kept: FILES_KEPT,
             written: Vec::new(),
         }
@@ -194,6 +209,7 @@ pub struct Container {
     last_time: u64,
     last_suffix: u64,
     behind: u64,
+    ahead: u64,
     files_kept: usize,
     pub(crate) written: Vec<Written>,
 }
@@ -208,6 +224,15 @@ impl Container {
     /// Sets its clock so many nanoseconds behind ours, from the next line on, as far as its time does not go back by that.
     pub fn lives_behind(&mut self, nanos: u64) -> &mut Container {
         self.behind = nanos;
+        self
+    }
+
+    /// Sets its clock so many seconds before or behind ours: its time may go back.
+    pub fn clock_jumps(&mut self, seconds: i64) -> &mut Container {
+        const SECOND: u64 = 1_000_000_000;
+        let nanos = seconds.unsigned_abs() * SECOND;
+        (self.ahead, self.behind) = if seconds < 0 { (0, nanos) } else { (nanos, 0) };
+        self.last_time = 0;
         self
     }
 
@@ -302,7 +327,7 @@ impl Container {
     /// A time later than all before. Of today, unless its clock is set otherwise: the agent leaves out what is old at its
     /// very first start.
     pub(crate) fn next_time(&mut self) -> String {
-        self.last_time = (clock::now() - self.behind).max(self.last_time + 1);
+        self.last_time = (clock::now() - self.behind + self.ahead).max(self.last_time + 1);
         clock::rfc3339(self.last_time)
     }
 

@@ -5,8 +5,12 @@
 //! of all answers to bulk requests. Requests other than `_bulk` pass untouched once they are read, unless
 //! [`Proxy::spoils_all`]. It never changes a document.
 
+mod gate;
+
 use crate::http::{self, Reply, Request};
 use crate::lies;
+use gate::Gate;
+pub use gate::Standstill;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::set_socket_linger;
 use serde_json::Value;
@@ -107,6 +111,7 @@ struct Shared {
     refused: AtomicUsize,
     spoilt: AtomicUsize,
     tally: Mutex<Tally>,
+    gate: Gate,
     closed: AtomicBool,
     /// The open connections by their numbers, so that they end with the proxy.
     connections: Mutex<(u64, HashMap<u64, TcpStream>)>,
@@ -147,6 +152,7 @@ impl Proxy {
             refused: AtomicUsize::new(0),
             spoilt: AtomicUsize::new(0),
             tally: Mutex::new(Tally::default()),
+            gate: Gate::default(),
             closed: AtomicBool::new(false),
             connections: Mutex::default(),
         };
@@ -185,6 +191,12 @@ impl Proxy {
                 });
             }
         });
+    }
+
+    /// Brings the exchanges to a standstill, until the value goes. Who begins to look for something from now on waits; the
+    /// others only when nobody has been told what he looked for for so long, so that who looks before he sends has sent.
+    pub fn stands_still(&self, quiet: Duration) -> Standstill<'_> {
+        self.shared.gate.closes(quiet)
     }
 
     /// Where it listens, or will.
@@ -304,16 +316,26 @@ impl Shared {
         let judged = is_bulk || self.spoils_all.load(Ordering::SeqCst);
         let action = if judged { self.judge(request) } else { Action::Forward };
         self.spoilt.fetch_add((!matches!(action, Action::Forward)).into(), Ordering::SeqCst);
+        let mut inside = None;
+        let mut forwards = || inside = Some(self.gate.passes(is_bulk, request.method == "GET"));
         let reply = match &action {
             Action::Hangup => return Ok(Some(End::Closed)),
             Action::Reset => return Ok(Some(End::Reset)),
             Action::Vanish => return wait_until_left(stream).map(Some),
             Action::Answer(reply) => reply.clone(),
-            Action::RefuseItems(refusal) if is_bulk => self.refuse_items(request, refusal)?,
-            _ => http::forward(self.upstream, request)?,
+            Action::RefuseItems(refusal) if is_bulk => {
+                forwards();
+                self.refuse_items(request, refusal)?
+            }
+            _ => {
+                forwards();
+                http::forward(self.upstream, request)?
+            }
         };
         if is_bulk {
             lock(&self.tally).add(&reply);
+            // What it asked for is done. A look is over when its answer is there.
+            drop(inside.take());
         }
         let mut stream = stream;
         match action {
@@ -480,5 +502,20 @@ mod tests {
             .welcomes(|_| Welcome::ReadSlowly(50, Duration::from_millis(5)));
         assert_eq!(ask(&proxy, seconds(10)).unwrap().status, 200);
         assert_eq!(served.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn in_a_standstill_nothing_goes_and_afterwards_everything_does() {
+        let (upstream, served) = server();
+        let proxy = Proxy::open(upstream, |_, _| Action::Forward);
+        let still = proxy.stands_still(Duration::from_millis(10));
+        let error = ask(&proxy, Duration::from_millis(200)).unwrap_err();
+        assert_eq!((error.kind(), served.load(Ordering::SeqCst)), (io::ErrorKind::WouldBlock, 0));
+        drop(still);
+        assert_eq!(ask(&proxy, seconds(10)).unwrap().status, 200);
+        eventually(seconds(10), "both requests", || {
+            let served = served.load(Ordering::SeqCst);
+            if served == 2 { Ok(()) } else { Err(served.to_string()) }
+        });
     }
 }

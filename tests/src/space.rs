@@ -115,9 +115,16 @@ impl<'s> Space<'s> {
     /// When the server does not answer, or with an error.
     #[track_caller]
     pub fn count(&self, query: Value) -> u64 {
-        let target = format!("/{}-*/_count", self.prefix);
-        let found = self.server.send("POST", &target, &json!({ "query": query }));
-        found["count"].as_u64().unwrap_or_else(|| panic!("no count: {found}"))
+        self.try_count(query).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// When the server does not answer, or with an error.
+    pub fn try_count(&self, query: Value) -> Result<u64, String> {
+        let found = self.get("POST", &format!("/{}-*/_count", self.prefix), &json!({ "query": query }))?;
+        found["count"].as_u64().ok_or_else(|| format!("no count: {found}"))
     }
 
     /// All documents of the space, refreshed before.
@@ -125,19 +132,19 @@ impl<'s> Space<'s> {
     /// # Errors
     /// When the server does not answer, or with an error.
     pub fn documents(&self) -> Result<Vec<Document>, String> {
-        let get = |method: &str, target: &str, body: Value| {
-            let body = if body.is_null() { String::new() } else { body.to_string() };
-            let reply = self.server.try_send(method, target, &body)?;
-            let text = String::from_utf8_lossy(&reply.body);
-            if reply.status >= 300 {
-                return Err(format!("{method} {target}: {} {text}", reply.status));
-            }
-            serde_json::from_str::<Value>(&text).map_err(|error| format!("{method} {target}: {error}"))
-        };
-        get("POST", &format!("/{}-*/_refresh", self.prefix), Value::Null)?;
         let mut documents = Vec::new();
-        let query = json!({"size": PAGE, "sort": ["_doc"]});
-        let mut page = get("POST", &format!("/{}-*/_search?scroll=1m", self.prefix), query)?;
+        self.each(json!({"match_all": {}}), |document| documents.push(document))?;
+        Ok(documents)
+    }
+
+    /// Hands out each document that a query finds, in no order; all are refreshed before.
+    ///
+    /// # Errors
+    /// When the server does not answer, or with an error; some may have been handed out by then.
+    pub fn each(&self, query: Value, mut take: impl FnMut(Document)) -> Result<(), String> {
+        self.get("POST", &format!("/{}-*/_refresh", self.prefix), &Value::Null)?;
+        let first = json!({"size": PAGE, "sort": ["_doc"], "query": query});
+        let mut page = self.get("POST", &format!("/{}-*/_search?scroll=1m", self.prefix), &first)?;
         loop {
             // A shard that is just starting is left out of an answer without a word but this.
             if page["_shards"]["failed"].as_u64().is_some_and(|failed| failed > 0) {
@@ -145,21 +152,33 @@ impl<'s> Space<'s> {
             }
             let hits = page["hits"]["hits"].as_array_mut().map(std::mem::take).unwrap_or_default();
             let full = hits.len() == PAGE;
-            documents.extend(hits.into_iter().map(|mut hit| Document {
-                id: hit["_id"].as_str().unwrap_or_default().to_owned(),
-                index: hit["_index"].as_str().unwrap_or_default().to_owned(),
-                source: hit["_source"].take(),
-            }));
+            hits.into_iter().for_each(|mut hit| {
+                take(Document {
+                    id: hit["_id"].as_str().unwrap_or_default().to_owned(),
+                    index: hit["_index"].as_str().unwrap_or_default().to_owned(),
+                    source: hit["_source"].take(),
+                });
+            });
             let scroll = page["_scroll_id"].take();
             if !full {
                 // Tests poll, and a server keeps at most 500 searches open. Elasticsearch has closed one that is read to its
                 // end already, and says 404.
                 let close = json!({"scroll_id": [scroll]}).to_string();
                 self.server.try_send("DELETE", "/_search/scroll", &close)?;
-                return Ok(documents);
+                return Ok(());
             }
-            page = get("POST", "/_search/scroll", json!({"scroll": "1m", "scroll_id": scroll}))?;
+            page = self.get("POST", "/_search/scroll", &json!({"scroll": "1m", "scroll_id": scroll}))?;
         }
+    }
+
+    fn get(&self, method: &str, target: &str, body: &Value) -> Result<Value, String> {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let reply = self.server.try_send(method, target, &body)?;
+        let text = String::from_utf8_lossy(&reply.body);
+        if reply.status >= 300 {
+            return Err(format!("{method} {target}: {} {text}", reply.status));
+        }
+        serde_json::from_str::<Value>(&text).map_err(|error| format!("{method} {target}: {error}"))
     }
 }
 

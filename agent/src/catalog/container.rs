@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
 use super::directory::{Directory, Known};
 use super::file::{FileKey, Found, LogFile};
 use super::name::LogName;
-use super::origin::{Container, Origin};
+use super::origin::Container;
 use super::place::{Place, open_place};
 use super::scan::{is_gone, list};
 use super::{Scanner, Seen, Stamp, beneath, nanos, now_nanos, packed_size, stamp, stamp_of};
@@ -287,7 +287,7 @@ impl Scanner {
         self.sequence += 1;
         let found = Found {
             key,
-            origin: Arc::new(Origin::Container(directory.container.clone())),
+            origin: directory.origin.clone(),
             framing: Framing::Runtime,
             roots: self.settings.roots.clone(),
             name: entry.name.clone(),
@@ -299,13 +299,17 @@ impl Scanner {
             place,
         };
         let file = Arc::new(LogFile::new(self.settings.outputs, found));
+        if ended {
+            // Known to be at its end from the first: its reader has done with it at once, as with most of a large tree.
+            file.settle();
+        }
         for subscriber in &self.subscribers {
             let _ = subscriber.files.send(file.clone());
         }
         if let Some(retention) = self.settings.retention.as_ref().filter(|_| self.started) {
             retention.keep(file.clone());
         }
-        directory.active_at = Instant::now();
+        (directory.active_at, directory.speaks) = (Instant::now(), self.started);
         directory.files.push(Known { file, replaced_since: None, missed: false });
         listed.push(true);
         true

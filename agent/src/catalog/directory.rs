@@ -10,13 +10,15 @@ use std::time::Instant;
 use rustix::fs::{fstat, stat};
 
 use super::file::LogFile;
-use super::origin::Container;
+use super::origin::{Container, Origin};
 use super::{QUIET, Seen};
 
 /// A container's directory as the catalog knows it.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub container: Container,
+    /// The same, as its files share it.
+    pub origin: Arc<Origin>,
     pub files: Vec<Known>,
     /// Files without a key yet, and their sizes when that was found: nothing is to be done until they grow.
     pub unkeyed: Vec<(PathBuf, u64)>,
@@ -30,6 +32,8 @@ pub(super) struct Directory {
     pub watched: bool,
     /// When something last happened.
     pub active_at: Instant,
+    /// It has spoken since it was found: not all that was there at the start is asked at every tick.
+    pub speaks: bool,
     /// It is gone; what is left is being read from open descriptors.
     pub vanished: bool,
 }
@@ -66,6 +70,7 @@ pub(super) enum Look {
 impl Directory {
     pub fn new(container: Container) -> Directory {
         Directory {
+            origin: Arc::new(Origin::Container(container.clone())),
             container,
             files: Vec::new(),
             unkeyed: Vec::new(),
@@ -74,6 +79,7 @@ impl Directory {
             settle_at: None,
             watched: false,
             active_at: Instant::now(),
+            speaks: false,
             vanished: false,
         }
     }
@@ -90,7 +96,7 @@ impl Directory {
             }
         }
         if asked.grew {
-            self.active_at = now;
+            (self.active_at, self.speaks) = (now, true);
             // A file that grows has not been rotated away just now.
             return asked;
         }
@@ -102,6 +108,11 @@ impl Directory {
                 .iter()
                 .any(|(path, size)| stat(logs.join(path)).map_or(0, |stat| stat.st_size as u64) != *size);
         asked
+    }
+
+    /// Whether something happened in it a moment ago.
+    pub fn is_busy(&self, now: Instant) -> bool {
+        self.speaks && now.duration_since(self.active_at) <= QUIET
     }
 
     /// Whether a watch of the directory would tell all that asking tells. A link's target lies elsewhere.

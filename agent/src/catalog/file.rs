@@ -20,7 +20,7 @@ use flate2::read::MultiGzDecoder;
 use super::beneath::Roots;
 use super::name::LogName;
 use super::origin::{Container, Origin};
-use super::place::Place;
+use super::place::{Descriptors, Place};
 use crate::read::Framing;
 use crate::stats::LossReason;
 
@@ -255,6 +255,67 @@ impl LogFile {
             readers: AtomicUsize::new(readers),
             place: Mutex::new(found.place),
         }
+    }
+
+    /// The same file for the catalog that follows in this process, which did not find it: gone, and read to its end.
+    pub(super) fn carried(&self, readers: usize, descriptors: &Descriptors) -> LogFile {
+        let file = self.carried_as(self.origin.clone(), readers, descriptors);
+        file.set_gone(true);
+        file.settle();
+        file
+    }
+
+    /// The same file for a catalog that follows, of this origin and read by so many outputs.
+    pub(super) fn carried_as(
+        &self,
+        origin: Arc<Origin>,
+        readers: usize,
+        descriptors: &Descriptors,
+    ) -> LogFile {
+        let old = self.place();
+        // Its last lines may have come after the last look; of one that is settled, the end has been read as such.
+        let now = old.held.as_ref().filter(|_| !self.is_settled()).and_then(|held| held.file.metadata().ok());
+        let size = now.map_or(0, |found| found.len()).max(self.size());
+        // A name that tells of a rotation orders it before what was written since.
+        let name = old.path.file_name().and_then(|name| name.to_str()).and_then(LogName::parse);
+        let place = Place {
+            path: old.path.clone(),
+            stamp: old.stamp,
+            linked: old.linked,
+            packed: old.packed,
+            held: old.held.as_ref().map(|held| descriptors.keep(held.file.clone())),
+            kept: old.kept.clone(),
+        };
+        drop(old);
+        let file = LogFile::new(
+            readers,
+            Found {
+                key: self.key,
+                origin,
+                framing: self.framing,
+                roots: self.roots.clone(),
+                name: name.unwrap_or_else(|| self.name.clone()),
+                sequence: self.sequence,
+                at_start: true,
+                past: self.past,
+                begins: self.begins,
+                size,
+                place,
+            },
+        );
+        if let Some(reason) = self.loss() {
+            file.give_up(reason);
+        }
+        file.set_gone(self.is_gone());
+        if self.is_settled() {
+            file.settle();
+        }
+        file
+    }
+
+    /// Where it was seen last.
+    pub(super) fn path(&self) -> PathBuf {
+        self.roots.logs().join(&self.place().path)
     }
 
     /// Bytes to read, as last seen; for a compressed file the inflated size that its trailer claims.

@@ -10,6 +10,7 @@
 //! `rescan`: host files are few, and nobody needs to be watched.
 
 mod adopt;
+mod carried;
 mod register;
 mod scan;
 #[cfg(test)]
@@ -85,16 +86,32 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct HostCatalog {
     inbox: Arc<Inbox>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Vec<Arc<LogFile>>>>,
 }
 
 impl HostCatalog {
     /// Starts its thread.
     pub fn start(settings: Settings) -> io::Result<HostCatalog> {
+        HostCatalog::start_after(settings, Vec::new())
+    }
+
+    /// Starts its thread where another ended, which has `left` these files.
+    pub fn start_after(settings: Settings, left: Vec<Arc<LogFile>>) -> io::Result<HostCatalog> {
         let inbox = Arc::new(Inbox::default());
         let mut scanner = HostScanner::new(settings, inbox.clone())?;
-        let thread = std::thread::Builder::new().name("host-files".into()).spawn(move || scanner.run())?;
+        scanner.carry(left);
+        let thread = std::thread::Builder::new().name("host-files".into()).spawn(move || {
+            scanner.run();
+            scanner.leave()
+        })?;
         Ok(HostCatalog { inbox, thread: Some(thread) })
+    }
+
+    /// Ends; returns the files that some output has yet to read.
+    pub fn stop(mut self) -> Vec<Arc<LogFile>> {
+        self.halt();
+        // A panic of that thread has been reported where it happened.
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
 
     /// Tells `subscriber` of every known file and of all that will come.
@@ -154,6 +171,8 @@ struct HostScanner {
     news: bool,
     told_unreadable: HashSet<PathBuf>,
     told_unsaved: bool,
+    /// What a catalog before this one knew, and this one has not found yet.
+    carried: Vec<Arc<LogFile>>,
 }
 
 impl HostScanner {
@@ -173,6 +192,7 @@ impl HostScanner {
             news: false,
             told_unreadable: HashSet::new(),
             told_unsaved: false,
+            carried: Vec::new(),
         })
     }
 
@@ -180,6 +200,7 @@ impl HostScanner {
         let (mut scanned, mut looked, mut active) = (Instant::now(), Instant::now(), Instant::now());
         let mut rescan_took = self.rescan();
         self.adopt();
+        self.adopt_carried();
         let mut look_took = Duration::ZERO;
         loop {
             let tick =

@@ -14,6 +14,7 @@
 
 mod adopt;
 pub mod beneath;
+mod carried;
 mod container;
 mod directory;
 pub mod file;
@@ -22,6 +23,7 @@ mod inbox;
 pub mod name;
 pub mod origin;
 pub mod place;
+mod round;
 mod scan;
 mod watch;
 
@@ -46,6 +48,7 @@ use directory::{Directory, Known};
 use file::{KeyMaker, LogFile, Stamp};
 use inbox::Inbox;
 use place::Descriptors;
+use round::Round;
 use scan::Which;
 use watch::{Hint, Identity, Watches};
 
@@ -57,6 +60,10 @@ const HINT_PAUSE: Duration = Duration::from_millis(20);
 
 /// A look is followed by a rest of so many times what it took: 5% of a core.
 const REST_AFTER_LOOK: u32 = 19;
+
+/// How long a look may take over the directories that are silent and not watched, as they all are where the system has no
+/// watches left: the rest of them is asked at the next look. Those that speak do not wait for them.
+const LOOK_AT_SILENT: Duration = Duration::from_millis(4);
 
 /// And a rescan by so many: 1% of a core.
 const REST_AFTER_RESCAN: u32 = 99;
@@ -102,16 +109,32 @@ pub struct Subscriber {
 #[derive(Debug)]
 pub struct Catalog {
     inbox: Arc<Inbox>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Vec<Arc<LogFile>>>>,
 }
 
 impl Catalog {
     /// Starts the catalog's thread.
     pub fn start(settings: Settings) -> io::Result<Catalog> {
+        Catalog::start_after(settings, Vec::new())
+    }
+
+    /// Starts the catalog's thread where another ended, which has `left` these files.
+    pub fn start_after(settings: Settings, left: Vec<Arc<LogFile>>) -> io::Result<Catalog> {
         let inbox = Arc::new(Inbox::default());
         let mut scanner = Scanner::new(settings, inbox.clone());
-        let thread = std::thread::Builder::new().name("catalog".into()).spawn(move || scanner.run())?;
+        scanner.carry(left);
+        let thread = std::thread::Builder::new().name("catalog".into()).spawn(move || {
+            scanner.run();
+            scanner.leave()
+        })?;
         Ok(Catalog { inbox, thread: Some(thread) })
+    }
+
+    /// Ends; returns the files that some output has yet to read.
+    pub fn stop(mut self) -> Vec<Arc<LogFile>> {
+        self.halt();
+        // A panic of that thread has been reported where it happened.
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
 
     /// Tells `subscriber` of every known file and of all that will come.
@@ -199,6 +222,9 @@ struct Scanner {
     pods: BTreeMap<String, Parent>,
     /// Containers by their paths below the root; sorted, so that those of a pod lie together.
     directories: BTreeMap<PathBuf, Directory>,
+    /// Which of those that are silent are asked at a tick.
+    silent_pods: Round<String>,
+    silent_containers: Round<PathBuf>,
     watches: Watches,
     sequence: u64,
     /// Whether the first listing is done.
@@ -206,6 +232,8 @@ struct Scanner {
     told: Told,
     /// Whether something happened that readers should look at.
     news: bool,
+    /// What a catalog before this one knew, and this one has not found yet.
+    carried: Vec<Arc<LogFile>>,
 }
 
 impl Scanner {
@@ -228,17 +256,21 @@ impl Scanner {
             root: Parent::default(),
             pods: BTreeMap::new(),
             directories: BTreeMap::new(),
+            silent_pods: Round::new(LOOK_AT_SILENT / 2),
+            silent_containers: Round::new(LOOK_AT_SILENT / 2),
             watches,
             sequence,
             started: false,
             told: Told::default(),
             news: false,
+            carried: Vec::new(),
         }
     }
 
     fn run(&mut self) {
         let mut rescan_took = self.rescan();
         self.adopt();
+        self.adopt_carried();
         self.started = true;
         let (mut scanned, mut looked, mut look_took) = (Instant::now(), Instant::now(), Duration::ZERO);
         loop {
@@ -283,8 +315,10 @@ impl Scanner {
         let begun = cpu_time();
         self.told.rescans += 1;
         self.scan_root(Which::All);
-        let round = self.told.rescans;
-        self.told.unreadable.retain(|_, seen| *seen == round);
+        self.tell_readable();
+        if self.started {
+            self.adopt_carried();
+        }
         cpu_time().saturating_sub(begun)
     }
 
@@ -301,6 +335,7 @@ impl Scanner {
         dirty.retain(|path| {
             let Some(directory) = self.directories.get_mut(path) else { return true };
             directory.active_at = Instant::now();
+            directory.speaks = true;
             directory.relist = true;
             if std::mem::take(&mut directory.watched) {
                 self.watches.remove(path);
@@ -317,12 +352,17 @@ impl Scanner {
         if !self.root.watched && !Seen::now(logs).is_same(&self.root.seen) {
             dirty.insert(PathBuf::new());
         }
+        self.silent_pods.begin();
         for (pod, parent) in &self.pods {
-            if !parent.watched && !Seen::now(&logs.join(pod)).is_same(&parent.seen) {
+            if !parent.watched
+                && self.silent_pods.takes(pod)
+                && !Seen::now(&logs.join(pod)).is_same(&parent.seen)
+            {
                 dirty.insert(pod.into());
             }
         }
         let (mut listed, mut finished) = (Vec::new(), Vec::new());
+        self.silent_containers.begin();
         for (path, directory) in &mut self.directories {
             if directory.vanished {
                 directory.drop_finished();
@@ -331,7 +371,7 @@ impl Scanner {
                 }
                 continue;
             }
-            if directory.watched {
+            if directory.watched || !(directory.is_busy(now) || self.silent_containers.takes(path)) {
                 continue;
             }
             let asked = directory.ask(logs, path, now);
@@ -358,6 +398,24 @@ impl Scanner {
         }
         if !dirty.is_empty() {
             self.scan_root(Which::Changed(dirty));
+        }
+    }
+
+    /// After a rescan: what was not found unreadable in it is readable again, or gone.
+    fn tell_readable(&mut self) {
+        let (round, logs) = (self.told.rescans, self.settings.roots.logs());
+        let mut again: Vec<PathBuf> = Vec::new();
+        self.told.unreadable.retain(|path, seen| {
+            if *seen != round && rustix::fs::lstat(logs.join(path)).is_ok() {
+                again.push(path.clone());
+            }
+            *seen == round
+        });
+        for path in again.iter().take(MOST_TOLD) {
+            tracing::info!(path = %path.display(), "a log can be read again");
+        }
+        if again.len() > MOST_TOLD {
+            tracing::info!(count = again.len() - MOST_TOLD, "more logs can be read again");
         }
     }
 

@@ -66,7 +66,7 @@ impl Origin {
         }
     }
 
-    /// The labels that names may hold. Those of pods are not known yet.
+    /// The labels that it has of itself: those of a pod are not the path's to say.
     pub fn labels(&self) -> &BTreeMap<String, String> {
         static NONE: BTreeMap<String, String> = BTreeMap::new();
         match self {

@@ -492,3 +492,26 @@ fn what_was_retained_is_taken_up_only_where_its_log_is_gone() {
     after.tick(HashSet::new());
     assert!(!after.directories.contains_key(Path::new("shop_gone_u2/app")), "read, and forgotten");
 }
+
+#[test]
+fn a_container_that_speaks_is_asked_at_every_tick_however_many_are_silent() {
+    let mut world = World::new();
+    world.scanner.watches.take_all();
+    let pods: Vec<String> = (0..60).map(|n| format!("shop_web_u{n:02}")).collect();
+    pods.iter().for_each(|pod| world.append(pod, "0.log", "one\n"));
+    assert_eq!(world.rescan().len(), 60);
+    // No time for the silent ones: each tick asks the least that it can.
+    world.scanner.silent_pods = Round::new(Duration::ZERO);
+    world.scanner.silent_containers = Round::new(Duration::ZERO);
+    let sizes = |world: &World| {
+        pods.iter().map(|pod| world.directory(pod).unwrap().files[0].file.size()).collect::<Vec<_>>()
+    };
+    world.append(&pods[59], "0.log", "two\n");
+    (0..4).for_each(|_| drop(world.tick()));
+    assert_eq!(sizes(&world)[59], 8, "each is asked in its turn");
+    for size in [12, 16, 20] {
+        world.append(&pods[59], "0.log", "two\n");
+        world.tick();
+        assert_eq!(sizes(&world)[59], size, "and now that it has spoken, at every tick");
+    }
+}

@@ -4,19 +4,23 @@
 //! standard error and exit code 2. What does not suit this machine, such as a missing folder, is a warning: the file
 //! may be meant for another. It changes nothing, creates nothing and asks no server.
 
+mod cloudwatch;
+
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use rustix::fs::{Access, AtFlags, CWD, StatxFlags, statx};
+use rustix::fs::{Access as Permission, AtFlags, CWD, StatxFlags, statx};
 
+use super::run::reload::{LAST_RUN, Loaded};
 use crate::config::connection::TlsVersion;
 use crate::config::units::show_duration;
 use crate::config::{
-    AuthConfig, BulkOp, ByteSize, Color, Config, ElasticsearchConfig, FileConfig, LimitAction, OutputConfig,
-    Oversize, Rate, ReadingConfig, RetainConfig, Start, StdoutFormat, Target, TlsConfig,
+    AuthConfig, BulkOp, ByteSize, Changes, Color, Config, ElasticsearchConfig, FileConfig, LimitAction,
+    OutputConfig, Oversize, Rate, ReadingConfig, RetainConfig, Start, StdoutFormat, Target, TlsConfig,
 };
+use crate::metadata::connection::{self, Access};
 use crate::output::http::secret::read_secret;
 use crate::output::http::tls;
 use crate::pipeline::{batch_size, memory_shares};
@@ -30,10 +34,10 @@ pub fn check(path: Option<&Path>) -> ExitCode {
 }
 
 fn report(path: Option<&Path>, stdout: &mut dyn io::Write, stderr: &mut dyn io::Write) -> u8 {
-    let (config, name) = match path {
-        None => (Config::default(), "the default configuration (give yours with --config FILE)".to_owned()),
-        Some(path) => match Config::load(path) {
-            Ok(config) => (config, path.display().to_string()),
+    let (loaded, name) = match path {
+        None => (Loaded::default(), "the default configuration (give yours with --config FILE)".to_owned()),
+        Some(path) => match Loaded::load(path) {
+            Ok(loaded) => (loaded, path.display().to_string()),
             Err(problems) => {
                 // Nothing is left to tell of a standard error that is closed, here and below.
                 let _ = writeln!(stderr, "{problems}");
@@ -41,15 +45,34 @@ fn report(path: Option<&Path>, stdout: &mut dyn io::Write, stderr: &mut dyn io::
             }
         },
     };
-    if let Err(error) = memory_shares(&config) {
+    let config = &loaded.config;
+    if let Err(error) = memory_shares(config) {
         let _ = writeln!(stderr, "error: {error}");
         return BAD_CONFIGURATION;
     }
-    let _ = write!(stdout, "{}", summary(&config, &name));
-    for warning in warnings(&config) {
+    let _ = write!(stdout, "{}{}", summary(config, &name), changes(&loaded));
+    for warning in warnings(config) {
         let _ = writeln!(stderr, "warning: {warning}");
     }
     0
+}
+
+/// What a reload would change, where an agent has run before over this state directory.
+fn changes(loaded: &Loaded) -> String {
+    let path = loaded.config.state_dir.join(LAST_RUN);
+    let Ok(running) = Loaded::load(&path) else { return String::new() };
+    let changes = running.changes_to(loaded);
+    let mut text = format!("\nagainst what the agent here last ran with ({})\n", path.display());
+    for line in changes.lines() {
+        let _ = writeln!(text, "  {line}");
+    }
+    for key in &changes.only_by_restart {
+        let _ = writeln!(text, "  {key}: only a restart of the agent can change that, a reload is refused");
+    }
+    if changes == Changes::default() {
+        text.push_str("  nothing changed\n");
+    }
+    text
 }
 
 /// What the configuration does, to read. Writing to a string cannot fail, hence the unused results.
@@ -72,6 +95,7 @@ fn summary(config: &Config, name: &str) -> String {
         let paths: Vec<&str> = files.paths.iter().map(|pattern| pattern.as_str()).collect();
         let _ = writeln!(text, "  reads    {} ({name})", paths.join(", "));
     }
+    let _ = writeln!(text, "  pods     {}", metadata(config));
     let _ = writeln!(text, "  state    {}", config.state_dir.display());
     let _ = writeln!(text, "  retains  {}", retention(&config.retain));
     let _ = writeln!(text, "  records  up to {}, longer ones are {oversize}", config.max_record);
@@ -81,6 +105,7 @@ fn summary(config: &Config, name: &str) -> String {
         let _ = writeln!(text, "\noutput {name}, {}", output.kind());
         match output {
             OutputConfig::Elasticsearch(output) => elasticsearch(&mut text, output),
+            OutputConfig::CloudWatch(output) => cloudwatch::summary(&mut text, output),
             OutputConfig::File(output) => file(&mut text, output),
             OutputConfig::Stdout(output) => {
                 let format = match (output.format, output.color) {
@@ -95,6 +120,17 @@ fn summary(config: &Config, name: &str) -> String {
         reading(&mut text, output.reading(), batch_size(config, output));
     }
     text
+}
+
+/// Where what is told of pods comes from.
+fn metadata(config: &Config) -> String {
+    let server = match connection::access(&config.metadata) {
+        None => return "are told by the paths of their logs only".to_owned(),
+        Some(Access::Kubeconfig(_)) => "the API server of KUBECONFIG",
+        Some(Access::ServiceAccount) => "this cluster's API server",
+    };
+    let wait = show_duration(config.metadata.wait);
+    format!("are told by {server}, waited for up to {wait}; labels {}", config.metadata.labels)
 }
 
 fn elasticsearch(text: &mut String, output: &ElasticsearchConfig) {
@@ -238,25 +274,53 @@ fn warnings(config: &Config) -> Vec<String> {
     }
     warnings.extend(not_writable("state_dir", &config.state_dir));
     warnings.extend(not_linkable(config));
+    warnings.extend(obstacles(config));
+    for (name, output) in &config.outputs {
+        if let OutputConfig::CloudWatch(output) = output {
+            warnings.extend(cloudwatch::warnings(name, output));
+        }
+        if let (Some(label), None) = (output.labels().first(), connection::access(&config.metadata)) {
+            warnings.push(format!(
+                "outputs.{name}: nobody is asked for the labels of pods here, so that {{label:{label}}} is `none` for all \
+                 of them; in a cluster its API server is, or that of KUBECONFIG"
+            ));
+        }
+        let OutputConfig::Elasticsearch(search) = output else { continue };
+        if search.target.template().is_per_pod() {
+            warnings.push(format!(
+                "outputs.{name}: every pod gets an index of its own, which a cluster cannot bear for long; \
+                 leave {{pod}} and {{uid}} out of the name: they are fields of each document"
+            ));
+        }
+        warnings.extend(security(name, search));
+    }
+    warnings
+}
+
+/// What keeps outputs from working on this machine: secrets and certificates that are not here, folders that cannot be
+/// written to.
+pub(super) fn obstacles(config: &Config) -> Vec<String> {
+    let mut obstacles = Vec::new();
     for (name, output) in &config.outputs {
         match output {
             OutputConfig::File(file) => {
                 let directory = Path::new(file.path.directory());
-                warnings.extend(not_writable(&format!("outputs.{name}.path"), directory));
+                obstacles.extend(not_writable(&format!("outputs.{name}.path"), directory));
             }
             OutputConfig::Elasticsearch(search) => {
-                if search.target.template().is_per_pod() {
-                    warnings.push(format!(
-                        "outputs.{name}: every pod gets an index of its own, which a cluster cannot bear for long; \
-                         leave {{pod}} and {{uid}} out of the name: they are fields of each document"
-                    ));
+                if let Some((key, source)) = search.auth.secret() {
+                    let missing = read_secret(source).err();
+                    obstacles.extend(missing.map(|error| format!("outputs.{name}.{key}: {error}")));
                 }
-                warnings.extend(security(name, search));
+                if search.endpoints.iter().any(|url| url.scheme() == "https") {
+                    let broken = tls::build(&search.tls).err();
+                    obstacles.extend(broken.map(|error| format!("outputs.{name}: {error}")));
+                }
             }
-            OutputConfig::Stdout(_) => {}
+            OutputConfig::CloudWatch(_) | OutputConfig::Stdout(_) => {}
         }
     }
-    warnings
+    obstacles
 }
 
 /// Whether unread files cannot be kept by hard links: those need one mount.
@@ -277,19 +341,15 @@ fn not_linkable(config: &Config) -> Option<String> {
     ))
 }
 
-/// Secrets and certificates that are not here, and what others on the way could see or change.
+/// What others on the way could see or change.
 fn security(name: &str, search: &ElasticsearchConfig) -> Vec<String> {
     let mut warnings = Vec::new();
-    if let Some((key, source)) = search.auth.secret() {
-        warnings.extend(read_secret(source).err().map(|error| format!("outputs.{name}.{key}: {error}")));
-        if let Some(url) = search.endpoints.iter().find(|url| url.scheme() == "http") {
-            warnings.push(format!(
-                "outputs.{name}.auth: {url} has no TLS, so that whoever is on the way can read the secret; use https://"
-            ));
-        }
-    }
-    if search.endpoints.iter().any(|url| url.scheme() == "https") {
-        warnings.extend(tls::build(&search.tls).err().map(|error| format!("outputs.{name}: {error}")));
+    if search.auth.secret().is_some()
+        && let Some(url) = search.endpoints.iter().find(|url| url.scheme() == "http")
+    {
+        warnings.push(format!(
+            "outputs.{name}.auth: {url} has no TLS, so that whoever is on the way can read the secret; use https://"
+        ));
     }
     if search.tls.insecure_skip_verify {
         warnings.push(format!(
@@ -302,11 +362,12 @@ fn security(name: &str, search: &ElasticsearchConfig) -> Vec<String> {
 
 /// Why nothing could be created in a folder, which itself need not exist yet.
 fn not_writable(key: &str, folder: &Path) -> Option<String> {
-    let there = folder.ancestors().find(|folder| folder.exists())?;
+    // Without the last `/`, behind which a file would seem not to be there at all.
+    let there = folder.components().as_path().ancestors().find(|folder| folder.exists())?;
     if !there.is_dir() {
         return Some(format!("{key}: {} is not a folder; choose another path", there.display()));
     }
-    let error = rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).err()?;
+    let error = rustix::fs::access(there, Permission::WRITE_OK | Permission::EXEC_OK).err()?;
     Some(format!(
         "{key}: nothing can be written to {}: {error}; mount a writable volume there, or run the agent as a user that \
          may write to it",
@@ -317,10 +378,11 @@ fn not_writable(key: &str, folder: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Template;
 
     #[test]
     fn the_summary_tells_where_everything_goes() {
-        let text = "cluster = \"tokyo\"\nnode = \"n1\"\n[outputs.search]\ntype = \"opensearch\"\n\
+        let text = "cluster = \"tokyo\"\nnode = \"n1\"\nmetadata.source = \"path\"\n[outputs.search]\ntype = \"opensearch\"\n\
                     endpoints = [\"http://a:1\", \"http://b:1\"]\ndata_stream = \"logs-{namespace}\"\nlinger = \"2s\"\n\
                     [outputs.local]\ntype = \"file\"\npath = \"/out/{pod}.ndjson\"\nkeep = 1\nstart = \"now\"\n";
         let config = Config::parse(text, "f").expect("a valid configuration");
@@ -330,6 +392,7 @@ mod tests {
 
 cluster tokyo, node n1
   reads    /var/log/pods (links into /var/lib/docker/containers)
+  pods     are told by the paths of their logs only
   state    /var/log/taffrail
   retains  unread files up to 2GiB, while 20% of the disk and 10% of its inodes are free
   records  up to 1MiB, longer ones are split
@@ -391,6 +454,12 @@ output search, elasticsearch
         let said = warnings(&config);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].starts_with("state_dir: ") && said[0].contains("file is not a folder"), "{said:?}");
+
+        config.state_dir = folder.path().to_owned();
+        let path = Template::parse(&file.join("{namespace}.ndjson").display().to_string()).expect("a path");
+        config.outputs = [("f".to_owned(), OutputConfig::File(FileConfig::new(path)))].into();
+        let said = warnings(&config);
+        assert!(said.len() == 1 && said[0].contains("file is not a folder"), "{said:?}");
     }
 
     #[test]
@@ -410,8 +479,8 @@ output search, elasticsearch
         let said = warnings(&config);
         assert_eq!(said.len(), 3, "{said:?}");
         assert!(said[0].starts_with("outputs.s.auth.password: /none/password cannot be read"), "{said:?}");
-        assert!(said[1].contains("http://b/ has no TLS"), "{said:?}");
-        assert!(said[2].starts_with("outputs.s: /none/ca.pem cannot be read"), "{said:?}");
+        assert!(said[1].starts_with("outputs.s: /none/ca.pem cannot be read"), "{said:?}");
+        assert!(said[2].contains("http://b/ has no TLS"), "{said:?}");
     }
 
     #[test]

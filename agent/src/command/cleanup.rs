@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::run::reload::LAST_RUN;
 use crate::config::{ByteSize, Config};
 use crate::pipeline::lock_state;
 
@@ -21,10 +22,18 @@ const NOT_DONE: u8 = 2;
 /// Folders in the state directory that are wholly the agent's.
 const FOLDERS: [&str; 3] = ["retained", "dead-letters", "metadata"];
 
-/// Endings of the agent's files in it, beside the lock: positions, the register of host files, what was set aside as
-/// damaged, what a crash left half written.
-const ENDINGS: [&str; 6] =
-    [".positions", ".positions.before", "host-files.json", "host-files.tmp", ".damaged", ".tmp"];
+/// Endings of the agent's files in it, beside the lock: positions and marks of outputs that are removed, the register of
+/// host files, the configuration that ran last, what was set aside as damaged, what a crash left half written.
+const ENDINGS: [&str; 8] = [
+    ".positions",
+    ".positions.before",
+    ".removed",
+    "host-files.json",
+    "host-files.tmp",
+    LAST_RUN,
+    ".damaged",
+    ".tmp",
+];
 
 /// What may be said to it.
 #[derive(Debug, Clone, Args)]

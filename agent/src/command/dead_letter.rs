@@ -9,9 +9,9 @@ use tokio::sync::watch;
 
 use crate::batch::{Run, Sealed};
 use crate::config::{Config, ElasticsearchConfig, OutputConfig};
-use crate::output::Fate;
 use crate::output::dead_letter::{DeadLetters, Letter};
 use crate::output::elasticsearch::Elasticsearch;
+use crate::output::{Fate, Stop};
 use crate::position::Position;
 use crate::stats::OutputStats;
 
@@ -68,7 +68,7 @@ fn replay(
 ) -> Result<(), String> {
     let aside = letters.begin_replay().map_err(|e| e.to_string())?;
     let stats = Arc::new(OutputStats::default());
-    let (_never, stop) = watch::channel(false);
+    let (_never, stop) = watch::channel(Stop::No);
     let client =
         Elasticsearch::new(name, output, again, None, stats.clone(), stop).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
@@ -111,6 +111,7 @@ fn bulk(letters: &[Letter]) -> Sealed {
         compressed: false,
         runs: vec![run],
         segments: Vec::new(),
+        events: Default::default(),
         items: letters.len() as u32,
     }
 }

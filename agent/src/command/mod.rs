@@ -6,4 +6,5 @@ pub mod check;
 pub mod cleanup;
 pub mod dead_letter;
 pub mod demo;
+pub mod prepare;
 pub mod run;

@@ -1,15 +1,20 @@
-//! `taffrail run`: the agent, until SIGTERM or ctrl-C.
+//! `taffrail run`: the agent, until SIGTERM or ctrl-C; SIGHUP, or a change of the configuration, reloads it.
 
-use std::io::IsTerminal;
+pub(super) mod log;
+pub(super) mod reload;
+mod source;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
-use crate::config::{Config, LogConfig, LogFormat};
-use crate::pipeline::{Agent, StartError};
+use crate::pipeline::{Agent, Outcome, StartError};
+use crate::privilege;
+use log::Log;
+use reload::{Life, Loaded, Reload, Swapped, Wanted};
 
 /// How long before the end of the grace period the agent gives up catching up: what saving takes, and more.
 const BEFORE_KILL: Duration = Duration::from_secs(5);
@@ -19,14 +24,16 @@ const BAD_CONFIGURATION: u8 = 2;
 
 /// Runs the agent by the configuration in `path`, or by the defaults.
 pub fn run(path: Option<&Path>) -> ExitCode {
-    let config = match path.map_or_else(|| Ok(Config::default()), Config::load) {
-        Ok(config) => config,
+    let loaded = match path.map_or_else(|| Ok(Loaded::default()), Loaded::load) {
+        Ok(loaded) => loaded,
         Err(diagnostics) => {
             eprintln!("{diagnostics}");
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    start_log(&config.log);
+    let log = Log::start(&loaded.config.log);
+    // Before any thread is started: those take over what this one has.
+    privilege::take_up_and_tell();
     if path.is_none() {
         tracing::info!(
             "no configuration given (--config FILE): the pod logs of this node go to standard output"
@@ -38,91 +45,205 @@ pub fn run(path: Option<&Path>) -> ExitCode {
         Err(error) => return fail(&error),
     };
     runtime.block_on(async {
-        let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            return fail(&"cannot listen for signals");
-        };
-        let grace = config.grace - BEFORE_KILL.min(config.grace / 2);
-        let outputs: Vec<String> = config.outputs.keys().cloned().collect();
-        let pod_logs = config.pod_logs.clone();
-        let agent = match Agent::start(config) {
+        let Some(mut signals) = Signals::listen() else { return fail(&"cannot listen for signals") };
+        let agent = match start(&loaded, path.is_none()) {
             Ok(agent) => agent,
-            Err(error @ StartError::Memory(_)) => {
-                fail(&error);
-                return ExitCode::from(BAD_CONFIGURATION);
-            }
-            Err(error @ StartError::State { .. }) if path.is_none() => {
-                fail(&error);
-                eprintln!("  for a trial without any rights: taffrail demo");
-                return ExitCode::FAILURE;
-            }
+            Err(code) => return code,
+        };
+        let reload = match Reload::watch(path, loaded) {
+            Ok(reload) => reload,
             Err(error) => return fail(&error),
         };
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), pod_logs = %pod_logs.display(), outputs = outputs.join(","), "started");
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        let begun = Instant::now();
-        tracing::info!(seconds = grace.as_secs_f32(), "stopping: reading on until everything is delivered, or that long");
-        let (stats, hasten) = (agent.stats().to_vec(), agent.hasten());
-        // A thread that nobody joins: if the disk hangs, a third signal still ends the process.
-        let (done, mut stopped) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || done.send(agent.stop(begun + grace)));
-        let mut signals = 1;
-        let outcome = loop {
-            tokio::select! {
-                outcome = &mut stopped => break outcome,
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            signals += 1;
-            if signals > 2 {
-                return fail(&"ended by a third signal; positions may not be saved, and some records will be sent again");
-            }
-            tracing::info!("stopping at once, by a second signal: what is not delivered yet comes with the next start");
-            hasten.now();
-        };
-        for (output, stats) in stats {
-            tracing::info!(
-                output,
-                delivered = stats.records_delivered.get(),
-                duplicates = stats.duplicates.get(),
-                refused = stats.refused.get(),
-                too_old = stats.records_too_old.get(),
-                lost_bytes = stats.losses.lost().bytes,
-                dropped = stats.losses.dropped().records,
-                lost = %stats.losses,
-                retries = stats.retries.get(),
-                "stopped"
-            );
-        }
-        match outcome {
-            Ok(outcome) => {
-                tracing::info!(caught_up = outcome.caught_up, seconds = begun.elapsed().as_secs_f32(), "ended");
-                ExitCode::SUCCESS
-            }
-            Err(_) => fail(&"stopping failed; this is a bug in Taffrail"),
+        match live(agent, reload, &log, &mut signals).await {
+            Ok((agent, grace)) => stop(agent, grace, &mut signals).await,
+            Err(code) => code,
         }
     })
+}
+
+fn start(loaded: &Loaded, by_default: bool) -> Result<Agent, ExitCode> {
+    let config = &loaded.config;
+    let agent = Agent::start(config.clone()).map_err(|error| {
+        let code = fail(&error);
+        match error {
+            StartError::Memory(_) => return ExitCode::from(BAD_CONFIGURATION),
+            StartError::State { .. } if by_default => {
+                eprintln!("  for a trial without any rights: taffrail demo");
+            }
+            _ => {}
+        }
+        code
+    })?;
+    let outputs: Vec<&str> = config.outputs.keys().map(String::as_str).collect();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pod_logs = %config.pod_logs.display(), outputs = outputs.join(","), "started");
+    Ok(agent)
+}
+
+/// Lets the agent run, and others in its place as the configuration changes, until a signal says that it is to end.
+/// Returns the last one, and how long it may go on.
+async fn live(
+    agent: Agent,
+    mut reload: Reload,
+    log: &Log,
+    signals: &mut Signals,
+) -> Result<(Box<Agent>, Duration), ExitCode> {
+    let mut life = Life::Agent(Box::new(agent));
+    while signals.ends == 0 {
+        let wanted = tokio::select! {
+            wanted = reload.next(matches!(life, Life::Down(_))) => wanted,
+            heard = signals.next() => {
+                // Without a file there is nothing to reload: then it is the end of a terminal, as ever.
+                if heard == Heard::Reload && !reload.ask() {
+                    signals.ends = 1;
+                }
+                continue;
+            }
+        };
+        let said = reload.running.config.log;
+        life = if reload.is_light(&wanted) && matches!(life, Life::Agent(_)) {
+            reload.succeeded(wanted);
+            life
+        } else {
+            let swapped = swap(life, &reload, &wanted, signals).await?;
+            reload.swapped(wanted, swapped)
+        };
+        if reload.running.config.log != said {
+            log.apply(&reload.running.config.log);
+        }
+    }
+    let grace = reload.running.config.grace;
+    match life {
+        Life::Agent(agent) => Ok((agent, grace - BEFORE_KILL.min(grace / 2))),
+        Life::Down(_) => Err(fail(&"ended while no configuration could be started; nothing was read")),
+    }
+}
+
+/// Swaps one agent for another, on a thread of its own: the main one goes on hearing signals.
+async fn swap(
+    life: Life,
+    reload: &Reload,
+    wanted: &Wanted,
+    signals: &mut Signals,
+) -> Result<Swapped, ExitCode> {
+    let hasten = life.hasten();
+    let (old, new) = (reload.running.config.clone(), wanted.new.config.clone());
+    let (done, mut swapped) = oneshot::channel();
+    std::thread::spawn(move || {
+        // Nobody listens when a third signal has ended everything.
+        let _ = done.send(reload::swap(life, &old, &new));
+    });
+    loop {
+        let heard = tokio::select! {
+            swapped = &mut swapped => {
+                return swapped.map_err(|_| fail(&"reloading failed; this is a bug in Taffrail"));
+            }
+            heard = signals.next() => heard,
+        };
+        match heard {
+            Heard::Reload => {
+                reload.ask();
+            }
+            Heard::End if signals.ends > 2 => return Err(third_signal()),
+            Heard::End => hasten.iter().for_each(|hasten| hasten.now()),
+        }
+    }
+}
+
+/// Reads on until everything is delivered, or for `grace`; saves and ends.
+async fn stop(agent: Box<Agent>, grace: Duration, signals: &mut Signals) -> ExitCode {
+    let begun = signals.first_end.unwrap_or_else(Instant::now);
+    tracing::info!(
+        seconds = grace.as_secs_f32(),
+        "stopping: reading on until everything is delivered, or that long"
+    );
+    let (stats, hasten) = (agent.stats().to_vec(), agent.hasten());
+    if signals.ends > 1 {
+        hasten.now();
+    }
+    // A thread that nobody joins: if the disk hangs, a third signal still ends the process.
+    let (done, mut stopped) = oneshot::channel();
+    std::thread::spawn(move || done.send(agent.stop(begun + grace)));
+    let outcome = loop {
+        let heard = tokio::select! {
+            outcome = &mut stopped => break outcome,
+            heard = signals.next() => heard,
+        };
+        match heard {
+            Heard::Reload => {}
+            Heard::End if signals.ends > 2 => return third_signal(),
+            Heard::End => {
+                tracing::info!(
+                    "stopping at once, by a second signal: what is not delivered yet comes with the next start"
+                );
+                hasten.now();
+            }
+        }
+    };
+    for (output, stats) in stats {
+        tracing::info!(
+            output,
+            delivered = stats.records_delivered.get(),
+            duplicates = stats.duplicates.get(),
+            refused = stats.refused.get(),
+            too_old = stats.records_too_old.get(),
+            lost_bytes = stats.losses.lost().bytes,
+            dropped = stats.losses.dropped().records,
+            lost = %stats.losses,
+            in_doubt = stats.in_doubt.get(),
+            retries = stats.retries.get(),
+            "stopped"
+        );
+    }
+    let Ok(Outcome { caught_up }) = outcome else {
+        return fail(&"stopping failed; this is a bug in Taffrail");
+    };
+    tracing::info!(caught_up, seconds = begun.elapsed().as_secs_f32(), "ended");
+    ExitCode::SUCCESS
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    End,
+    Reload,
+}
+
+/// The signals of the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    /// How often the end was asked for.
+    ends: u32,
+    first_end: Option<Instant>,
+}
+
+impl Signals {
+    fn listen() -> Option<Signals> {
+        let [terminate, interrupt, hangup] =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()]
+                .map(|kind| signal(kind).ok());
+        let (terminate, interrupt, hangup) = (terminate?, interrupt?, hangup?);
+        Some(Signals { terminate, interrupt, hangup, ends: 0, first_end: None })
+    }
+
+    async fn next(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => return Heard::Reload,
+        }
+        self.ends += 1;
+        self.first_end.get_or_insert_with(Instant::now);
+        Heard::End
+    }
+}
+
+fn third_signal() -> ExitCode {
+    fail(&"ended by a third signal; positions may not be saved, and some records will be sent again")
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("error: {error}");
     ExitCode::FAILURE
-}
-
-/// The agent's own log on standard error; `RUST_LOG` overrides the level.
-fn start_log(config: &LogConfig) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(config.level.as_str().parse().unwrap_or_default())
-        .from_env_lossy();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // A second call, in one process, keeps the first.
-    let _ = match config.format {
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
-    };
 }

@@ -259,7 +259,7 @@ fn username<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
     })
 }
 
-fn aws_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(super) fn aws_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     text(deserializer, "a text in quotes", |name| {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
             let message = format!("{} has letters that AWS does not take", quoted(name));
@@ -269,7 +269,7 @@ fn aws_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
     })
 }
 
-fn role_arn<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(super) fn role_arn<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     text(deserializer, "an ARN in quotes", |arn| {
         if !arn.starts_with("arn:aws") || !arn.contains(":role/") {
             let message = format!("{} is not the ARN of a role", quoted(arn));

@@ -7,12 +7,17 @@ use serde::de::value::Error as NoValue;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
 use super::{
+<<<<<<< HEAD
     Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, ReadingConfig, RetainConfig,
     RouteConfig, StdoutConfig,
+=======
+    CloudWatchConfig, Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, MetadataConfig,
+    ReadingConfig, RetainConfig, StdoutConfig,
+>>>>>>> main
 };
 
 /// What `type` of an output may be.
-pub const TYPES: [&str; 4] = ["elasticsearch", "opensearch", "file", "stdout"];
+pub const TYPES: [&str; 5] = ["elasticsearch", "opensearch", "cloudwatch", "file", "stdout"];
 /// The field of [`ElasticsearchConfig`] that stands for [`TARGETS`]; no key of the file.
 pub const TARGET: &str = "target";
 /// The keys of which an Elasticsearch output has exactly one.
@@ -20,7 +25,11 @@ pub const TARGETS: [&str; 2] = ["data_stream", "index"];
 
 /// The keys above the first table, and the tables.
 pub fn top_level() -> Vec<&'static str> {
+<<<<<<< HEAD
     [keys_of::<Config>(), vec!["log", "retain", "routes", "files", "outputs"]].concat()
+=======
+    [keys_of::<Config>(), vec!["log", "metadata", "retain", "files", "outputs"]].concat()
+>>>>>>> main
 }
 
 /// The keys of an Elasticsearch output that other outputs do not have.
@@ -43,6 +52,8 @@ pub fn place_of(key: &str) -> Option<String> {
         "for an output: move it under its `[outputs.NAME]`"
     } else if is_of(elasticsearch()) {
         "for outputs of type `elasticsearch`"
+    } else if is_of(keys_of::<CloudWatchConfig>()) {
+        "for outputs of type `cloudwatch`"
     } else if is_of(keys_of::<FileConfig>()) {
         "for outputs of type `file`"
     } else if is_of(keys_of::<FilesConfig>()) {
@@ -51,6 +62,8 @@ pub fn place_of(key: &str) -> Option<String> {
         "for routes: move it under a `[[routes]]`"
     } else if is_of(keys_of::<RetainConfig>()) {
         "for what is kept of unread files: move it under `[retain]`"
+    } else if is_of(keys_of::<MetadataConfig>()) {
+        "for what is told of pods: move it under `[metadata]`"
     } else if is_of(keys_of::<LogConfig>()) || is_of(keys_of::<StdoutConfig>()) {
         "for `[log]` or outputs of type `stdout`"
     } else {

@@ -57,3 +57,76 @@ pub enum LimitAction {
     /// It is read, counted and not sent.
     Drop,
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    /// What is said of an output with this line, one mistake or none.
+    fn said(line: &str) -> String {
+        match Config::parse(&format!("[outputs.o]\ntype = \"stdout\"\n{line}\n"), "t.toml") {
+            Ok(_) => String::new(),
+            Err(problems) => {
+                let [problem] = problems.0.as_slice() else { panic!("{problems}") };
+                assert!(problem.place.as_ref().is_some_and(|place| place.line >= 3), "{problem}");
+                format!("{}; {}", problem.message, problem.help)
+            }
+        }
+    }
+
+    #[test]
+    fn a_rate_limit_may_have_any_of_its_parts() {
+        for line in [
+            "rate_limit = { container = { bytes = \"1MiB\" } }",
+            "rate_limit = { namespace = { lines = 1, bytes = 1 }, action = \"drop\", burst = \"1h\" }",
+            "[outputs.o.rate_limit]\ncontainer.lines = 5\nnamespace.lines = 50",
+        ] {
+            assert_eq!(said(line), "");
+        }
+    }
+
+    #[test]
+    fn what_a_rate_limit_cannot_be_is_told() {
+        for (line, message) in [
+            ("rate_limit = \"1MiB\"", "`rate_limit` must be a table; write `[outputs.NAME.rate_limit]`"),
+            ("rate_limit = {}", "`rate_limit` limits nothing; say how much: container = "),
+            ("rate_limit = { burst = \"5s\" }", "`rate_limit` limits nothing; "),
+            ("rate_limit = { container = 5 }", "`container` must be a table; write it as { bytes = "),
+            ("rate_limit = { container = {} }", "this limits nothing; say how much a second: bytes = "),
+            ("rate_limit = { container = { lines = 0 } }", "`lines` is too small; at least 1"),
+            (
+                "rate_limit = { container = { lines = -1 } }",
+                "`lines` cannot be `-1`; expected a whole number",
+            ),
+            ("rate_limit = { container = { bytes = \"x\" } }", "`bytes`: `x` is not a size; write a whole"),
+            ("rate_limit = { container = { records = 5 } }", "unknown key `records`; "),
+            ("rate_limit = { pod = { lines = 5 }, container = { lines = 5 } }", "unknown key `pod`; "),
+            (
+                "rate_limit = { container = { lines = 5 }, action = \"lose\" }",
+                "`action` cannot be `lose`; allowed here: `wait` or `drop`",
+            ),
+            (
+                "rate_limit = { container = { lines = 5 }, burst = \"100ms\" }",
+                "`burst` is too small; at least 1s",
+            ),
+        ] {
+            let said = said(line);
+            assert!(said.starts_with(message), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn to_drop_the_oldest_needs_a_bound_and_a_bound_needs_that() {
+        assert_eq!(said("on_full = \"drop_oldest\"\nmax_lag = \"1GiB\""), "");
+        assert_eq!(said("on_full = \"wait\""), "");
+        for (line, message) in [
+            ("on_full = \"drop_oldest\"", "`on_full = \"drop_oldest\"` needs a `max_lag`; say how much"),
+            ("max_lag = \"1GiB\"", "`max_lag` has no meaning unless the oldest is dropped; leave it out, or"),
+            ("on_full = \"drop_oldest\"\nmax_lag = \"1KiB\"", "`max_lag` is too small; at least 1MiB"),
+            ("on_full = \"drop_newest\"", "`on_full` cannot be `drop_newest`; did you mean `drop_oldest`?"),
+        ] {
+            let said = said(line);
+            assert!(said.starts_with(message), "{line}: {said}");
+        }
+    }
+}

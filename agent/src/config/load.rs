@@ -5,9 +5,11 @@
 //! mistake: the key that holds it is then taken out, and the table tried again. That, and not serde's tagged or
 //! flattened types, which lose the places of what they hold, is why outputs are put together by hand here.
 
+mod cloudwatch;
 mod connection;
 mod files;
 mod limits;
+mod metadata;
 mod outputs;
 mod routes;
 
@@ -35,21 +37,36 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or holds mistakes: all that were found.
     pub fn load(path: &Path) -> Result<Config, Diagnostics> {
-        let file = path.display().to_string();
+        Config::parse_bytes(Config::read(path)?, path)
+    }
+
+    /// Reads the bytes of a file, up to one more than a configuration may have.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(path: &Path) -> Result<Vec<u8>, Diagnostics> {
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes));
+        let Err(error) = read else { return Ok(bytes) };
+        let source = Source { file: &path.display().to_string(), text: "" };
+        Err(Diagnostics(vec![source.nowhere(
+            &format!("the configuration cannot be read: {error}"),
+            match error.kind() {
+                io::ErrorKind::NotFound => "check the path given with --config",
+                io::ErrorKind::PermissionDenied => "let the user that runs the agent read the file",
+                io::ErrorKind::IsADirectory => "name the file in it",
+                _ => "check the file and what it lies on",
+            },
+        )]))
+    }
+
+    /// Reads the bytes of a file; `path` is what messages call it.
+    ///
+    /// # Errors
+    /// All mistakes that were found.
+    pub fn parse_bytes(bytes: Vec<u8>, path: &Path) -> Result<Config, Diagnostics> {
+        let file = path.display().to_string();
         let source = Source { file: &file, text: "" };
-        if let Err(error) = read {
-            return Err(Diagnostics(vec![source.nowhere(
-                &format!("the configuration cannot be read: {error}"),
-                match error.kind() {
-                    io::ErrorKind::NotFound => "check the path given with --config",
-                    io::ErrorKind::PermissionDenied => "let the user that runs the agent read the file",
-                    io::ErrorKind::IsADirectory => "name the file in it",
-                    _ => "check the file and what it lies on",
-                },
-            )]));
-        }
         if bytes.len() as u64 > FILE_BYTES {
             let limit = ByteSize::new(FILE_BYTES);
             let message = format!("the configuration is larger than {limit}");
@@ -141,7 +158,11 @@ impl<'a> Loader<'a> {
     fn document(&mut self, mut document: Table<'a>) -> Option<Config> {
         let log = self.table(&mut document, "log", "write `[log]` above its keys");
         let retain = self.table(&mut document, "retain", "write `[retain]` above its keys");
+<<<<<<< HEAD
         let routes = document.entries.remove("routes");
+=======
+        let metadata = self.table(&mut document, "metadata", "write `[metadata]` above its keys");
+>>>>>>> main
         let files =
             self.table(&mut document, "files", "host files have a name of your choice: `[files.NAME]`");
         let outputs =
@@ -162,12 +183,17 @@ impl<'a> Loader<'a> {
         let outputs =
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
         let files = self.files(files, config.as_ref());
+<<<<<<< HEAD
         let routes = self.routes(routes, &outputs);
+=======
+        let metadata = metadata.and_then(|metadata| self.metadata(metadata));
+>>>>>>> main
 
         let mut config = config?;
         self.check_config(&document, &config);
         config.log = log.unwrap_or_default();
         config.retain = retain.unwrap_or_default();
+        config.metadata = metadata.unwrap_or_default();
         config.files = files;
         config.routes = routes;
         config.outputs = outputs;
@@ -240,7 +266,10 @@ impl<'a> Loader<'a> {
             if known.contains(&key) {
                 continue;
             }
-            let help = place_of(key).unwrap_or_else(|| suggestion(key, known));
+            // A letter too few is a slip, also where another table has a key of that name.
+            let slip = nearest(key, known.iter().copied()).is_some_and(|near| near.starts_with(key));
+            let place = if slip { None } else { place_of(key) };
+            let help = place.unwrap_or_else(|| suggestion(key, known));
             self.problem(name.span(), &format!("unknown key {}", quoted(key)), &help);
             // That `endpoints` is missing need not be said of a table that has an `endpoint`.
             reported.extend(nearest(key, known.iter().copied()).map(str::to_owned));

@@ -5,10 +5,14 @@
 //! touches the network, and of the file system nothing but the one file and the host's name.
 //!
 //! The structs are the documentation of the keys: every field is a key of the same name, with its default and its
-//! unit. [`elasticsearch`] has those of that output, [`connection`] those of authentication and TLS, [`files`] those
-//! of host files, [`retain`] those of what is kept unread, [`limits`] those of rate limits. `load` reads them all,
-//! `values`, [`units`] and [`template`] read single values, [`diagnostic`] shows mistakes.
+//! unit. [`elasticsearch`] and [`cloudwatch`] have those of these outputs, [`connection`] those of authentication and TLS,
+//! [`files`] those of host files, [`metadata`] those of what is told of pods, [`retain`] those of what is kept unread,
+//! [`limits`] those of rate limits. `load` reads them all, `values`, [`units`], [`choice`] and [`template`] read single
+//! values, [`diagnostic`] shows mistakes.
 
+pub mod changes;
+pub mod choice;
+pub mod cloudwatch;
 pub mod connection;
 pub mod diagnostic;
 pub mod elasticsearch;
@@ -16,6 +20,7 @@ pub mod files;
 mod keys;
 pub mod limits;
 mod load;
+pub mod metadata;
 pub mod retain;
 pub mod routes;
 pub mod template;
@@ -28,11 +33,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use changes::Changes;
+pub use choice::Choice;
+pub use cloudwatch::{CloudWatchConfig, EventFormat, LogClass, Rejected};
 pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
 pub use limits::{LimitAction, Rate, RateLimitConfig};
+pub use metadata::{MetadataConfig, MetadataSource};
 pub use retain::RetainConfig;
 pub use routes::RouteConfig;
 pub use template::{Names, Prepared, Safe, Template};
@@ -80,9 +89,15 @@ pub struct Config {
     /// What is kept of logs that are rotated or deleted unread.
     #[serde(skip)]
     pub retain: RetainConfig,
+<<<<<<< HEAD
     /// Which logs go where: `[[routes]]`, in their order. Default: everything goes to every output.
     #[serde(skip)]
     pub routes: Vec<RouteConfig>,
+=======
+    /// What documents say of pods.
+    #[serde(skip)]
+    pub metadata: MetadataConfig,
+>>>>>>> main
     /// Files of the host that are read too, by a name of your choice: `[files.NAME]`. Default none.
     #[serde(skip)]
     pub files: BTreeMap<String, FilesConfig>,
@@ -108,7 +123,11 @@ impl Default for Config {
             join_timeout: Duration::from_secs(5),
             log: LogConfig::default(),
             retain: RetainConfig::default(),
+<<<<<<< HEAD
             routes: Vec::new(),
+=======
+            metadata: MetadataConfig::default(),
+>>>>>>> main
             files: BTreeMap::new(),
             outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),
         }
@@ -181,11 +200,12 @@ impl LogLevel {
 }
 
 /// One `[outputs.NAME]`, chosen by its key `type`.
-#[expect(clippy::large_enum_variant, reason = "a handful of them, made once: not worth a box at every use")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputConfig {
     /// `type = "elasticsearch"`, or `"opensearch"`, which is the same.
     Elasticsearch(ElasticsearchConfig),
+    /// `type = "cloudwatch"`.
+    CloudWatch(CloudWatchConfig),
     /// `type = "file"`.
     File(FileConfig),
     /// `type = "stdout"`.
@@ -197,8 +217,21 @@ impl OutputConfig {
     pub fn reading(&self) -> &ReadingConfig {
         match self {
             OutputConfig::Elasticsearch(output) => &output.reading,
+            OutputConfig::CloudWatch(output) => &output.reading,
             OutputConfig::File(output) => &output.reading,
             OutputConfig::Stdout(output) => &output.reading,
+        }
+    }
+
+    /// The keys of the labels that decide where records go.
+    pub fn labels(&self) -> Vec<&str> {
+        match self {
+            OutputConfig::Elasticsearch(output) => output.target.template().labels().collect(),
+            OutputConfig::CloudWatch(output) => {
+                output.log_group.labels().chain(output.log_stream.labels()).collect()
+            }
+            OutputConfig::File(output) => output.path.labels().collect(),
+            OutputConfig::Stdout(_) => Vec::new(),
         }
     }
 
@@ -206,6 +239,7 @@ impl OutputConfig {
     pub fn kind(&self) -> &'static str {
         match self {
             OutputConfig::Elasticsearch(_) => "elasticsearch",
+            OutputConfig::CloudWatch(_) => "cloudwatch",
             OutputConfig::File(_) => "file",
             OutputConfig::Stdout(_) => "stdout",
         }
@@ -221,7 +255,8 @@ pub struct ReadingConfig {
     /// No record older than this is sent on the very first start, 1 s or more. Default `"24h"`.
     #[serde(deserialize_with = "units::duration")]
     pub max_age: Duration,
-    /// How long a batch waits to become fuller, 0 to 5 min. Default `"1s"`; of file and stdout `"200ms"`.
+    /// How long a batch waits to become fuller, 0 to 5 min. Default `"1s"`; of cloudwatch `"5s"`, of
+    /// file and stdout `"200ms"`.
     #[serde(deserialize_with = "units::duration")]
     pub linger: Duration,
     /// How large a batch grows before compression, in bytes, 64 KiB to 32 MiB. Default `"4MiB"`.
@@ -360,6 +395,10 @@ mod connection_tests;
 #[cfg(test)]
 mod files_tests;
 #[cfg(test)]
+<<<<<<< HEAD
 mod routes_tests;
+=======
+mod metadata_tests;
+>>>>>>> main
 #[cfg(test)]
 mod tests;

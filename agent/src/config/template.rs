@@ -1,4 +1,4 @@
-//! Names of indices, data streams and files, with placeholders.
+//! Names of indices, data streams, files, log groups and log streams, with placeholders.
 //!
 //! In: `logs-{namespace}-prod`, then the facts of a container. Out: a name that its destination accepts whatever
 //! those facts are. The fixed text is checked when the configuration is read and never changed; the values are
@@ -21,6 +21,10 @@ const INDEX_FORBIDDEN: &str = "\\/*?\"<>| ,#:";
 const FILE_NAME_BYTES: usize = 255 - 15;
 /// Linux: a path has less than 4096 bytes; far less is enough, and leaves room for the directories above.
 const PATH_BYTES: usize = 1024;
+/// CloudWatch Logs, CreateLogGroup and CreateLogStream, name: at most 512 letters.
+const LOG_NAME_BYTES: usize = 512;
+/// CreateLogGroup, name: what it can have besides letters and digits. A value's `/` would be a level of its own.
+const LOG_GROUP_MARKS: &str = "_/.#-";
 /// The least that a value gets of a name that is too long: seven bytes of its own, a dash and a hash.
 const LEAST_VALUE_BYTES: usize = 24;
 /// The length of a date such as `2026.11.23`.
@@ -37,6 +41,10 @@ pub enum Safe {
     Index,
     /// The absolute path of a file.
     Path,
+    /// The name of a log group of CloudWatch.
+    LogGroup,
+    /// The name of a log stream of CloudWatch, or group and stream with a `:` between them.
+    LogStream,
 }
 
 /// The facts of a container that a template can name. Any text will do.
@@ -108,6 +116,21 @@ impl Template {
     /// # Errors
     /// An unknown placeholder, unbalanced braces, `{date}` twice, or no fixed text to begin with.
     pub fn parse(text: &str) -> Result<Template, Refusal> {
+        let template = Template::parse_unanchored(text)?;
+        if !matches!(template.parts.first(), Some(Part::Literal(_))) {
+            return Err(Refusal::new(
+                format!("{} does not begin with fixed text", quoted(text)),
+                "begin with some text of your own, such as `logs-`: the values can then not choose any name they like",
+            ));
+        }
+        Ok(template)
+    }
+
+    /// The same for a name that may begin with a value, since it is of no weight by itself: a log stream lies in its group.
+    ///
+    /// # Errors
+    /// As [`Template::parse`], but for how it begins; and a name without anything in it.
+    pub fn parse_unanchored(text: &str) -> Result<Template, Refusal> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -136,12 +159,6 @@ impl Template {
         if !literal.is_empty() {
             parts.push(Part::Literal(literal));
         }
-        if !matches!(parts.first(), Some(Part::Literal(_))) {
-            return Err(Refusal::new(
-                format!("{} does not begin with fixed text", quoted(text)),
-                "begin with some text of your own, such as `logs-`: the values can then not choose any name they like",
-            ));
-        }
         if parts.iter().filter(|part| **part == Part::Placeholder(Placeholder::Date)).count() > 1 {
             return Err(Refusal::new(
                 format!("{} has `{{date}}` twice", quoted(text)),
@@ -149,6 +166,14 @@ impl Template {
             ));
         }
         Ok(Template { text: text.to_owned(), parts })
+    }
+
+    /// This name, `between`, and another: each keeps to its own limits where `between` can be in neither.
+    pub fn joined(&self, between: &str, other: &Template) -> Template {
+        let text = [&self.text, between, &other.text].concat();
+        let between = Part::Literal(between.to_owned());
+        let parts = self.parts.iter().cloned().chain([between]).chain(other.parts.iter().cloned()).collect();
+        Template { text, parts }
     }
 
     /// Whether the fixed text can be part of such a name. A template that passes renders to legal names only.
@@ -159,9 +184,15 @@ impl Template {
         match safe {
             Safe::Index => self.check_index(),
             Safe::Path => self.check_path(),
+            Safe::LogGroup => self.check_log_group(),
+            Safe::LogStream => self.check_log_stream(),
         }?;
         let total: usize = self.parts.iter().map(least_bytes).sum();
-        let longest = if safe == Safe::Index { INDEX_BYTES } else { PATH_BYTES };
+        let longest = match safe {
+            Safe::Index => INDEX_BYTES,
+            Safe::Path => PATH_BYTES,
+            Safe::LogGroup | Safe::LogStream => LOG_NAME_BYTES,
+        };
         if total > longest || self.groups(safe).iter().any(|group| group.room < LEAST_VALUE_BYTES) {
             return Err(Refusal::new(
                 format!("{} is too long", quoted(&self.text)),
@@ -195,6 +226,42 @@ impl Template {
             )),
             _ => Ok(()),
         }
+    }
+
+    fn check_log_group(&self) -> Result<(), Refusal> {
+        let is_legal =
+            |character: char| character.is_ascii_alphanumeric() || LOG_GROUP_MARKS.contains(character);
+        if let Some(character) = self.literals().flat_map(str::chars).find(|character| !is_legal(*character))
+        {
+            return Err(Refusal::new(
+                format!("the name of a log group cannot have {}", quoted(&character.to_string())),
+                "use letters, digits and any of _ / . # -",
+            ));
+        }
+        if self.text.starts_with("aws/") {
+            return Err(Refusal::new(
+                "the name of a log group cannot begin with `aws/`",
+                "that is kept for AWS; begin with a name of your own, as in \"/eks/{cluster}\"",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_log_stream(&self) -> Result<(), Refusal> {
+        let is_illegal = |character: &char| matches!(character, ':' | '*') || character.is_control();
+        if let Some(character) = self.literals().flat_map(str::chars).find(is_illegal) {
+            return Err(Refusal::new(
+                format!("the name of a log stream cannot have {}", quoted(&character.to_string())),
+                "leave out `:`, `*` and control characters",
+            ));
+        }
+        if self.text.is_empty() {
+            return Err(Refusal::new(
+                "the name of a log stream cannot be empty",
+                "write one, as in \"{node}\"",
+            ));
+        }
+        Ok(())
     }
 
     fn check_path(&self) -> Result<(), Refusal> {
@@ -249,6 +316,14 @@ impl Template {
     pub fn is_per_pod(&self) -> bool {
         let per_pod = [Part::Placeholder(Placeholder::Pod), Part::Placeholder(Placeholder::Uid)];
         self.parts.iter().any(|part| per_pod.contains(part))
+    }
+
+    /// The keys of the labels that names hold.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Placeholder(Placeholder::Label(key)) => Some(key.as_str()),
+            _ => None,
+        })
     }
 
     /// What every name begins with.
@@ -318,6 +393,13 @@ impl Template {
                 Part::Literal(literal) if safe == Safe::Path => {
                     literal.split_inclusive('/').map(Piece::Literal).collect()
                 }
+                Part::Literal(literal) if safe == Safe::LogStream && literal == ":" => {
+                    groups.push(Vec::new());
+                    if let Some(before) = groups.iter_mut().rev().nth(1) {
+                        before.push(Piece::Literal(literal));
+                    }
+                    continue;
+                }
                 Part::Literal(literal) => vec![Piece::Literal(literal)],
             };
             for piece in pieces {
@@ -330,7 +412,11 @@ impl Template {
                 }
             }
         }
-        let limit = if safe == Safe::Index { INDEX_BYTES } else { FILE_NAME_BYTES };
+        let limit = match safe {
+            Safe::Index => INDEX_BYTES,
+            Safe::Path => FILE_NAME_BYTES,
+            Safe::LogGroup | Safe::LogStream => LOG_NAME_BYTES,
+        };
         groups.into_iter().map(|parts| Group::new(parts, limit)).collect()
     }
 }
@@ -460,6 +546,14 @@ fn made_safe(value: &str, safe: Safe) -> String {
             .chars()
             .map(|character| if character == '/' || character.is_control() { '_' } else { character })
             .collect(),
+        Safe::LogGroup | Safe::LogStream => value
+            .chars()
+            .map(|character| {
+                let is_legal =
+                    character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '#' | '-');
+                if is_legal { character } else { '_' }
+            })
+            .collect(),
     };
     if made.is_empty() { "_".to_owned() } else { made }
 }
@@ -478,7 +572,7 @@ fn cut(safe: &str, value: &str, room: usize) -> String {
 }
 
 /// FNV-1a, 64 bits: the same in every build and on every node, unlike the standard library's hash.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

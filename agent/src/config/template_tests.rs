@@ -225,6 +225,8 @@ proptest! {
             ("logs-{label:team}{source}.x", Safe::Index, "logs-", ".x"),
             ("/out/a-{label:team}/{source}.log", Safe::Path, "/out/a-", ".log"),
             ("/out/{label:team}/x/all.log", Safe::Path, "/out/", "/x/all.log"),
+            ("/eks/{label:team}/x/{source}", Safe::LogGroup, "/eks/", ""),
+            ("a/{label:team}/y", Safe::LogStream, "a/", "/y"),
         ] {
             let template = Template::parse(text).expect("a template");
             template.check(safe).expect("a legal one");
@@ -235,6 +237,11 @@ proptest! {
                 Safe::Index => prop_assert!(is_legal_index(&name), "{name:?}"),
                 Safe::Path => {
                     prop_assert!(is_within(&name, template.directory()), "{name:?}");
+                    prop_assert_eq!(name.matches('/').count(), text.matches('/').count(), "{:?}", name);
+                }
+                Safe::LogGroup | Safe::LogStream => {
+                    let legal = |c: char| c.is_ascii_alphanumeric() || "_/.#-".contains(c);
+                    prop_assert!(name.chars().all(legal) && name.len() <= 512, "{name:?}");
                     prop_assert_eq!(name.matches('/').count(), text.matches('/').count(), "{:?}", name);
                 }
             }

@@ -79,10 +79,24 @@ fn a_file_may_set_everything() {
         exclude = ["/var/log/nginx/debug*"]
         format = "container"
         labels = { team = "infra", "app.kubernetes.io/name" = "nginx" }
+        [metadata]
+        source = "path"
+        labels = ["app"]
+        annotations = ["a/*"]
+        namespace_labels = ["*", "!x"]
+        namespace_annotations = ["b"]
+        node_labels = ["pool"]
+        fields = ["kubernetes.*"]
+        wait = "1s"
+        timeout = "30s"
         "#,
     );
     let template = |text| Template::parse(text).expect("a template");
     let pattern = |text| glob::Pattern::new(text).expect("a pattern");
+    let choice = |list: &str| {
+        let read: BTreeMap<String, Choice> = toml::from_str(&format!("x = {list}")).expect("patterns");
+        read["x"].clone()
+    };
     let expected = Config {
         cluster: "prod-tokyo".to_owned(),
         node: "n1".to_owned(),
@@ -98,6 +112,17 @@ fn a_file_may_set_everything() {
         log: LogConfig { format: LogFormat::Json, level: LogLevel::Debug },
         retain: RetainConfig::default(),
         routes: Vec::new(),
+        metadata: MetadataConfig {
+            source: MetadataSource::Path,
+            labels: choice("[\"app\"]"),
+            annotations: choice("[\"a/*\"]"),
+            namespace_labels: choice("[\"*\", \"!x\"]"),
+            namespace_annotations: choice("[\"b\"]"),
+            node_labels: choice("[\"pool\"]"),
+            fields: choice("[\"kubernetes.*\"]"),
+            wait: Duration::from_secs(1),
+            timeout: Duration::from_secs(30),
+        },
         files: BTreeMap::from([(
             "system".to_owned(),
             FilesConfig {
@@ -221,7 +246,7 @@ error: unknown key `transforms`
   --> t.toml:4:3
    |
  4 | [[transforms]]
-   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `retain`, `routes`, `files` or `outputs`
+   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `metadata`, `retain`, `routes`, `files` or `outputs`
 
 error: unknown key `lvl`
   --> t.toml:6:1
@@ -375,7 +400,7 @@ error: missing key `type`
   --> t.toml:5:1
    |
  5 | [outputs.n]
-   | ^^^^^^^^^^^ one of `elasticsearch`, `opensearch`, `file` or `stdout`",
+   | ^^^^^^^^^^^ one of `elasticsearch`, `opensearch`, `cloudwatch`, `file` or `stdout`",
     );
 }
 
@@ -387,7 +412,7 @@ fn outputs_need_a_name_and_a_type_that_exists() {
             "
 error: no output is configured
   --> t.toml
-   = add a table `[outputs.NAME]` with a `type`: `elasticsearch`, `opensearch`, `file` or `stdout`",
+   = add a table `[outputs.NAME]` with a `type`: `elasticsearch`, `opensearch`, `cloudwatch`, `file` or `stdout`",
         );
     }
     shows("[outputs]\ntype = \"file\"\n", 2, "`outputs.type` must be a table", "an output has a name");

@@ -87,6 +87,20 @@ pub fn path_template<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Templ
     })
 }
 
+/// Reads the template of a log group.
+pub fn log_group_template<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Template, D::Error> {
+    text(deserializer, "a name such as \"/eks/{cluster}\"", |text| checked_template(text, Safe::LogGroup))
+}
+
+/// Reads the template of a log stream, which may begin with a value: no value can leave its group.
+pub fn log_stream_template<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Template, D::Error> {
+    text(deserializer, "a name such as \"{namespace}/{pod}/{container}\"", |text| {
+        let template = Template::parse_unanchored(text)?;
+        template.check(Safe::LogStream)?;
+        Ok(template)
+    })
+}
+
 fn checked_template(text: &str, safe: Safe) -> Result<Template, Refusal> {
     let template = Template::parse(text)?;
     template.check(safe)?;
@@ -128,7 +142,7 @@ pub fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>,
 
 /// Reads the address of a server: scheme, host, port, and a path prefix, which loses its last `/`. Its messages do
 /// not repeat the address, which may hold a password.
-fn endpoint(text: &str) -> Result<Url, Refusal> {
+pub(super) fn endpoint(text: &str) -> Result<Url, Refusal> {
     const EXAMPLE: &str = "write it as \"https://HOST:9200\"";
     let mut url = Url::parse(text).map_err(|error| Refusal::new(format!("not a URL: {error}"), EXAMPLE))?;
     if !matches!(url.scheme(), "http" | "https") {

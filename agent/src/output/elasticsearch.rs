@@ -22,7 +22,7 @@ use super::load::{Load, Taken, Target};
 use super::refused::{self, Verdict};
 use super::reply::{self, Item};
 use super::rollover::{self, Unknown};
-use super::{Fate, Settled};
+use super::{Fate, Settled, Stop};
 use crate::batch::{Run, Sealed};
 use crate::config::{self, ElasticsearchConfig};
 use crate::stats::OutputStats;
@@ -52,7 +52,7 @@ pub struct Elasticsearch {
     told_rollover: AtomicBool,
     told_refused: AtomicBool,
     stats: Arc<OutputStats>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
     /// Whether the present trouble has been told.
     told: AtomicBool,
 }
@@ -76,6 +76,8 @@ struct Standing {
     parked: BTreeSet<usize>,
     /// A request's end was not seen: what it held may be there already.
     in_doubt: bool,
+    /// The server has judged some of it.
+    answered: bool,
 }
 
 impl Elasticsearch {
@@ -86,7 +88,7 @@ impl Elasticsearch {
         dead_letters: DeadLetters,
         previous_end: Option<SystemTime>,
         stats: Arc<OutputStats>,
-        stop: watch::Receiver<bool>,
+        stop: watch::Receiver<Stop>,
     ) -> Result<Elasticsearch, SetupError> {
         Ok(Elasticsearch {
             name: name.to_owned(),
@@ -114,7 +116,8 @@ impl Elasticsearch {
         let whole = Bytes::from(body);
         let first = Load::whole(whole.clone(), self.level.filter(|_| compressed), items);
         let mut loads = VecDeque::from([first]);
-        let mut standing = Standing { begun: SystemTime::now(), parked: BTreeSet::new(), in_doubt: false };
+        let mut standing =
+            Standing { begun: SystemTime::now(), parked: BTreeSet::new(), in_doubt: false, answered: false };
         while let Some(load) = loads.pop_front() {
             match self.send(load, &runs, &mut standing).await {
                 Some(more) => more.into_iter().rev().for_each(|load| loads.push_front(load)),
@@ -135,11 +138,12 @@ impl Elasticsearch {
         let mut backoff = self.retry.clone();
         let (mut more, mut tries) = (Vec::new(), 0);
         // At the very first start there is nobody who could have sent anything before.
-        let mut doubtful = runs.iter().any(|run| run.in_doubt && (self.follows || run.epoch > 0));
+        let mut doubtful =
+            standing.in_doubt || runs.iter().any(|run| run.in_doubt && (self.follows || run.epoch > 0));
         loop {
             let attempt = tokio::select! {
                 attempt = self.attempt_once(&mut load, doubtful.then(|| self.doubt_began(standing))) => attempt,
-                _ = stop.wait_for(|stop| *stop) => return None,
+                _ = stop.wait_for(|stop| *stop == Stop::Now) => return None,
             };
             if load.items == 0 {
                 return Some(more);
@@ -147,11 +151,14 @@ impl Elasticsearch {
             let wait = match attempt {
                 Err(trouble) if trouble.too_large => {
                     self.tell_trouble(&trouble.what);
-                    if load.items > 1 {
-                        return Some(self.or_park(&load, self.halves(&load), runs, standing));
-                    }
-                    let item = Item { index: 0, status: 413, reason: trouble.what, ..Item::default() };
-                    return Some(self.or_park(&load, self.put_aside(&load, vec![item]), runs, standing));
+                    let parts = if load.items > 1 {
+                        self.halves(&load)
+                    } else {
+                        let item = Item { index: 0, status: 413, reason: trouble.what, ..Item::default() };
+                        self.put_aside(&load, vec![item])
+                    };
+                    more.extend(self.or_park(&load, parts, runs, standing));
+                    return Some(more);
                 }
                 Err(trouble) => {
                     standing.in_doubt |= trouble.in_doubt;
@@ -163,6 +170,7 @@ impl Elasticsearch {
                 Ok(failed) => {
                     self.tell_recovery();
                     doubtful = false;
+                    standing.answered = true;
                     let (again, refused) = self.judge(&load, failed, runs, standing);
                     if !refused.is_empty() {
                         more.extend(self.or_park(&load, self.put_aside(&load, refused), runs, standing));
@@ -179,14 +187,19 @@ impl Elasticsearch {
                     let rest = load.take(&again).and_then(|items| load.with(items, load.safe));
                     match rest {
                         Ok(rest) => load = rest,
-                        rest => return Some(self.or_park(&load, rest.map(|_| Vec::new()), runs, standing)),
+                        rest => {
+                            more.extend(self.or_park(&load, rest.map(|_| Vec::new()), runs, standing));
+                            return Some(more);
+                        }
                     }
                     backoff.next(None)
                 }
             };
+            // A batch of which the server may hold a part is tried to the last: it should not go elsewhere as well.
+            let unsent = !standing.in_doubt && !standing.answered;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                _ = stop.wait_for(|stop| *stop) => return None,
+                _ = stop.wait_for(|stop| *stop == Stop::Now || (unsent && *stop == Stop::Unsent)) => return None,
             }
         }
     }
@@ -409,7 +422,7 @@ fn doubt_began(previous_end: Option<SystemTime>) -> SystemTime {
 fn settle(runs: Vec<Run>, fate: impl Fn(usize) -> Fate, body: Bytes) -> Settled {
     let runs = runs.into_iter().enumerate().map(|(at, run)| (run, fate(at))).collect();
     let spare = body.try_into_mut().map(Vec::from).unwrap_or_default();
-    Settled { runs, spare }
+    Settled { runs, spare, lost: Vec::new() }
 }
 
 /// Which run an item belongs to.

@@ -75,6 +75,14 @@ impl Files {
         Ok(())
     }
 
+    /// Nothing more is written, and all that was written has been noted: the files are as long as they should be, and
+    /// need not be cut back. Whoever comes to write there next is not cut back to what was ours.
+    pub fn leave(&self) {
+        if self.ledger.read(|state| !state.written.is_empty()) {
+            self.ledger.change(|state| state.written.clear());
+        }
+    }
+
     /// Writes a batch, or what is left of it after an error.
     pub fn write(&mut self, sealed: &Sealed) -> io::Result<()> {
         self.batches += 1;

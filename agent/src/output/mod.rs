@@ -4,6 +4,7 @@
 //! each run whether the destination has taken it. Never decides what to read.
 
 pub mod backoff;
+pub mod cloudwatch;
 pub mod dead_letter;
 pub mod elasticsearch;
 pub mod file;
@@ -15,6 +16,7 @@ pub mod rollover;
 pub mod stdout;
 
 use crate::batch::Run;
+use crate::stats::{Loss, LossReason};
 
 /// The end of a batch's way.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Settled {
     pub runs: Vec<(Run, Fate)>,
     /// The body's memory, for the next batch.
     pub spare: Vec<u8>,
+    /// What the destination will never have, by the cursor that it was read by.
+    pub lost: Vec<(u64, LossReason, Loss)>,
 }
 
 /// What became of a run.
@@ -32,6 +36,17 @@ pub enum Fate {
     Acknowledged,
     /// The destination does not take some of them for now: read again later, other containers go on.
     Parked,
-    /// The agent stops: nothing is known of it.
+    /// The agent stops, or wanted to: nothing is known of it.
     Abandoned,
+}
+
+/// How long outputs go on with what they have under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Until it is settled.
+    No,
+    /// Until it is settled where the destination may have some of it; what it certainly has not is given up.
+    Unsent,
+    /// No longer.
+    Now,
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::reply::Item;
@@ -112,10 +113,21 @@ fn own_words(reason: &str) -> String {
 }
 
 /// The document with its JSON as text: what was under `app` stands behind the message, and the reason under
-/// `taffrail.error`. `None` if the document has no JSON of its own, so that there is nothing to make safe.
+/// `taffrail.error`; and with no dots in the keys of labels, which an index that maps them one by one would take for
+/// trees. `None` if there is nothing to make safe: the document has neither.
 pub fn safe_form(document: &[u8], reason: &str) -> Option<Vec<u8>> {
     let mut members: BTreeMap<&str, &RawValue> = serde_json::from_slice(document).ok()?;
-    let app = members.remove("app")?;
+    let app = members.remove("app");
+    let mut undotted = Vec::new();
+    for name in ["kubernetes", "labels"] {
+        if let Some(value) = members.get(name).and_then(|value| without_dots(name, value)) {
+            members.remove(name);
+            undotted.push((name, value));
+        }
+    }
+    if app.is_none() && undotted.is_empty() {
+        return None;
+    }
     let mut safe = Vec::with_capacity(document.len() * 2);
     safe.extend_from_slice(b"{\"@timestamp\":");
     safe.extend_from_slice(members.remove("@timestamp")?.get().as_bytes());
@@ -124,9 +136,11 @@ pub fn safe_form(document: &[u8], reason: &str) -> Option<Vec<u8>> {
         // A string, escaped already: only its quotes go.
         let inside = message.get().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         safe.extend_from_slice(inside?.as_bytes());
-        safe.push(b' ');
+        safe.extend_from_slice(if app.is_some() { b" " } else { b"" });
     }
-    escape::append_escaped(&mut safe, app.get().as_bytes());
+    if let Some(app) = app {
+        escape::append_escaped(&mut safe, app.get().as_bytes());
+    }
     safe.extend_from_slice(b"\",\"taffrail\":{");
     if let Some(marks) = members.remove("taffrail") {
         let inside = marks.get().strip_prefix('{').and_then(|text| text.strip_suffix('}'));
@@ -136,11 +150,34 @@ pub fn safe_form(document: &[u8], reason: &str) -> Option<Vec<u8>> {
     safe.extend_from_slice(b"\"error\":\"");
     escape::append_escaped(&mut safe, reason.as_bytes());
     safe.extend_from_slice(b"\"}");
-    for (name, value) in members {
-        safe.extend_from_slice(format!(",\"{name}\":{}", value.get()).as_bytes());
+    let others = members.iter().map(|(name, value)| (*name, value.get()));
+    for (name, value) in others.chain(undotted.iter().map(|(name, value)| (*name, value.as_str()))) {
+        safe.extend_from_slice(format!(",\"{name}\":{value}").as_bytes());
     }
     safe.extend_from_slice(b"}\n");
     Some(safe)
+}
+
+/// A member of a document whose labels and annotations have no dots in their keys; `None` if they had none before.
+fn without_dots(name: &str, value: &RawValue) -> Option<String> {
+    let mut value: Value = serde_json::from_str(value.get()).ok()?;
+    let changed = if name == "labels" {
+        undot(&mut value)
+    } else {
+        let own = ["labels", "annotations", "namespace_labels", "namespace_annotations"];
+        let own = own.map(|texts| value.get_mut(texts).is_some_and(undot));
+        let node = value.get_mut("node").and_then(|node| node.get_mut("labels")).is_some_and(undot);
+        node || own.contains(&true)
+    };
+    changed.then(|| value.to_string())
+}
+
+fn undot(texts: &mut Value) -> bool {
+    let Some(texts) = texts.as_object_mut().filter(|texts| texts.keys().any(|key| key.contains('.'))) else {
+        return false;
+    };
+    *texts = std::mem::take(texts).into_iter().map(|(key, value)| (key.replace('.', "_"), value)).collect();
+    true
 }
 
 #[cfg(test)]
@@ -224,6 +261,20 @@ mod tests {
         );
         assert_eq!(safe.get("app"), None);
         assert_eq!(safe_form(br#"{"@timestamp":"T","message":"text"}"#, "why"), None);
+    }
+
+    #[test]
+    fn the_safe_form_has_labels_that_no_index_takes_for_trees() {
+        let document = br#"{"@timestamp":"T","message":"hi","stream":"stdout","labels":{"a.b":"1"},"kubernetes":{"namespace":"shop","labels":{"app":"web","app.kubernetes.io/name":"web"},"node":{"name":"n","labels":{"x.y":"z"}}}}"#;
+        let safe: Value = serde_json::from_slice(&safe_form(document, "why").unwrap()).unwrap();
+        assert_eq!(safe["message"], "hi");
+        assert_eq!(safe["labels"], serde_json::json!({ "a_b": "1" }));
+        let kubernetes = serde_json::json!({ "namespace": "shop",
+            "labels": { "app": "web", "app_kubernetes_io/name": "web" },
+            "node": { "name": "n", "labels": { "x_y": "z" } } });
+        assert_eq!((&safe["kubernetes"], &safe["taffrail"]["error"]), (&kubernetes, &"why".into()));
+        let plain = br#"{"@timestamp":"T","message":"hi","kubernetes":{"labels":{"app":"web"}}}"#;
+        assert_eq!(safe_form(plain, "why"), None);
     }
 
     proptest! {

@@ -18,7 +18,7 @@ const LEAST_SHARE: u64 = 1 << 20;
 /// How many threads read for an output.
 pub(super) fn workers_of(output: &OutputConfig) -> usize {
     match output {
-        OutputConfig::Elasticsearch(_) => output.reading().workers,
+        OutputConfig::Elasticsearch(_) | OutputConfig::CloudWatch(_) => output.reading().workers,
         // One writer keeps one order.
         OutputConfig::File(_) | OutputConfig::Stdout(_) => 1,
     }

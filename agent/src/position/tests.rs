@@ -38,6 +38,26 @@ fn what_was_saved_is_read_back() {
 }
 
 #[test]
+fn what_was_there_at_the_very_first_start_is_known_until_it_is_dealt_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Ledger::open(dir.path(), "o").unwrap();
+    let ledger = open();
+    assert!(ledger.read(State::is_new));
+    ledger.change(|s| s.was_there(key(0), 100));
+    ledger.save().unwrap();
+    for (offset, past) in [(60, 100), (99, 100), (100, 0)] {
+        let ledger = open();
+        assert!(!ledger.read(State::is_new));
+        ledger.change(|s| {
+            s.was_there(key(0), 1_000);
+            s.acknowledge(key(0), Position { offset, ..Position::default() });
+        });
+        ledger.save().unwrap();
+        assert_eq!(open().read(|s| s.entry(key(0)).unwrap().past), past, "at {offset}");
+    }
+}
+
+#[test]
 fn cuts_are_kept_until_their_group_is_acknowledged() {
     let mut state = State::default();
     state.cut(key(0), Cut { first: 10, end: 20 });
@@ -124,6 +144,7 @@ fn a_crash_at_any_step_of_saving_leaves_one_of_the_two_states() {
         if step == 3 {
             fs::rename(&fresh, &path).unwrap();
         }
+        assert!(Ledger::saved_at(dir.path(), "o").is_some(), "step {step}: somebody has run before");
         let again = Ledger::open(dir.path(), "o").unwrap();
         let offset = again.read(|s| s.entry(key(0)).unwrap().position.offset);
         assert_eq!(offset, if step == 3 { 3 } else { 2 }, "step {step}");

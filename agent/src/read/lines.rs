@@ -22,6 +22,8 @@ pub(super) struct Lines<'a> {
     pub framing: Framing,
     /// The time of reading, once it has been asked for.
     pub now: Option<i64>,
+    /// Behind this nothing is too old.
+    pub past: u64,
     pub since_text: &'a [u8],
     pub cuts: &'a [Cut],
     pub source: &'a mut Source,
@@ -147,7 +149,7 @@ impl<'a> Lines<'a> {
     ) -> Flow {
         let lane = Lane::of(parsed.stream);
         if at.open[lane as usize].is_none() && !parsed.partial {
-            if self.is_too_old(parsed.time) {
+            if self.is_too_old(parsed.time, span.0) {
                 return Ok(GO_ON);
             }
             return Ok(emit(Record {
@@ -182,7 +184,7 @@ impl<'a> Lines<'a> {
             return Ok(GO_ON);
         }
         self.keep_time(at);
-        if self.was_too_old(at.time) {
+        if self.was_too_old(at.time, span.0) {
             return Ok(GO_ON);
         }
         let marks = Marks { unframed: true, ..Marks::default() };
@@ -279,7 +281,7 @@ impl<'a> Lines<'a> {
         let Some(stream) = lane.stream() else { return Ok(GO_ON) };
         self.gather(stream, group)?;
         let (scratch, first_time) = (std::mem::take(self.scratch), std::mem::take(self.scratch_time));
-        let flow = if self.is_too_old(&first_time) {
+        let flow = if self.is_too_old(&first_time, group.first) {
             GO_ON
         } else {
             let in_parts = group.part > 0 || !ends;
@@ -420,7 +422,7 @@ impl<'a> Lines<'a> {
         let read = self.source.read_at(&mut kept, group.first)?;
         let kept = &kept[..read];
         at.open[Lane::Long as usize] = None;
-        if self.was_too_old(group.last) {
+        if self.was_too_old(group.last, group.first) {
             return Ok(GO_ON);
         }
         let content = self.head(kept).map_or(kept, |head| head.content);
@@ -444,7 +446,7 @@ impl<'a> Lines<'a> {
         ends: bool,
         emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        if self.was_too_old(group.last) {
+        if self.was_too_old(group.last, group.first) {
             return GO_ON;
         }
         let original_length = ends.then_some(group.before + content.len() as u64);
@@ -477,8 +479,8 @@ impl<'a> Lines<'a> {
         Ok(flow)
     }
 
-    fn is_too_old(&mut self, text: &[u8]) -> bool {
-        let Some(since) = self.rules.since else { return false };
+    fn is_too_old(&mut self, text: &[u8], first: u64) -> bool {
+        let Some(since) = self.rules.since.filter(|_| first < self.past) else { return false };
         // Both of one length and in UTC: then the text sorts as the time does, and needs no arithmetic.
         let old = if text.len() == self.since_text.len() && text.last() == Some(&b'Z') {
             text < self.since_text
@@ -491,9 +493,9 @@ impl<'a> Lines<'a> {
 
     /// The same for a line whose time is that of the line before it, or none (0): that is never too old. Nor is one
     /// whose time is when it was read.
-    fn was_too_old(&mut self, nanos: i64) -> bool {
+    fn was_too_old(&mut self, nanos: i64, first: u64) -> bool {
         let has_time = nanos != 0 && self.framing == Framing::Runtime;
-        let old = has_time && self.rules.since.is_some_and(|since| nanos < since);
+        let old = has_time && first < self.past && self.rules.since.is_some_and(|since| nanos < since);
         *self.too_old += u64::from(old);
         old
     }

@@ -402,6 +402,25 @@ fn records_older_than_the_beginning_are_passed_over_whatever_their_form() {
 }
 
 #[test]
+fn what_was_written_after_the_output_began_is_never_too_old() {
+    let (old, new) = ("2026-11-23T09:00:00.000000000Z", "2026-11-23T11:00:00.000000000Z");
+    let before = format!("{old} stdout F one\n{new} stdout F two\n");
+    let after = format!("{old} stdout F three\n{old} stdout P fo\n{old} stdout F ur\nraw\n");
+    let since = time::unix_nanos(b"2026-11-23T10:00:00Z");
+    for (past, expected) in [
+        (before.len(), &["two", "three", "four", "raw"][..]),
+        (0, &["one", "two", "three", "four", "raw"][..]),
+        (usize::MAX, &["two"][..]),
+    ] {
+        let mut reader = Reader::with_window(Rules { since, ..rules(Oversize::Split) }, TURN);
+        reader.past = past as u64;
+        let (mut file, mut at) = (source(format!("{before}{after}").as_bytes()), Position::default());
+        let records = read_on(&mut reader, &mut file, &mut at, &[], true, &mut || false);
+        assert_eq!(contents(&records), expected, "before {past}");
+    }
+}
+
+#[test]
 fn a_file_that_became_shorter_is_an_error_and_hands_out_nothing_twice() {
     let file = b"2026-11-23T10:00:00Z stdout P one\n2026-11-23T10:00:00Z stderr F two\n";
     let mut reader = Reader::with_window(rules(Oversize::Split), 16);

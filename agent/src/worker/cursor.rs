@@ -9,7 +9,7 @@ use super::limits::Dropped;
 use crate::batch::{Batch, Run};
 use crate::catalog::file::{LogFile, Source};
 use crate::catalog::name::LogName;
-use crate::position::{Cut, Entry, Position};
+use crate::position::{Cut, Entry, OpenGroup, Position};
 use crate::stats::{Loss, LossReason};
 
 /// How long a file that could not be read is left alone.
@@ -28,6 +28,10 @@ pub struct Cursor {
     pub at: Position,
     /// Groups that our clock has ended.
     pub cuts: Vec<Cut>,
+    /// Not all of them are saved: until they are, nothing may be read that could tell.
+    pub held: bool,
+    /// Up to where it was written before the output began: see [`Entry::past`].
+    pub past: u64,
     /// The open file, between the turns that follow each other, and how often it had moved when it was opened.
     source: Option<Source>,
     moves: u32,
@@ -104,8 +108,8 @@ impl Cursor {
     /// A cursor where the positions say. `again`: this process has sent of the file before, and forgotten how much.
     pub fn new(id: u64, file: Arc<LogFile>, known: Option<Entry>, again: bool) -> Cursor {
         let known = known.unwrap_or_default();
-        let doubtful = if !file.at_start && !again {
-            known.position.offset
+        let doubtful = if !file.at_start && !again && known == Entry::default() {
+            0
         } else if file.name.packed {
             u64::MAX
         } else {
@@ -117,6 +121,8 @@ impl Cursor {
             file,
             at: known.position,
             cuts: known.cuts,
+            held: false,
+            past: known.past,
             source: None,
             moves: 0,
             epoch: 0,
@@ -157,7 +163,7 @@ impl Cursor {
 
     /// What orders the files of a container.
     pub fn order(&self) -> (&LogName, u64) {
-        (&self.file.name, self.file.sequence)
+        order(&self.file)
     }
 
     /// Whether a turn would find something.
@@ -166,12 +172,26 @@ impl Cursor {
     }
 
     fn has_more(&self) -> bool {
-        let grew = self.file.size() > self.at.offset.max(self.end_seen);
+        !self.held && self.has_unread()
+    }
+
+    /// Whether there is something to read, now or when it may be.
+    pub fn has_unread(&self) -> bool {
         match self.state {
             // A settled file is read once more, for the end that ends its last record.
-            State::Reading => grew || self.file.is_settled(),
-            State::Finished | State::Released => grew && !self.file.name.packed,
+            State::Reading => self.file.size() > self.end() || self.file.is_settled(),
+            State::Finished | State::Released => self.has_grown(),
         }
+    }
+
+    /// Whether a file that was read to its end has grown since.
+    pub fn has_grown(&self) -> bool {
+        self.file.size() > self.end() && !self.file.name.packed
+    }
+
+    /// The size at which nothing more is to be read.
+    pub fn end(&self) -> u64 {
+        self.at.offset.max(self.end_seen)
     }
 
     /// Whether it is in the middle of a compressed file.
@@ -194,6 +214,17 @@ impl Cursor {
         !self.under_way.is_empty()
     }
 
+    /// Whether it has been at the end of the file when that had `size` bytes.
+    pub fn has_seen(&self, size: u64) -> bool {
+        self.end_seen >= size.max(self.at.offset)
+    }
+
+    /// Whether a partial line waits for its end of which it is not known yet that our clock ended it.
+    pub fn lacks_cuts(&self) -> bool {
+        let is_cut = |group: &OpenGroup| self.cuts.contains(&Cut { first: group.first, end: group.end });
+        !self.file.name.packed && !self.at.open[..2].iter().flatten().all(is_cut)
+    }
+
     /// Since when, or from when on, a partial line that waits for its end has been silent for `gap` and can be read.
     pub fn silent_at(&self, gap: Duration) -> Option<Instant> {
         let open = self.state == State::Reading && self.at.open[..2].iter().any(Option::is_some);
@@ -201,8 +232,10 @@ impl Cursor {
         open.then(|| self.retry_at.map_or(silent, |at| silent.max(at)))
     }
 
-    /// Ends the partial lines that wait for their end, here and now; where they end is to be saved.
+    /// Ends the partial lines that wait for their end, here and now; where they end is to be saved, and the cursor held
+    /// until it is.
     pub fn cut(&mut self) -> Vec<Cut> {
+        self.held = true;
         let open = self.at.open[..2].iter().flatten();
         let cuts: Vec<Cut> = open.map(|group| Cut { first: group.first, end: group.end }).collect();
         for cut in &cuts {
@@ -252,9 +285,11 @@ impl Cursor {
         }
     }
 
-    /// A turn went well, and there may be more: the file stays open for the next.
+    /// A turn went well, and there may be more: the file stays open for the next. Not one that was opened for this turn
+    /// alone, since there are too many to be held open: thousands of containers would each have one in the end.
     pub fn keep_source(&mut self, source: Source) {
-        self.source = Some(source);
+        let is_held = !matches!(&source, Source::Plain(file) if Arc::strong_count(file) == 1);
+        self.source = is_held.then_some(source);
         self.told = false;
     }
 
@@ -322,7 +357,7 @@ impl Cursor {
             start,
             end,
             items,
-            in_doubt: start.offset < self.doubtful_until,
+            in_doubt: start.oldest() < self.doubtful_until,
         });
         let left_out = LeftOut { dropped, ..LeftOut::default() };
         self.under_way.push_back(Stretch { end, done: false, left_out });
@@ -372,6 +407,10 @@ impl Cursor {
             left_out.lagged.add(stretch.left_out.lagged);
             self.first_under_way += 1;
         }
+        if self.under_way.is_empty() {
+            // Of many thousand files few are under way at a time: the room for it is given back.
+            self.under_way = VecDeque::new();
+        }
         let oldest = self.acknowledged.oldest();
         self.cuts.retain(|cut| cut.first >= oldest);
         (self.acknowledged != before).then_some(Moved { to: self.acknowledged, left_out })
@@ -399,4 +438,9 @@ impl Cursor {
             self.state = State::Released;
         }
     }
+}
+
+/// What orders the files of a container.
+pub fn order(file: &LogFile) -> (&LogName, u64) {
+    (&file.name, file.sequence)
 }

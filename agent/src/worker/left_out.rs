@@ -27,8 +27,11 @@ impl Worker {
         }
         let (mut left, mut progress) = (AT_A_TIME, false);
         for place in 0..self.containers.len() {
-            let unread: u64 = self.containers[place].cursors.iter().map(|cursor| cursor.unread()).sum();
+            let reading = &self.containers[place];
+            let unread =
+                reading.cursors.iter().map(|cursor| cursor.unread()).sum::<u64>() + reading.shelf.lag();
             if unread > most {
+                self.take_up_all(place);
                 progress |= self.pass_over(place, unread - most, &mut left);
             }
             if left == 0 {
@@ -77,6 +80,7 @@ impl Worker {
         }
         let (size, settled) = (cursor.file.size(), cursor.file.is_settled());
         cursor.read_on();
+        self.reader.past = cursor.past;
         let mut source = match cursor.take_source() {
             Ok(source) => source,
             Err(error) => {

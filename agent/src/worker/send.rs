@@ -1,10 +1,13 @@
 //! Sending: when a batch goes, how it is accounted for, and what its end does to cursors and positions.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
+use super::enrich::Waits;
 use super::{Landed, Sink, Worker};
 use crate::batch::Run;
-use crate::output::Fate;
+use crate::output::{Fate, Settled};
+use crate::stats::{Loss, LossReason};
 
 /// A batch is closed when it covers this many stretches, whatever its size: they are kept in memory.
 const MOST_RUNS: usize = 1024;
@@ -18,14 +21,24 @@ impl Worker {
     pub(super) fn batch_bytes(&self) -> u64 {
         match &self.sink {
             Sink::Elasticsearch(client, _) => self.settings.batch.min(client.batch_limit()),
-            Sink::Files(_) | Sink::Stdout(_) => self.settings.batch,
+            Sink::CloudWatch(..) | Sink::Files(_) | Sink::Stdout(_) => self.settings.batch,
             #[cfg(test)]
             Sink::Kept(_) => self.settings.batch,
         }
     }
 
+    /// How long a batch waits to become fuller: as configured, or longer where the destination asks for fewer requests.
+    pub(super) fn linger(&self) -> Duration {
+        match &self.sink {
+            Sink::CloudWatch(sender, _) => sender.linger(),
+            Sink::Elasticsearch(..) | Sink::Files(_) | Sink::Stdout(_) => self.settings.linger,
+            #[cfg(test)]
+            Sink::Kept(_) => self.settings.linger,
+        }
+    }
+
     pub(super) fn is_due(&self) -> bool {
-        let waited = self.batch.opened.is_some_and(|opened| opened.elapsed() >= self.settings.linger);
+        let waited = self.batch.opened.is_some_and(|opened| opened.elapsed() >= self.linger());
         self.is_full()
             || waited
             || (!self.batch.is_empty() && self.phase.is_draining() && !self.has_readable())
@@ -50,19 +63,13 @@ impl Worker {
         }
         match &mut self.sink {
             Sink::Elasticsearch(client, runtime) => {
-                let bytes = sealed.body.len() as u64;
-                self.in_flight += 1;
-                self.in_flight_bytes += bytes;
-                let (client, settle, wake) =
-                    (client.clone(), self.channels.settle.clone(), self.channels.wake.clone());
-                let delivery = runtime.spawn(async move { client.deliver(sealed).await });
-                runtime.spawn(async move {
-                    // An error is a panic of the delivery: its credit must come back nevertheless.
-                    let settled = delivery.await.ok();
-                    // The worker is gone only when the agent stops.
-                    let _ = settle.send(Landed { settled, bytes });
-                    wake.wake();
-                });
+                let (client, runtime, bytes) = (client.clone(), runtime.clone(), sealed.body.len() as u64);
+                self.launch(&runtime, bytes, async move { client.deliver(sealed).await });
+            }
+            Sink::CloudWatch(sender, runtime) => {
+                let (runtime, bytes) = (runtime.clone(), sealed.body.len() as u64);
+                let delivery = sender.send(sealed);
+                self.launch(&runtime, bytes, delivery);
             }
             Sink::Files(_) | Sink::Stdout(_) => {
                 self.waiting = Some((sealed, Instant::now()));
@@ -77,6 +84,26 @@ impl Worker {
         }
     }
 
+    /// A batch is on its way, and comes back as [`Landed`].
+    fn launch(
+        &mut self,
+        runtime: &tokio::runtime::Handle,
+        bytes: u64,
+        delivery: impl Future<Output = Settled> + Send + 'static,
+    ) {
+        self.in_flight += 1;
+        self.in_flight_bytes += bytes;
+        let (settle, wake) = (self.channels.settle.clone(), self.channels.wake.clone());
+        let delivery = runtime.spawn(delivery);
+        runtime.spawn(async move {
+            // An error is a panic of the delivery: its credit must come back nevertheless.
+            let settled = delivery.await.ok();
+            // The worker is gone only when the agent stops.
+            let _ = settle.send(Landed { settled, bytes });
+            wake.wake();
+        });
+    }
+
     /// Writes the batch that waits, if it is time; true if it is written.
     pub(super) fn write_waiting(&mut self) -> bool {
         let Some((sealed, at)) = self.waiting.take() else { return false };
@@ -87,7 +114,7 @@ impl Worker {
         let written = match &mut self.sink {
             Sink::Files(files) => files.write(&sealed),
             Sink::Stdout(out) => out.write(&sealed),
-            Sink::Elasticsearch(..) => Ok(()),
+            Sink::Elasticsearch(..) | Sink::CloudWatch(..) => Ok(()),
             #[cfg(test)]
             Sink::Kept(_) => Ok(()),
         };
@@ -129,6 +156,7 @@ impl Worker {
                 if self.settings.gzip.is_none() {
                     self.keep_spare(settled.spare);
                 }
+                self.enter_losses(settled.lost);
                 self.acknowledge(settled.runs);
             }
             None => {
@@ -150,9 +178,21 @@ impl Worker {
         }
     }
 
+    /// Counts what the destination will never have.
+    fn enter_losses(&self, lost: Vec<(u64, LossReason, Loss)>) {
+        for (cursor, reason, loss) in lost {
+            let Some(origin) = self.owners.get(&cursor) else { continue };
+            if self.stats.losses.add(origin, reason, loss) {
+                tracing::error!(output = self.settings.output, container = %origin, reason = reason.as_str(),
+                    "the destination rejected a record for its time, and it is dropped as `rejected` says; \
+                     what more goes of this container in this way is counted");
+            }
+        }
+    }
+
     /// Moves positions over what the destination has taken, and sets back the cursors of what it has not.
     pub(super) fn acknowledge(&mut self, runs: Vec<(Run, Fate)>) {
-        let mut moved = Vec::new();
+        let (mut moved, mut places) = (Vec::new(), Vec::new());
         for (run, fate) in runs {
             let Some(&place) = self.owners.get(&run.cursor).and_then(|owner| self.places.get(owner)) else {
                 continue;
@@ -169,6 +209,7 @@ impl Worker {
                     if let Some(position) = cursor.acknowledge(&run) {
                         moved.push((cursor.file.key, position.to));
                         reading.backoff.reset();
+                        places.push(place);
                         self.count_left_out(place, position.left_out);
                     }
                 }
@@ -176,7 +217,8 @@ impl Worker {
                     cursor.set_back();
                     self.park(place);
                 }
-                Fate::Abandoned => {}
+                // The agent ends, or goes on after all: what is not known to be there is read again.
+                Fate::Abandoned => cursor.set_back(),
             }
         }
         self.ledger.change(|state| {
@@ -187,7 +229,9 @@ impl Worker {
                 files.note(state);
             }
         });
-        self.forget_finished();
+        // At once: small files are read by the thousand, and each would keep its cursor until there is time.
+        places.dedup();
+        places.into_iter().for_each(|place| self.shelve(place));
     }
 
     /// Sets a container aside for a while; the others go on.
@@ -209,8 +253,11 @@ impl Worker {
         reading.parked = Some(Instant::now() + wait);
     }
 
-    /// Whether a container is to be read on that is set aside, or waits for its rate limit.
+    /// Whether a container is to be read on that is set aside, or waits for its rate limit or for what is not known of it.
     pub(super) fn has_set_aside(&self) -> bool {
-        self.containers.iter().any(|c| c.parked.is_some() || (c.limited.is_some() && c.has_readable()))
+        self.containers.iter().any(|c| {
+            let waits = c.limited.is_some() || matches!(c.waits, Waits::Until(_));
+            c.parked.is_some() || (waits && c.has_readable())
+        })
     }
 }

@@ -15,6 +15,8 @@ use crate::catalog::{self, Catalog, Subscriber};
 use crate::config::Oversize;
 use crate::output::Fate;
 
+mod metadata;
+
 const LINE: &str = "2026-11-23T10:00:00Z stdout F";
 
 /// A node of which a worker writes everything into one file.
@@ -23,6 +25,7 @@ struct World {
     catalog: Catalog,
     ledger: Arc<Ledger>,
     phase: Arc<Phase>,
+    table: Option<Arc<Table>>,
 }
 
 /// When a listing of a few files is certainly done.
@@ -51,7 +54,7 @@ impl World {
         })
         .unwrap();
         let ledger = Arc::new(Ledger::open(&folder.path().join("state"), "o").unwrap());
-        World { folder, catalog, ledger, phase: Arc::default() }
+        World { folder, catalog, ledger, phase: Arc::default(), table: None }
     }
 
     /// A worker that has been told of all the files there are.
@@ -60,6 +63,7 @@ impl World {
         let (settle, settled) = mpsc::channel();
         let wake = Arc::new(Wake::default());
         self.catalog.subscribe(Subscriber { files, wake: wake.clone() });
+        self.table.iter().for_each(|table| table.subscribe(wake.clone()));
         self.catalog.refresh(soon());
         let template = Template::parse(&self.out().display().to_string()).unwrap();
         let mut worker = Worker::new(
@@ -67,6 +71,7 @@ impl World {
                 output: "o".into(),
                 shard: (0, 1),
                 facts: NodeFacts { cluster: "c".into(), node: "n".into() },
+                table: self.table.clone(),
                 target: Some((template, Safe::Path)),
                 format: Format::Lines,
                 gzip: None,
@@ -83,7 +88,14 @@ impl World {
                 limits: None,
                 max_lag: None,
             },
-            Channels { files: files_in, settled, settle, wake },
+            Channels {
+                files: files_in,
+                settled,
+                settle,
+                wake,
+                standing: Arc::default(),
+                events: mpsc::channel().0,
+            },
             self.ledger.clone(),
             Arc::default(),
             self.phase.clone(),
@@ -102,14 +114,14 @@ impl World {
     }
 
     /// What has been delivered; of a line that is just being written, nothing yet.
-    fn messages(&self) -> Vec<String> {
+    fn documents(&self) -> Vec<serde_json::Value> {
         let mut text = fs::read_to_string(self.out()).unwrap_or_default();
         text.truncate(text.rfind('\n').map_or(0, |newline| newline + 1));
-        text.lines()
-            .map(|line| {
-                serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().into()
-            })
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn messages(&self) -> Vec<String> {
+        self.documents().iter().map(|document| document["message"].as_str().unwrap().into()).collect()
     }
 }
 
@@ -127,7 +139,7 @@ fn send(worker: &mut Worker) -> Vec<Run> {
 
 fn land(worker: &mut Worker, runs: Vec<Run>, fate: Fate) {
     let runs = runs.into_iter().map(|run| (run, fate)).collect();
-    worker.land(Landed { settled: Some(Settled { runs, spare: Vec::new() }), bytes: 0 });
+    worker.land(Landed { settled: Some(Settled { runs, spare: Vec::new(), lost: Vec::new() }), bytes: 0 });
 }
 
 fn acknowledged(worker: &Worker, cursor: usize) -> u64 {
@@ -254,6 +266,79 @@ fn a_silent_partial_line_is_ended_though_others_are_busy_and_its_end_is_saved_fi
 }
 
 #[test]
+fn where_our_clock_ended_a_partial_line_nothing_is_read_on_before_that_is_saved() {
+    let log = "a_b_u/app/0.log";
+    let world = World::with(&[(log, "2026-11-23T10:00:00Z stdout P half\n")]);
+    let mut worker = world.worker();
+    let look = |worker: &mut Worker| {
+        worker.cuts_looked = Instant::now() - turns::LOOK_FOR_CUTS;
+        worker.round() | worker.cut_silent_groups()
+    };
+    // A folder where the state is to be written.
+    let in_the_way = world.folder.path().join("state/o.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    assert!(look(&mut worker) && !look(&mut worker));
+    append(&world.log(log), &format!("{LINE} rest\n"));
+    world.catalog.refresh(soon());
+    assert!(!look(&mut worker) && !look(&mut worker));
+    // Nor when it is set aside meanwhile.
+    worker.containers[0].cursors[0].set_back();
+    assert!(!look(&mut worker) && worker.has_held());
+    assert!(worker.next_event() < Duration::from_secs(1), "it is tried again soon");
+    assert_eq!(worker.batch.items, 0);
+    fs::remove_dir(&in_the_way).unwrap();
+    while look(&mut worker) {}
+    worker.dispatch();
+    assert_eq!(world.messages(), ["half", "rest"]);
+    let saved = Ledger::open(&world.folder.path().join("state"), "o").unwrap();
+    let key = worker.containers[0].cursors[0].file.key;
+    assert_eq!(saved.read(|state| state.entry(key).unwrap().cuts.len()), 1);
+}
+
+/// Nothing should be added to a file that has a successor; if something is after all, and we are killed meanwhile, its
+/// beginning must not come twice.
+#[test]
+fn where_the_end_of_a_file_ends_a_partial_line_is_saved_before_it_is_sent() {
+    let piece = "2026-11-23T10:00:00Z stdout P half\n";
+    let world = World::with(&[("a_b_u/app/0.log", piece), ("a_b_u/app/1.log", &format!("{LINE} one\n"))]);
+    let mut worker = world.worker();
+    worker.settings.linger = Duration::from_secs(60);
+    worker.take_up_all(0);
+    while !worker.containers[0].cursors[0].file.is_settled() {
+        assert!(world.catalog.refresh(soon()));
+    }
+    let reads_all = |worker: &mut Worker| {
+        worker.cuts_looked = Instant::now() - turns::LOOK_FOR_CUTS;
+        while worker.round() | worker.cut_silent_groups() {}
+        worker.batch.items
+    };
+    let in_the_way = world.folder.path().join("state/o.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    assert_eq!((reads_all(&mut worker), worker.has_held()), (1, true));
+    fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!((reads_all(&mut worker), worker.has_held()), (2, false));
+    let saved = Ledger::open(&world.folder.path().join("state"), "o").unwrap();
+    let key = worker.containers[0].cursors[0].file.key;
+    let cut = crate::position::Cut { first: 0, end: piece.len() as u64 };
+    assert_eq!(saved.read(|state| state.entry(key).unwrap().cuts.clone()), [cut]);
+}
+
+#[test]
+fn a_partial_line_that_may_have_been_sent_before_is_in_doubt_when_it_ends() {
+    let log = "a_b_u/app/0.log";
+    let world = World::with(&[(log, "2026-11-23T10:00:00Z stdout P half\n")]);
+    let mut worker = world.worker();
+    assert!(worker.round());
+    // What was read so far holds no record.
+    let run = send(&mut worker);
+    land(&mut worker, run, Fate::Acknowledged);
+    worker.cuts_looked = Instant::now() - turns::LOOK_FOR_CUTS;
+    assert!(worker.cut_silent_groups());
+    let run = send(&mut worker);
+    assert_eq!((run[0].items, run[0].in_doubt), (1, true));
+}
+
+#[test]
 fn a_worker_that_failed_begins_again_and_nothing_is_lost_or_doubled() {
     let log = "a_b_u/app/0.log";
     let lines =
@@ -300,10 +385,47 @@ fn a_file_that_comes_back_is_not_forgotten() {
     fs::rename(&aside, &pods).unwrap();
     world.catalog.refresh(soon());
     worker.take_news();
+    worker.take_up_next(0);
     let key = worker.containers[0].cursors[0].file.key;
     assert_eq!(world.ledger.read(|state| state.entry(key).unwrap().gone), 0);
     append(&world.log(log), &format!("{LINE} two\n"));
     world.catalog.refresh(soon());
     while worker.step() {}
     assert_eq!(world.messages(), ["one", "two"]);
+}
+
+#[test]
+fn of_many_files_only_the_one_that_is_read_has_a_cursor_and_what_is_delivered_is_still_looked_after() {
+    let logs = ["a_b_u/app/0.log", "a_b_u/app/1.log", "a_b_u/app/2.log"];
+    let texts = [0, 1, 2].map(|n| format!("{LINE} of {n}\n"));
+    let world = World::with(&[0, 1, 2].map(|n| (logs[n], texts[n].as_str())));
+    let mut worker = world.worker();
+    assert_eq!(worker.containers[0].shelf.lag(), 3 * texts[0].len() as u64);
+    let mut most = 0;
+    // The first two have settled after a second, and are done with then.
+    while worker.containers[0].shelf.has_waiting() || worker.containers[0].cursors.len() > 1 {
+        world.catalog.refresh(soon());
+        while worker.step() {}
+        most = most.max(worker.containers[0].cursors.len());
+        worker.tell_lag();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((most, world.messages()), (3, vec!["of 0".into(), "of 1".into(), "of 2".into()]));
+    assert_eq!(worker.containers[0].cursors[0].file.name.restart, 2);
+    // One grows after all, which is seen when the directory is listed again; another goes.
+    append(&world.log(logs[0]), &format!("{LINE} late\n"));
+    fs::remove_file(world.log(logs[1])).unwrap();
+    fs::write(world.log("a_b_u/app/3.log"), format!("{LINE} of 3\n")).unwrap();
+    world.phase.drain();
+    for _ in 0..2 {
+        world.catalog.refresh(soon());
+    }
+    worker.take_news();
+    while worker.step() || worker.tell_lag() {}
+    let mut messages = world.messages();
+    messages.sort();
+    assert_eq!(messages, ["late", "of 0", "of 1", "of 2", "of 3"]);
+    world.ledger.save().unwrap();
+    let saved = fs::read_to_string(world.folder.path().join("state/o.positions")).unwrap();
+    assert_eq!(saved.matches("\"g\":").count(), 1, "the one that went is marked: {saved}");
 }

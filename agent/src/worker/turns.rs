@@ -4,9 +4,10 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::Worker;
+use super::enrich::Waits;
 use super::limits::{Dropped, Gate};
 use super::queue::Queue;
+use super::{Reading, Worker};
 use crate::catalog::file::Source;
 use crate::position::Position;
 use crate::read::Turn;
@@ -28,9 +29,15 @@ impl Worker {
         self.containers.iter().any(|c| c.set_aside().is_none() && c.has_readable())
     }
 
-    /// Whether there is a file that cannot be read for now.
+    /// Whether there is a file that cannot be read for now, or that waits for somebody else.
     pub(super) fn has_unreadable(&self) -> bool {
-        self.containers.iter().flat_map(|c| &c.cursors).any(|cursor| cursor.retry_at().is_some())
+        let held = |c: &Reading| matches!(c.waits, Waits::ForIt(_)) && c.has_readable();
+        self.containers.iter().any(|c| held(c) || c.cursors.iter().any(|cursor| cursor.retry_at().is_some()))
+    }
+
+    /// Whether there is one that may not be read on before it is saved where a line of it ends.
+    pub(super) fn has_held(&self) -> bool {
+        self.containers.iter().flat_map(|c| &c.cursors).any(|cursor| cursor.held)
     }
 
     /// Turns of the containers that have something to read, until the batch is full; false if there was nothing.
@@ -65,6 +72,7 @@ impl Worker {
         for reading in &mut self.containers {
             reading.parked = reading.parked.filter(|until| *until > now);
             reading.limited = reading.limited.filter(|until| *until > now);
+            reading.waits.end_at(now);
             self.inflating += reading.cursors.iter().filter(|c| c.is_inflating()).count();
             if !reading.share.is_queued() && reading.set_aside().is_none() && reading.has_readable() {
                 self.queue.add(&reading.stats.origin, &mut reading.share);
@@ -76,10 +84,11 @@ impl Worker {
     /// One turn in the oldest file of a container that can be read; how many bytes were read, and whether anything came
     /// of it.
     fn visit(&mut self, place: usize) -> (u64, bool) {
-        let reading = &mut self.containers[place];
-        if reading.set_aside().is_some() {
+        if self.containers[place].set_aside().is_some() {
             return (0, false);
         }
+        self.take_up_next(place);
+        let reading = &mut self.containers[place];
         let may_inflate = self.inflating < MOST_INFLATING;
         let next = reading
             .cursors
@@ -105,7 +114,15 @@ impl Worker {
         let cursor = &mut reading.cursors[at];
         // Asked before the read: what is settled by then is read to its end.
         let (size, settled) = (cursor.file.size(), cursor.file.is_settled());
+        // That a plain file is settled is our clock's word: the lines that it ends are cut first, and that is saved.
+        let ended = settled && (cursor.file.name.packed || cursor.has_seen(size));
+        if ended && cursor.lacks_cuts() {
+            let cuts = cursor.cut();
+            self.ledger.change(|state| cuts.iter().for_each(|cut| state.cut(cursor.file.key, *cut)));
+            return true;
+        }
         cursor.read_on();
+        self.reader.past = cursor.past;
         let mut source = match cursor.take_source() {
             Ok(source) => source,
             Err(error) => {
@@ -114,45 +131,46 @@ impl Worker {
             }
         };
         let (start, items) = (cursor.at, self.batch.items);
-        let (batch, plan, judged) = (&mut self.batch, &reading.plan, cursor.judged_until);
+        let (batch, judged) = (&mut self.batch, cursor.judged_until);
+        let plan = reading.plan.of_run(cursor.file.name.restart);
         let framing = cursor.file.framing;
-        let result =
-            self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, settled, |record| {
-                let mut shut = false;
-                if let Some(gate) = gate.as_mut().filter(|_| record.last > judged) {
-                    if !gate.admits(&record) {
-                        return ControlFlow::Continue(());
-                    }
-                    shut = gate.is_shut();
+        let result = self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, ended, |record| {
+            let mut shut = false;
+            if let Some(gate) = gate.as_mut().filter(|_| record.last > judged) {
+                if !gate.admits(&record) {
+                    return ControlFlow::Continue(());
                 }
-                batch.push(plan, &cursor.id_text, &record);
-                if shut || batch.plain_bytes() >= limit {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            });
+                shut = gate.is_shut();
+            }
+            batch.push(plan, &cursor.id_text, &record);
+            if shut || batch.plain_bytes() >= limit {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
         reading.limited = gate.as_mut().and_then(Gate::shut_until);
         let dropped = gate.map(|gate| gate.dropped).unwrap_or_default();
         let progress = self.enter_run(place, at, start, items, dropped);
-        self.end_turn(place, at, result, source, (size, settled));
-        progress || self.containers[place].cursors[at].is_finished()
+        self.end_turn(place, at, result, source, (size, ended));
+        // At the end of a settled file there is one turn more.
+        progress || settled
     }
 
-    /// What the end of a turn means for its file, which had that size, and was settled or not, when it began.
+    /// What the end of a turn means for its file, which had that size, and was ended or not, when it began.
     pub(super) fn end_turn(
         &mut self,
         place: usize,
         at: usize,
         result: io::Result<Turn>,
         source: Source,
-        (size, settled): (u64, bool),
+        (size, ended): (u64, bool),
     ) {
         let cursor = &mut self.containers[place].cursors[at];
         match result {
             Ok(Turn::More) => cursor.keep_source(source),
             Ok(Turn::End) => {
-                if let Some(damage) = cursor.reached_end(size, settled, source) {
+                if let Some(damage) = cursor.reached_end(size, ended, source) {
                     let lost = cursor.lose_to(size);
                     let reading = &self.containers[place];
                     tracing::error!(
@@ -217,12 +235,20 @@ impl Worker {
         }
         self.cuts_looked = Instant::now();
         let mut due = Vec::new();
-        for (place, reading) in self.containers.iter_mut().enumerate().filter(|(_, c)| c.parked.is_none()) {
+        for (place, reading) in self
+            .containers
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, c)| c.parked.is_none() && !c.waits.is_waiting())
+        {
             for (at, cursor) in reading.cursors.iter_mut().enumerate() {
                 let silent = cursor.silent_at(self.settings.rules.join_gap);
-                if silent.is_some_and(|since| since <= self.cuts_looked) && !cursor.is_readable() {
+                let is_due = silent.is_some_and(|since| since <= self.cuts_looked) && !cursor.has_unread();
+                if is_due && !cursor.held {
                     let cuts = cursor.cut();
                     self.ledger.change(|state| cuts.iter().for_each(|cut| state.cut(cursor.file.key, *cut)));
+                }
+                if cursor.held {
                     due.push((place, at));
                 }
             }
@@ -239,11 +265,13 @@ impl Worker {
         }
         self.cuts_told = false;
         for (place, at) in due {
-            // What has no room now is found again at the next look.
-            if self.is_full() {
-                break;
+            let cursor = &mut self.containers[place].cursors[at];
+            cursor.held = false;
+            // One that was set back, or has grown since, is read on, and its lines end where they were cut. What has no
+            // room now is found again at the next look.
+            if !cursor.has_unread() && !self.is_full() {
+                self.close_groups(place, at);
             }
-            self.close_groups(place, at);
         }
         true
     }
@@ -259,8 +287,10 @@ impl Worker {
             }
         };
         let (start, items) = (cursor.at, self.batch.items);
-        let (batch, plan, judged) = (&mut self.batch, &reading.plan, cursor.judged_until);
+        let (batch, judged) = (&mut self.batch, cursor.judged_until);
+        let plan = reading.plan.of_run(cursor.file.name.restart);
         let mut gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
+        self.reader.past = cursor.past;
         let closed = self.reader.close_groups(&mut source, &mut cursor.at, cursor.file.framing, |record| {
             let gate = gate.as_mut().filter(|_| record.last > judged);
             if gate.is_none_or(|gate| gate.admits(&record)) {

@@ -4,10 +4,15 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::child;
 use crate::kit::{Request, Server, done, reply};
-use crate::sigv4::verify;
+use crate::sigv4::{self, Signed};
 
 const ENVIRONMENT: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "AKIDENV"), ("AWS_SECRET_ACCESS_KEY", "hush/env+1"), ("AWS_REGION", "eu-west-1")];
+
+fn verify(request: &Request, secret: impl Fn(&str) -> Option<String>) -> Result<Signed, String> {
+    let Request { method, target, headers, body, .. } = request;
+    sigv4::verify(&sigv4::Request { method, target, headers, body }, secret)
+}
 
 /// The keys that exist.
 fn secret(key_id: &str) -> Option<String> {

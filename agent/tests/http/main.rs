@@ -6,5 +6,6 @@ mod child;
 mod endpoints;
 mod kit;
 mod proxy;
+#[path = "../../../tests/src/sigv4.rs"]
 mod sigv4;
 mod tls;

@@ -39,6 +39,8 @@ pub enum Agent {
         settings: Vec<String>,
         /// Further lines of TOML for its output.
         output_settings: Vec<String>,
+        /// Whether an API server has told of the pods.
+        metadata: bool,
     },
 }
 
@@ -65,7 +67,7 @@ impl Agent {
     /// Writes the configuration of `job` and gives the command to start.
     pub fn command(&self, job: &Job<'_>) -> Outcome<Command> {
         match self {
-            Agent::Taffrail { binary, settings, output_settings } => {
+            Agent::Taffrail { binary, settings, output_settings, metadata } => {
                 let config = job.folder.join("taffrail.toml");
                 let state = job.folder.join("state");
                 fs::create_dir_all(&state)?;
@@ -81,7 +83,10 @@ impl Agent {
                 );
                 fs::write(&config, text)?;
                 let mut command = Command::new(binary);
-                command.arg("run").arg("--config").arg(config);
+                command.arg("run").arg("--config").arg(config).env_remove("KUBECONFIG");
+                if *metadata {
+                    command.env("KUBECONFIG", crate::metadata::prepare(job.pods, &state, job.folder)?);
+                }
                 Ok(command)
             }
         }

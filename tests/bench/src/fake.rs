@@ -1,7 +1,7 @@
 //! A stand-in for an agent, which proves the bench.
 //!
 //! In: the same command line and configuration as the real one. Out: every record, once, in the plainest way: no
-//! rotation, no retries, no saved positions, no metadata. It can be told to lose or double a record
+//! rotation, no saved positions, no metadata, and no retry but where the server says that it is away (503). It can be told to lose or double a record
 //! (`lose = N`, `double = N` under its output), which the bench must notice. It is never a peer to compare with.
 
 use crate::Outcome;
@@ -19,8 +19,8 @@ use std::time::Duration;
 /// A request body is sent when it has grown to this.
 const BODY: usize = 4 << 20;
 
-/// Bytes of one file read in one turn.
-const TURN: usize = 1 << 20;
+/// Bytes of one file read in one turn: more than the longest line.
+const TURN: usize = 2 << 20;
 
 /// One keep-alive HTTP/1.1 connection that waits for each answer.
 pub struct Connection {
@@ -108,9 +108,13 @@ impl Sender {
         if self.gzip {
             let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(&self.body)?;
-            self.connection.post(path, &encoder.finish()?, true)?;
-        } else {
-            self.connection.post(path, &self.body, false)?;
+            self.body = encoder.finish()?;
+        }
+        while let Err(error) = self.connection.post(path, &self.body, self.gzip) {
+            if !error.to_string().starts_with("503") {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         self.body.clear();
         Ok(())

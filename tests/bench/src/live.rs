@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Before the measured time, so that start-up and the first connection are not in it.
-const WARM_UP: Duration = Duration::from_secs(3);
+pub const WARM_UP: Duration = Duration::from_secs(3);
 
 /// What is asked of a scenario here.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,8 @@ pub struct Load {
     pub rate: u64,
     /// Files, each of a container of its own, written in turn.
     pub files: u64,
+    /// The number of the first container.
+    pub first: u64,
     /// Lines in one `write`.
     pub lines_a_write: u64,
     /// Never sleep between writes but spin, so that loads of different write sizes keep the core equally busy:
@@ -49,19 +51,21 @@ pub struct Load {
 }
 
 /// A node whose applications write; one thread plays them all.
-struct Writer {
+pub struct Writer {
     logs: Vec<(File, ContainerLog)>,
     load: Load,
     /// Lines written, each a record.
-    lines: u64,
+    pub lines: u64,
+    /// And their bytes.
+    pub bytes: u64,
     writes: u64,
 }
 
 impl Writer {
     /// Makes the files with a first line in each, so that an agent finds them all at its start.
-    fn new(pods: &Path, load: Load, seed: u64) -> io::Result<Writer> {
+    pub fn new(pods: &Path, load: Load, seed: u64) -> io::Result<Writer> {
         let mut logs = Vec::new();
-        for index in 0..load.files {
+        for index in load.first..load.first + load.files {
             let path = log_path(pods, seed, index);
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
@@ -71,7 +75,7 @@ impl Writer {
                 ContainerLog::new(index, seed),
             ));
         }
-        let mut writer = Writer { logs, load, lines: 0, writes: 0 };
+        let mut writer = Writer { logs, load, lines: 0, bytes: 0, writes: 0 };
         for number in 0..load.files {
             writer.write(number, 1)?;
         }
@@ -88,12 +92,13 @@ impl Writer {
         }
         file.write_all(&text)?;
         self.lines += lines;
+        self.bytes += text.len() as u64;
         self.writes += 1;
         Ok(())
     }
 
     /// Writes at the load's rate until told to stop; what fell behind is made up for without a pause.
-    fn play(mut self, stop: &AtomicBool) -> io::Result<Writer> {
+    pub fn play(mut self, stop: &AtomicBool) -> io::Result<Writer> {
         let interval = self.load.lines_a_write as f64 / self.load.rate as f64;
         let started = Instant::now();
         let mut turn = 0;
@@ -173,7 +178,7 @@ pub fn wakeups(bench: &Bench, request: Request) -> Outcome<()> {
     for repetition in 1..=repetitions {
         let mut shares = Vec::new();
         for ((name, lines_a_write), samples) in variants.iter().zip(&mut samples) {
-            let load = Load { rate, files, lines_a_write: *lines_a_write, spin: true };
+            let load = Load { rate, files, first: 0, lines_a_write: *lines_a_write, spin: true };
             let measured = once(bench, load, time, compression, false)
                 .map_err(|error| format!("wakeups, {name}, run {repetition}: {error}"))?;
             let values = [measured.writes, measured.share.cpu, measured.share.wakeups, measured.rss];
@@ -200,7 +205,7 @@ pub fn steady(bench: &Bench, request: Request) -> Outcome<()> {
     let Request { rate, files, time, compression, repetitions } = request;
     let mut samples: [Samples; 6] = Default::default();
     for repetition in 1..=repetitions {
-        let load = Load { rate, files, lines_a_write: 1, spin: false };
+        let load = Load { rate, files, first: 0, lines_a_write: 1, spin: false };
         let measured = once(bench, load, time, compression, true)
             .map_err(|error| format!("steady, run {repetition}: {error}"))?;
         let delay = |part: f64| percentile(&measured.delays, part) / 1_000.0;
@@ -236,7 +241,7 @@ fn footer(request: &Request) {
 }
 
 /// The value below which `part` of the sorted `values` lie; 0 without any.
-fn percentile(values: &[u32], part: f64) -> f64 {
+pub fn percentile(values: &[u32], part: f64) -> f64 {
     let rank = (values.len() as f64 * part).ceil() as usize;
     values.get(rank.max(1) - 1).copied().map_or(0.0, f64::from)
 }
@@ -257,7 +262,7 @@ mod tests {
     #[test]
     fn a_load_is_written_at_its_rate_and_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let load = Load { rate: 5_000, files: 3, lines_a_write: 5, spin: false };
+        let load = Load { rate: 5_000, files: 3, first: 0, lines_a_write: 5, spin: false };
         let writer = Writer::new(folder.path(), load, 1).unwrap();
         let stop = AtomicBool::new(false);
         let writer = thread::scope(|scope| {

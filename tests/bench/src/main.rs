@@ -9,6 +9,9 @@
 //! cargo run --release -p taffrail-bench -- idle                 # 500 silent files for 30 s
 //! cargo run --release -p taffrail-bench -- wakeups              # 50,000 writes a second against the same in batches
 //! cargo run --release -p taffrail-bench -- steady --rate 10000  # delay p50 and p99, share of a core
+//! cargo run --release -p taffrail-bench -- flood                # a quiet container's delay beside one of 50 MB/s
+//! cargo run --release -p taffrail-bench -- beside               # an output's rate beside one that nobody answers
+//! cargo run --release -p taffrail-bench -- outage               # memory: 1,000 containers' backlog, the server away
 //! ```
 //!
 //! Progress goes to stderr; a Markdown table with the command that made it goes to stdout. A run in which a record
@@ -17,15 +20,19 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod beside;
 mod bulk;
 mod catch_up;
 mod clock;
 mod corpus;
 mod fake;
+mod flood;
 mod idle;
 mod lines;
 mod live;
 mod measure;
+mod metadata;
+mod outage;
 mod report;
 mod sink;
 
@@ -34,6 +41,7 @@ use clap::{Args, Parser, Subcommand};
 use corpus::Plan;
 use live::Request;
 use measure::{Bench, Cores};
+use sink::Presence;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -64,6 +72,9 @@ struct Common {
     /// A line of TOML for the agent's output
     #[arg(long, global = true, value_name = "KEY = VALUE")]
     set_output: Vec<String>,
+    /// Enrich, as if an API server had told of every pod: labels, owners, images
+    #[arg(long, global = true)]
+    metadata: bool,
     /// Seconds without a new record after which a run has failed
     #[arg(long, global = true, default_value_t = 60)]
     stall: u64,
@@ -108,6 +119,66 @@ enum Scenario {
     Wakeups(Live),
     /// An even load: delay from the line's time to the sink, and the share of a core
     Steady(Live),
+    /// The delay of quiet containers beside one that writes as fast as it can
+    Flood {
+        /// Bytes a second of the flood, or with KiB, MiB
+        #[arg(long, default_value = "50000000", value_parser = size)]
+        rate: u64,
+        /// Containers that it comes from
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        floods: u64,
+        /// Quiet containers, each with 10 lines a second
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        quiet: u64,
+        /// Seconds measured, after a warm-up
+        #[arg(long, default_value_t = 15)]
+        seconds: u64,
+        /// How to send
+        #[arg(long, default_value = "gzip")]
+        compression: Compression,
+        /// Runs of each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        repetitions: u32,
+    },
+    /// The rate of an output alone, and beside one whose server accepts and never answers
+    Beside {
+        /// Size of the corpus, in bytes or with KiB, MiB, GiB
+        #[arg(long, default_value = "256MiB", value_parser = size)]
+        size: u64,
+        /// Containers it is spread over
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+        containers: u64,
+        /// How to send
+        #[arg(long, default_value = "gzip")]
+        compression: Compression,
+        /// Runs of each
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        repetitions: u32,
+    },
+    /// Memory over a backlog of many containers with a server that is away for long and then back
+    Outage {
+        /// Size of the backlog, in bytes or with KiB, MiB, GiB; lines of 1 MiB come on top
+        #[arg(long, default_value = "1GiB", value_parser = size)]
+        size: u64,
+        /// Containers it is spread over
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+        containers: u64,
+        /// Every so many containers has two lines of 1 MiB
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+        long_every: u64,
+        /// Seconds that the server is away
+        #[arg(long, default_value_t = 60)]
+        away: u64,
+        /// What it does meanwhile
+        #[arg(long, default_value = "silent")]
+        presence: Presence,
+        /// How to send
+        #[arg(long, default_value = "gzip")]
+        compression: Compression,
+        /// Runs
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        repetitions: u32,
+    },
     /// Be the stand-in agent that proves the bench
     #[command(hide = true)]
     Run {
@@ -177,13 +248,19 @@ fn run(arguments: Arguments) -> Outcome<()> {
         Some(binary) => binary,
         None => std::env::current_exe()?.with_file_name("taffrail"),
     };
-    let agent = Agent::Taffrail { binary, settings: common.set, output_settings: common.set_output };
+    let agent = Agent::Taffrail {
+        binary,
+        settings: common.set,
+        output_settings: common.set_output,
+        metadata: common.metadata,
+    };
     // A corpus is made on all cores, so before they are divided.
     if let Scenario::CatchUp { size, containers, .. } = &arguments.scenario {
         corpus::prepare(&cache, &Plan { bytes: *size, containers: *containers, seed })?;
     }
     let stall = Duration::from_secs(common.stall);
-    let bench = Bench { agent, cores: Cores::divide()?, cache, stall, seed, verify_ids: common.verify_ids };
+    let mut bench =
+        Bench { agent, cores: Cores::divide()?, cache, stall, seed, verify_ids: common.verify_ids };
     match arguments.scenario {
         Scenario::CatchUp { size, containers, compression, repetitions } => {
             catch_up::run(&bench, &Plan { bytes: size, containers, seed }, &compression, repetitions)
@@ -193,6 +270,21 @@ fn run(arguments: Arguments) -> Outcome<()> {
         }
         Scenario::Wakeups(live) => live::wakeups(&bench, live.request(50_000, 10, 15, Compression::None)),
         Scenario::Steady(live) => live::steady(&bench, live.request(10_000, 20, 30, Compression::Gzip)),
+        Scenario::Flood { rate, floods, quiet, seconds, compression, repetitions } => {
+            let time = Duration::from_secs(seconds);
+            flood::run(&bench, flood::Request { rate, floods, quiet, time, compression, repetitions })
+        }
+        Scenario::Beside { size, containers, compression, repetitions } => {
+            beside::run(&mut bench, &Plan { bytes: size, containers, seed }, compression, repetitions)
+        }
+        Scenario::Outage { size, containers, long_every, away, presence, compression, repetitions } => {
+            let plan = Plan { bytes: size, containers, seed };
+            let away = Duration::from_secs(away);
+            outage::run(
+                &bench,
+                &outage::Request { plan, long_every, away, presence, compression, repetitions },
+            )
+        }
         Scenario::Run { .. } => unreachable!("handled above"),
     }
 }

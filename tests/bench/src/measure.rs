@@ -6,7 +6,7 @@
 
 use crate::Outcome;
 use crate::agent::{Agent, Compression, Job};
-use crate::sink::{Options, Sink};
+use crate::sink::{Options, Presence, Sink};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs::{self, File};
@@ -86,7 +86,29 @@ impl Bench {
 
     /// Starts a sink and the agent over `pods`, with `folder` for its own files.
     pub fn start(&self, pods: &Path, folder: &Path, compression: Compression, delays: bool) -> Outcome<Run> {
-        let sink = Sink::start(Options { verify_ids: self.verify_ids, delays }, self.cores.bench_count)?;
+        self.start_with(pods, folder, compression, Options { delays, ..Options::default() })
+    }
+
+    /// The same with a sink that is away at first.
+    pub fn start_away(
+        &self,
+        pods: &Path,
+        folder: &Path,
+        compression: Compression,
+        presence: Presence,
+    ) -> Outcome<Run> {
+        self.start_with(pods, folder, compression, Options { presence, ..Options::default() })
+    }
+
+    fn start_with(
+        &self,
+        pods: &Path,
+        folder: &Path,
+        compression: Compression,
+        options: Options,
+    ) -> Outcome<Run> {
+        let options = Options { verify_ids: self.verify_ids, ..options };
+        let sink = Sink::start(options, self.cores.bench_count)?;
         let job = Job { pods, folder, port: sink.port(), compression };
         let log = folder.join("agent.log");
         let mut command = self.agent.command(&job)?;

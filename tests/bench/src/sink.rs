@@ -1,8 +1,8 @@
 //! A bulk server that counts and forgets.
 //!
 //! In: `POST /_bulk` and `POST /<index>/_bulk`, plain or gzip. Out: truly shaped replies to the agent, exact
-//! counts to the scenario. It never refuses, delays or loses a document, and never stores one; a malformed
-//! request gets 400 and is kept as a fault, which makes the run fail.
+//! counts to the scenario. It never loses a document, refuses or delays one only while it is told to be away, and never
+//! stores one; a malformed request gets 400 and is kept as a fault, which makes the run fail.
 
 use crate::Outcome;
 use crate::bulk::{Pair, Pairs, Shape};
@@ -13,11 +13,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
+use clap::ValueEnum;
 use flate2::bufread::GzDecoder;
+use memchr::memmem::Finder;
 use std::collections::HashSet;
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::runtime::Runtime;
 
 /// `http.max_content_length` of a server as it comes: 100 MB.
@@ -30,6 +32,22 @@ pub struct Options {
     pub verify_ids: bool,
     /// Keep the delay of every document, from its `@timestamp` to the end of its request.
     pub delays: bool,
+    /// How it begins.
+    pub presence: Presence,
+}
+
+/// Whether the sink is there for the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Presence {
+    /// It answers.
+    #[default]
+    There,
+    /// Requests are taken, and not answered.
+    Silent,
+    /// Requests are answered with 503.
+    Refusing,
+    /// Each document is refused for now, with 429.
+    Busy,
 }
 
 /// What came in so far.
@@ -63,6 +81,9 @@ struct Shared {
     /// Microseconds.
     delays: Mutex<Vec<u32>>,
     faults: Mutex<Vec<String>>,
+    presence: Mutex<Presence>,
+    /// Delays are kept of documents that hold one of these only, if there are any.
+    delays_of: OnceLock<Vec<Finder<'static>>>,
     /// Buffers for inflating, used again: new ones of this size are page faults each time.
     buffers: Mutex<Vec<Vec<u8>>>,
 }
@@ -91,6 +112,8 @@ impl Sink {
             ids: Mutex::default(),
             delays: Mutex::default(),
             faults: Mutex::default(),
+            presence: Mutex::new(options.presence),
+            delays_of: OnceLock::new(),
             buffers: Mutex::default(),
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
@@ -122,6 +145,17 @@ impl Sink {
         std::mem::take(&mut locked(&self.shared.delays))
     }
 
+    /// Keeps the delays of documents that hold one of these texts only; to be said once, before any comes.
+    pub fn delays_only_of(&self, texts: Vec<Vec<u8>>) {
+        let finders = texts.iter().map(|text| Finder::new(text).into_owned()).collect();
+        let _ = self.shared.delays_of.set(finders);
+    }
+
+    /// Answers from now on.
+    pub fn comes_back(&self) {
+        *locked(&self.shared.presence) = Presence::There;
+    }
+
     /// An error if any request was malformed or, in the verifying mode, any `_id` missing or doubled.
     pub fn check(&self) -> Outcome<()> {
         if let Some(first) = locked(&self.shared.faults).first() {
@@ -143,11 +177,14 @@ impl Drop for Sink {
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let path = parts.uri.path();
     let index = path.strip_suffix("_bulk").map(|index| index.trim_matches('/'));
     match (parts.method, index) {
         (Method::POST | Method::PUT, Some(index)) => {
+            if let Some(refusal) = shared.away(&parts.headers, &mut body).await {
+                return refusal;
+            }
             match shared.bulk(index, parts.uri.query(), &parts.headers, body).await {
                 Ok(reply) => json(StatusCode::OK, reply),
                 Err((status, reason)) => {
@@ -175,11 +212,42 @@ const WELCOME: &str = "{\"name\":\"sink\",\"cluster_name\":\"sink\",\"cluster_uu
     {\"distribution\":\"opensearch\",\"number\":\"2.19.6\",\"minimum_wire_compatibility_version\":\"7.10.0\",\
     \"minimum_index_compatibility_version\":\"7.0.0\"},\"tagline\":\"The OpenSearch Project: https://opensearch.org/\"}";
 
+/// What a server with a full queue says of a document.
+const REFUSED: &str = "{\"create\":{\"_index\":\"bench-2026.11.24\",\"status\":429,\"error\":{\"type\":\
+    \"es_rejected_execution_exception\",\"reason\":\"rejected execution of TimedRunnable on EsThreadPoolExecutor[\
+    name = n1/write, queue capacity = 10000]\"}}}";
+
 fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json; charset=UTF-8")], body.into()).into_response()
 }
 
 impl Shared {
+    /// What is answered while it is away, if that; what came then is never counted.
+    async fn away(&self, headers: &HeaderMap, body: &mut Body) -> Option<Response> {
+        let presence = *locked(&self.presence);
+        if presence == Presence::There {
+            return None;
+        }
+        let wire = to_bytes(std::mem::take(body), MAX_CONTENT_LENGTH).await.unwrap_or_default();
+        match presence {
+            Presence::There => None,
+            // Until the agent gives up.
+            Presence::Silent => std::future::pending().await,
+            Presence::Refusing => {
+                Some(json(StatusCode::SERVICE_UNAVAILABLE, "{\"error\":\"away\",\"status\":503}"))
+            }
+            Presence::Busy => {
+                let mut plain = Vec::new();
+                if headers.contains_key(header::CONTENT_ENCODING) {
+                    inflate(&wire, &mut plain).ok()?;
+                }
+                let body = if plain.is_empty() { &wire[..] } else { &plain };
+                let items = vec![REFUSED; Pairs::new(body).count()].join(",");
+                Some(json(StatusCode::OK, format!("{{\"errors\":true,\"items\":[{items}]}}")))
+            }
+        }
+    }
+
     async fn bulk(
         &self,
         index: &str,
@@ -226,11 +294,12 @@ impl Shared {
         let mut documents = 0;
         let mut delays = Vec::new();
         let mut ids = Vec::new();
+        let wanted = self.delays_of.get();
         for pair in Pairs::new(body) {
             let pair = pair?;
             reply.stored(&pair, index);
             documents += 1;
-            if self.options.delays {
+            if self.options.delays && wanted.is_none_or(|w| w.iter().any(|f| f.find(pair.source).is_some())) {
                 delays.push(delay(&pair, arrived)?);
             }
             if self.options.verify_ids {
@@ -339,7 +408,7 @@ mod tests {
 
     #[test]
     fn an_id_that_comes_again_is_found() {
-        let sink = Sink::start(Options { verify_ids: true, delays: true }, 1).unwrap();
+        let sink = Sink::start(Options { verify_ids: true, delays: true, ..Options::default() }, 1).unwrap();
         let mut connection = Connection::open(sink.port()).unwrap();
         connection.post("/a/_bulk", BODY.as_bytes(), false).unwrap();
         connection.post("/b/_bulk", BODY.as_bytes(), false).unwrap();

@@ -77,3 +77,14 @@ fn idle_wakeups_and_steady_give_their_tables() {
     let table = passes(&[["steady"].as_slice(), &quick].concat());
     assert!(table.contains("10,000 lines a second over 20 files for 1 s, compression gzip"), "{table}");
 }
+
+#[test]
+fn flood_beside_and_outage_give_their_tables() {
+    let table = passes(&["flood", "--rate", "2MiB", "--seconds", "1", "--repetitions", "1"]);
+    assert!(table.contains("| none | 0.0 | ") && table.contains("| 1 containers | "), "{table}");
+    let table = passes(&["beside", "--size", "4MiB", "--repetitions", "2"]);
+    assert!(table.contains("| alone | ") && table.contains("ratio of each pair: "), "{table}");
+    let small = ["--size", "4MiB", "--containers", "20", "--away", "1", "--presence", "refusing"];
+    let table = passes(&[["outage"].as_slice(), &small].concat());
+    assert!(table.contains("| 20 | 4 | ") && table.contains("server away for 1 s (refusing)"), "{table}");
+}

@@ -200,11 +200,8 @@ fn a_dead_server_does_not_hold_up_the_end_and_nothing_is_lost() {
     assert_eq!(agent.terminate().code, Some(0));
     assert!(begun.elapsed() < seconds(10), "{:?}", begun.elapsed());
     let saved = fs::read_to_string(node.state().join("search.positions")).unwrap();
-    assert_eq!(
-        saved.lines().count(),
-        2,
-        "a head, an end, and no position: nothing was acknowledged: {saved}"
-    );
+    let positions: Vec<&str> = saved.lines().filter(|line| line.contains("\"k\":")).collect();
+    assert!(positions.iter().all(|line| line.contains("\"o\":0,")), "nothing was acknowledged: {saved}");
 }
 
 #[test]

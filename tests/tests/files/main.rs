@@ -2,8 +2,15 @@
 
 mod bad_input;
 mod catalog;
+mod clocks;
 mod host_files;
+mod large_tree;
 mod lifecycle;
+mod limits;
 mod lines;
 mod output;
+mod reload;
 mod retention;
+mod small_disk;
+mod unreadable;
+mod vanishing;

@@ -71,6 +71,28 @@ fn whatever_goes_wrong_with_a_request_everything_arrives_once() {
     assert!(!ended.stderr.contains("never sent before"), "{}", ended.stderr);
 }
 
+/// The refused one is to be sent once more in another form, when the rest of its batch is settled: which comes back in
+/// halves.
+#[test]
+fn a_refused_record_is_not_forgotten_when_the_rest_of_its_batch_is_too_large() {
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.writes(40);
+    let proxy = Proxy::open(space.server.address(), |number, _| match number {
+        0 => Action::RefuseItems(Box::new(|document| match document {
+            _ if document.contains("line 7 of") => Some(400),
+            _ if document.contains("3 of web") => Some(429),
+            _ => None,
+        })),
+        1 => Action::Answer(lies::too_large()),
+        _ => Action::Forward,
+    });
+    let config = space.config_at(&node, proxy.address(), Target::Indices, "{date}") + "\n" + QUICK;
+    let _agent = Agent::start(&config, &node);
+    verify::exactly_once(seconds(30), || space.documents(), &[&web]);
+}
+
 /// Before a record in doubt is sent again into a data stream, the agent looks for a rollover. An answer that is none is
 /// no reason to go on without having looked.
 #[test]

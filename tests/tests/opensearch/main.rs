@@ -5,3 +5,4 @@ mod delivery;
 mod exchanges;
 mod faults;
 mod kit;
+mod torture;

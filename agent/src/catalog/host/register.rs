@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use base64::Engine;
@@ -18,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Stamp;
 use super::super::file::{FileKey, KeyMaker};
+use crate::clock::EvenClock;
 use crate::position::replace;
 
 /// How long a file that is nowhere to be seen is remembered, in seconds: as long as its position.
@@ -99,6 +99,7 @@ pub struct Register {
     salt: String,
     entries: HashMap<Mark, Entry>,
     changed: bool,
+    clock: EvenClock,
 }
 
 impl Register {
@@ -116,11 +117,12 @@ impl Register {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::default(),
             Err(error) => return Err(error),
         };
-        let now = now_seconds();
+        let clock = EvenClock::new();
+        let now = clock.now();
         // What was deleted while no agent ran is kept for a while from now on.
         let entries =
             saved.files.into_iter().map(|entry| (entry.mark, Entry { seen: now, ..entry })).collect();
-        let mut register = Register { path, maker, salt: saved.salt, entries, changed: false };
+        let mut register = Register { path, maker, salt: saved.salt, entries, changed: false, clock };
         if register.salt.is_empty() {
             let mut salt = [0; 16];
             aws_lc_rs::rand::fill(&mut salt).map_err(io::Error::other)?;
@@ -164,7 +166,7 @@ impl Register {
             print,
             size,
             path: path.to_owned(),
-            seen: now_seconds(),
+            seen: self.clock.now(),
         };
         self.entries.insert(mark, entry);
         self.changed = true;
@@ -173,7 +175,7 @@ impl Register {
 
     /// A file turned out to be a copy of another: it bears its key too, and is looked for by its name.
     pub fn enter_copy(&mut self, mark: Mark, of: &Entry) {
-        let entry = Entry { mark, seen: now_seconds(), ..of.clone() };
+        let entry = Entry { mark, seen: self.clock.now(), ..of.clone() };
         self.entries.insert(mark, entry);
         self.changed = true;
     }
@@ -192,7 +194,7 @@ impl Register {
     /// The file is there, and this large by now. A longer beginning of it replaces a shorter one.
     pub fn saw(&mut self, mark: Mark, size: u64, path: &Path, print: Option<Print>) {
         let Some(entry) = self.entries.get_mut(&mark) else { return };
-        entry.seen = now_seconds();
+        entry.seen = self.clock.now();
         // What rotation has renamed is looked for by its first name.
         let moved = entry.path != path && !is_name_of_copy(path, &entry.path);
         self.changed |= size > entry.size || moved || print.is_some();
@@ -210,7 +212,7 @@ impl Register {
         if !self.changed {
             return Ok(());
         }
-        let oldest = now_seconds().saturating_sub(KEEP_SECONDS);
+        let oldest = self.clock.now().saturating_sub(KEEP_SECONDS);
         self.entries.retain(|_, entry| entry.seen >= oldest);
         let files = self.entries.values().cloned().collect();
         let saved = Saved { taffrail_host_files: 1, salt: self.salt.clone(), files };
@@ -242,10 +244,6 @@ pub fn is_name_of_copy(path: &Path, original: &Path) -> bool {
         && name.len() > whole.len()
         && name.starts_with(whole)
         && !name[whole.len()].is_ascii_alphanumeric()
-}
-
-fn now_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::super::place::{Place, open_place};
 use super::super::scan::is_gone;
 use super::super::{Seen, cpu_time, nanos, stamp, stamp_of};
 use super::register::{Entry, Mark, PRINT_BYTES, Print, is_name_of_copy};
-use super::{HostScanner, Known};
+use super::{HostScanner, Known, Source};
 use crate::read::Framing;
 use crate::stats::LossReason;
 
@@ -131,9 +131,11 @@ impl HostScanner {
                 self.folders.entry(base).or_insert_with_key(|folder| Seen::now(folder));
                 // The pattern was checked when it was configured; a folder that cannot be listed has no files for us.
                 for path in glob::glob_with(pattern.as_str(), MATCHING).into_iter().flatten().flatten() {
-                    let refused =
-                        source.exclude.iter().any(|exclude| exclude.matches_path_with(&path, MATCHING));
-                    if refused || is_compressed(&path) || self.is_never(&path) || found.contains_key(&path) {
+                    if has(&source.exclude, &path)
+                        || is_compressed(&path)
+                        || self.is_never(&path)
+                        || found.contains_key(&path)
+                    {
                         continue;
                     }
                     if let Some(folder) = path.parent().filter(|folder| !self.folders.contains_key(*folder)) {
@@ -347,6 +349,15 @@ impl HostScanner {
             self.told_unreadable.insert(path);
         }
     }
+}
+
+/// Whether a path is one of a source's.
+pub(super) fn is_of(source: &Source, path: &Path) -> bool {
+    has(&source.paths, path) && !has(&source.exclude, path)
+}
+
+fn has(patterns: &[glob::Pattern], path: &Path) -> bool {
+    patterns.iter().any(|pattern| pattern.matches_path_with(path, MATCHING))
 }
 
 /// As a shell matches: `*` stops at `/`, and does not find what begins with a dot.

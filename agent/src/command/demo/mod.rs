@@ -35,7 +35,7 @@ use self::search::{INDEX, Search};
 use self::table::{ContainerRow, Guard, Screen, View, counted, grouped, say, size};
 use self::verify::{Checker, Verdict, Written};
 use self::world::{Plan, World};
-use crate::config::Config;
+use crate::config::{Config, MetadataSource};
 use crate::pipeline::{Agent, OutputProgress};
 
 /// Time between two looks at the agent.
@@ -170,8 +170,10 @@ fn run(args: &DemoArgs) -> Result<bool, Failure> {
 
 /// Starts the agent with the configuration in `text`, which also goes to the folder.
 fn start(text: &str, folder: &Folder) -> Result<Agent, Failure> {
-    let config =
+    let mut config =
         Config::parse(text, "the demo's configuration").map_err(|error| Failure::Usage(error.to_string()))?;
+    // Its pods are of no cluster, whatever the environment says.
+    config.metadata.source = MetadataSource::Path;
     let path = folder.config();
     fs::write(&path, text).map_err(|error| Failure::Trouble(format!("{}: {error}", path.display())))?;
     Agent::start(config).map_err(|error| Failure::Trouble(error.to_string()))

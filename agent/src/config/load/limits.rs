@@ -36,9 +36,10 @@ impl<'a> Loader<'a> {
     }
 
     fn rate(&mut self, mut table: Table<'a>) -> Option<Rate> {
+        let mistakes = self.problems.len();
         self.unknown_keys(&mut table, &keys_of::<Rate>());
         let rate = self.read::<Rate>(&mut table)?;
-        if rate == Rate::default() && table.reported.is_empty() {
+        if rate == Rate::default() && self.problems.len() == mistakes {
             self.problem(
                 table.span.clone(),
                 "this limits nothing",

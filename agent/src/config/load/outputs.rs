@@ -77,6 +77,7 @@ impl<'a> Loader<'a> {
                 let output = self.elasticsearch(table);
                 OutputConfig::Elasticsearch(ElasticsearchConfig { reading: reading?, ..output? })
             }
+            Some("cloudwatch") => OutputConfig::CloudWatch(self.cloudwatch(table)?),
             Some("file") => {
                 self.unknown_keys(table, &[keys_of::<FileConfig>(), reading_keys].concat());
                 let reading = self.reading(table, ReadingConfig::local());
@@ -109,7 +110,11 @@ impl<'a> Loader<'a> {
     }
 
     /// The keys that all outputs share; `defaults` are those of this type of output.
-    fn reading(&mut self, table: &mut Table<'a>, defaults: ReadingConfig) -> Option<ReadingConfig> {
+    pub(super) fn reading(
+        &mut self,
+        table: &mut Table<'a>,
+        defaults: ReadingConfig,
+    ) -> Option<ReadingConfig> {
         let rate_limit = self.rate_limit(table);
         let mut reading = self.read::<ReadingConfig>(table)?;
         reading.rate_limit = rate_limit;

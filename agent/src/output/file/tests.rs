@@ -10,6 +10,7 @@ fn batch(parts: &[(&Path, &str)]) -> Sealed {
         plain_bytes: 0,
         runs: Vec::new(),
         segments: Vec::new(),
+        events: Default::default(),
         items: 0,
     };
     for (path, text) in parts {

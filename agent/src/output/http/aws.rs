@@ -37,6 +37,10 @@ const FIND_AGAIN: Duration = Duration::from_secs(3);
 /// Credentials that a server refused are not renewed again before this: they may be valid, and lack a permission.
 const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 
+/// What keeps pods from the instance's own role, where it is that.
+const HOP_LIMIT: &str = ", or, for the instance's own role, set HttpPutResponseHopLimit of the instance's metadata to 2: \
+                         with 1 no pod can reach it";
+
 /// Signs for an output.
 #[derive(Debug)]
 pub struct Signer {
@@ -129,7 +133,11 @@ impl Signer {
         self.credentials(SystemTime::now()).await.is_ok_and(|(_, _, generation)| generation != refused)
     }
 
-    async fn credentials(&self, now: SystemTime) -> Result<(Credentials, Option<String>, u64), String> {
+    /// Credentials that are valid at `now`, the region that was found with them, and their generation.
+    ///
+    /// # Errors
+    /// There are none for now: in one line, with what to do.
+    pub async fn credentials(&self, now: SystemTime) -> Result<(Credentials, Option<String>, u64), String> {
         let held = |have: &Have, must_be_fresh: bool| {
             let credentials = have.credentials.as_ref()?;
             let left = credentials.expiry().map(|expiry| expiry.duration_since(now).unwrap_or_default());
@@ -196,10 +204,13 @@ impl Signer {
         };
         let credentials = chain.provider.provide_credentials().await.map_err(|error| {
             let cause = error.source().map_or_else(|| error.to_string(), words::innermost);
-            format!(
-                "no AWS credentials: {}; give the agent's service account a role (IRSA or Pod Identity)",
-                words::line(&cause)
-            )
+            let line = words::line(&cause);
+            let hops = if line.to_ascii_lowercase().contains("imds") {
+                HOP_LIMIT
+            } else {
+                ""
+            };
+            format!("no AWS credentials: {line}; give the agent's service account a role (IRSA or Pod Identity){hops}")
         })?;
         Ok((credentials, chain.region.clone()))
     }

@@ -186,7 +186,7 @@ impl Trial {
         self.hold(&sealed, taken);
         self.in_doubt |= (0..sealed.runs.len()).any(|run| !taken(run));
         let runs = sealed.runs.into_iter().enumerate().map(|(at, run)| (run, fate(at))).collect();
-        let settled = Some(Settled { runs, spare: Vec::new() });
+        let settled = Some(Settled { runs, spare: Vec::new(), lost: Vec::new() });
         self.worker.land(Landed { settled, bytes: sealed.body.len() as u64 });
     }
 

@@ -2,19 +2,43 @@
 
 use aws_lc_rs::{digest, hmac};
 
-use crate::kit::Request;
+/// A request, as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// `GET`, `POST`, ….
+    pub method: &'a str,
+    /// The path with its query, as on the wire.
+    pub target: &'a str,
+    /// Names in lower case.
+    pub headers: &'a [(String, String)],
+    /// The body, as it came.
+    pub body: &'a [u8],
+}
+
+impl Request<'_> {
+    fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+}
 
 /// What a request was signed as.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Signed {
+    /// Whose key.
     pub key_id: String,
+    /// For which region.
     pub region: String,
+    /// For which service.
     pub service: String,
+    /// Which headers, in their order.
     pub headers: Vec<String>,
 }
 
 /// Checks the signature of a request; `secret` gives the secret key of a key id.
-pub fn verify(request: &Request, secret: impl Fn(&str) -> Option<String>) -> Result<Signed, String> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn verify(request: &Request<'_>, secret: impl Fn(&str) -> Option<String>) -> Result<Signed, String> {
     let header = request.header("authorization");
     let rest = header.strip_prefix("AWS4-HMAC-SHA256 ").ok_or(format!("not signed: {header:?}"))?;
     let field = |name: &str| {
@@ -39,13 +63,13 @@ pub fn verify(request: &Request, secret: impl Fn(&str) -> Option<String>) -> Res
     if !time.starts_with(date) || time.len() != 16 {
         return Err(format!("{time:?} is not of {date}"));
     }
-    let hash = hex(digest::digest(&digest::SHA256, &request.body).as_ref());
+    let hash = hex(digest::digest(&digest::SHA256, request.body).as_ref());
     let said = request.header("x-amz-content-sha256");
     if (service == "aoss" && said.is_empty()) || (!said.is_empty() && said != hash) {
         return Err(format!("x-amz-content-sha256 is {said:?}, the body's is {hash}"));
     }
 
-    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+    let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
     let mut query: Vec<String> = query
         .split('&')
         .filter(|pair| !pair.is_empty())
@@ -137,15 +161,13 @@ fn the_published_example_verifies() {
              Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7",
         ),
     ];
-    let mut request = Request {
-        method: "GET".to_owned(),
-        target: "/?Action=ListUsers&Version=2010-05-08".to_owned(),
-        headers: headers.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-        ..Request::default()
-    };
+    let headers: Vec<_> =
+        headers.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let target = "/?Action=ListUsers&Version=2010-05-08";
+    let request = Request { method: "GET", target, headers: &headers, body: b"" };
     let secret = |_: &str| Some("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned());
     let signed = verify(&request, secret).expect("the example");
     assert_eq!((&*signed.region, &*signed.service), ("us-east-1", "iam"));
-    request.target.push('x');
-    verify(&request, secret).expect_err("another query");
+    let other = format!("{target}x");
+    verify(&Request { target: &other, ..request }, secret).expect_err("another query");
 }

@@ -1,0 +1,54 @@
+//! The agent's own log on standard error.
+//!
+//! In: `[log]`, again at each reload. Out: lines or JSON; `RUST_LOG` overrides the level. Never written to by the way of a
+//! record for each record.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::layer::{Layered, SubscriberExt};
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+use crate::config::{LogConfig, LogFormat};
+
+type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+type Written = Layered<reload::Layer<Lines, Registry>, Registry>;
+
+/// The log, whose form and level can be changed.
+pub struct Log {
+    lines: Handle<Lines, Registry>,
+    filter: Handle<EnvFilter, Written>,
+}
+
+impl Log {
+    /// Starts it. A second call, in one process, changes nothing.
+    pub fn start(config: &LogConfig) -> Log {
+        let (lines, lines_handle) = reload::Layer::new(lines(config.format));
+        let (filter, filter_handle) = reload::Layer::new(filter(config));
+        let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
+        Log { lines: lines_handle, filter: filter_handle }
+    }
+
+    /// Goes on as `[log]` says now.
+    pub fn apply(&self, config: &LogConfig) {
+        // Refused only when the log is gone, with the process.
+        let _ = self.lines.reload(lines(config.format));
+        let _ = self.filter.reload(filter(config));
+    }
+}
+
+fn lines(format: LogFormat) -> Lines {
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    }
+}
+
+fn filter(config: &LogConfig) -> EnvFilter {
+    // What `kube` has to say of a server that went away is said by us: once, and what to do.
+    let default = format!("{},kube_client=off", config.level.as_str());
+    let given = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|given| !given.is_empty());
+    EnvFilter::builder().parse_lossy(given.unwrap_or(default))
+}

@@ -1,0 +1,28 @@
+//! The table `[metadata]`.
+//!
+//! In: the table. Out: it as it is read; every mistake at its place.
+
+use std::time::Duration;
+
+use super::{Loader, Table};
+use crate::config::MetadataConfig;
+use crate::config::diagnostic::suggestion;
+use crate::config::keys::keys_of;
+use crate::config::metadata::FIELDS;
+use crate::config::units::quoted;
+
+impl<'a> Loader<'a> {
+    /// What is told of pods.
+    pub(super) fn metadata(&mut self, mut table: Table<'a>) -> Option<MetadataConfig> {
+        self.unknown_keys(&mut table, &keys_of::<MetadataConfig>());
+        let metadata = self.read::<MetadataConfig>(&mut table)?;
+        self.time(&table, "wait", metadata.wait, Duration::ZERO..=Duration::from_secs(300));
+        self.time(&table, "timeout", metadata.timeout, Duration::from_secs(1)..=Duration::from_secs(3600));
+        // A field that is misspelt would be missed only when it is looked for.
+        for pattern in metadata.fields.idle(&FIELDS) {
+            let message = format!("`fields`: there is no field {}", quoted(pattern));
+            self.problem(table.value_span("fields"), &message, &suggestion(pattern, &FIELDS));
+        }
+        Some(metadata)
+    }
+}

@@ -1,0 +1,337 @@
+//! The `cloudwatch` output: PutLogEvents to Amazon CloudWatch Logs.
+//!
+//! In: sealed batches of events, several at a time. Out: each run of them settled by the service's own word on its events.
+//! A batch is taken apart by stream: calls of one stream follow each other ([`Sender`] sees to the order), those of others
+//! go on beside them ([`lane`]). What passes (throttling, 5xx, lost connections) is tried again for as long as it takes; what
+//! refuses parks the containers that it concerns, and no others. Groups and streams are made when they are missing
+//! ([`names`]). Never decides what to read.
+
+mod client;
+mod lane;
+mod limits;
+mod names;
+mod pace;
+mod rejected;
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
+
+use self::client::Service;
+use self::lane::{End, Job};
+use self::names::Names;
+use self::pace::Pace;
+use super::dead_letter::DeadLetters;
+use super::{Fate, Settled, Stop};
+use crate::batch::events::{Event, Events};
+use crate::batch::{Run, Sealed};
+use crate::config::{CloudWatchConfig, EventFormat, Rejected};
+use crate::stats::{LossReason, OutputStats};
+
+/// After the service has denied a stream, nothing is sent there for so long.
+const DENIED_AGAIN: Duration = Duration::from_secs(30);
+
+/// How long all must go well before that is told: calls are many at a time, and one that failed says little of others.
+const WELL: Duration = Duration::from_secs(10);
+
+/// Streams whose last call is remembered, for the order; beyond it those that are done are forgotten.
+const MOST_TAILS: usize = 4096;
+
+/// One destination.
+#[derive(Debug)]
+pub struct CloudWatch {
+    name: String,
+    service: Service,
+    names: Names,
+    format: EventFormat,
+    rejected: Rejected,
+    linger: Duration,
+    dead_letters: DeadLetters,
+    pace: Mutex<Pace>,
+    /// Calls that may be under way at a time.
+    calls: Semaphore,
+    /// Until when a stream is left alone, because it was denied.
+    denied: Mutex<HashMap<Arc<str>, Instant>>,
+    /// What has been told of denials, once each.
+    told_denied: Mutex<HashSet<String>>,
+    told_rejected: AtomicU8,
+    told_linger: AtomicBool,
+    /// Whether the present trouble has been told, and when there last was any.
+    told: AtomicBool,
+    troubled: Mutex<Option<Instant>>,
+    stats: Arc<OutputStats>,
+    stop: watch::Receiver<Stop>,
+}
+
+/// A worker's way to the destination: keeps the order of its batches within each stream.
+#[derive(Debug)]
+pub struct Sender {
+    client: Arc<CloudWatch>,
+    /// For each stream, resolved when its last call is done.
+    tails: HashMap<Arc<str>, oneshot::Receiver<()>>,
+    barred: Arc<Barred>,
+}
+
+/// Cursors that were parked, each with the epoch of the runs that were: what was dispatched before the worker knew of it
+/// must not be sent, since it will be read again.
+#[derive(Debug, Default)]
+struct Barred(Mutex<HashMap<u64, u32>>);
+
+impl Barred {
+    fn add(&self, run: &Run) {
+        let mut barred = lock(&self.0);
+        let epoch = barred.entry(run.cursor).or_default();
+        *epoch = run.epoch.max(*epoch);
+    }
+
+    fn has(&self, run: &Run) -> bool {
+        lock(&self.0).get(&run.cursor).is_some_and(|epoch| run.epoch <= *epoch)
+    }
+}
+
+/// A batch that is being sent, shared by the calls that carry it.
+#[derive(Debug)]
+struct Shipment {
+    body: Vec<u8>,
+    /// Sorted by stream, then time.
+    events: Events,
+    runs: Vec<Run>,
+    /// The number of the first item behind each run.
+    ends: Vec<u32>,
+    barred: Arc<Barred>,
+}
+
+impl Shipment {
+    /// Which run an event belongs to.
+    fn run(&self, event: &Event) -> usize {
+        self.ends.partition_point(|end| *end <= event.item).min(self.runs.len().saturating_sub(1))
+    }
+
+    fn text(&self, event: &Event) -> &str {
+        let begin = event.begin as usize;
+        let bytes = self.body.get(begin..begin + event.length as usize).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or("(not text: a bug in Taffrail)")
+    }
+}
+
+impl CloudWatch {
+    /// An output as configured. Nothing is sent yet: credentials and a service that are away are waited for.
+    pub fn new(
+        name: &str,
+        config: &CloudWatchConfig,
+        dead_letters: DeadLetters,
+        stats: Arc<OutputStats>,
+        stop: watch::Receiver<Stop>,
+    ) -> CloudWatch {
+        let share = f64::from(config.account_tps) / f64::from(config.nodes);
+        CloudWatch {
+            name: name.to_owned(),
+            service: Service::new(config),
+            names: Names::new(name, config),
+            format: config.format,
+            rejected: config.rejected,
+            linger: config.reading.linger,
+            dead_letters,
+            pace: Mutex::new(Pace::new(share, Instant::now())),
+            calls: Semaphore::new(config.in_flight),
+            denied: Mutex::default(),
+            told_denied: Mutex::default(),
+            told_rejected: AtomicU8::new(0),
+            told_linger: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            troubled: Mutex::default(),
+            stats,
+            stop,
+        }
+    }
+
+    /// How long a batch should wait to become fuller, by the configuration and by what the account may call.
+    pub fn linger(&self) -> Duration {
+        lock(&self.pace).linger(self.linger)
+    }
+
+    async fn deliver(self: Arc<CloudWatch>, shipment: Arc<Shipment>, jobs: Vec<Job>) -> Settled {
+        let mut under_way = JoinSet::new();
+        for job in jobs {
+            under_way.spawn(self.clone().send(shipment.clone(), job));
+        }
+        let mut fates = vec![Fate::Acknowledged; shipment.runs.len()];
+        let mut lost = Vec::new();
+        while let Some(ended) = under_way.join_next().await {
+            let End { parked, abandoned, lost: more } = match ended {
+                Ok(end) => end,
+                // A bug in us: the worker learns of it by our own end, and reads all of it again.
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
+            parked.into_iter().for_each(|run| fates[run] = Fate::Parked);
+            abandoned.into_iter().for_each(|run| fates[run] = Fate::Abandoned);
+            lost.extend(
+                more.into_iter().map(|(run, reason, loss)| (shipment.runs[run].cursor, reason, loss)),
+            );
+        }
+        let (runs, spare) = match Arc::try_unwrap(shipment) {
+            Ok(shipment) => (shipment.runs, shipment.body),
+            Err(shipment) => (shipment.runs.clone(), Vec::new()),
+        };
+        Settled { runs: runs.into_iter().zip(fates).collect(), spare, lost }
+    }
+
+    fn tell_trouble(&self, what: &str) {
+        self.stats.fail(what);
+        *lock(&self.troubled) = Some(Instant::now());
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                output = self.name,
+                trouble = what,
+                "cannot deliver; trying again until it works, nothing is lost meanwhile"
+            );
+        }
+    }
+
+    fn tell_recovery(&self) {
+        let over = || lock(&self.troubled).is_none_or(|at| at.elapsed() >= WELL);
+        if self.told.load(Ordering::Relaxed) && over() && self.told.swap(false, Ordering::Relaxed) {
+            tracing::info!(output = self.name, "delivering again");
+        }
+    }
+
+    /// A denial is told once for each group and action, and the stream left alone for a while.
+    fn deny(&self, target: &Arc<str>, action: &str, what: &str) {
+        self.stats.fail(what);
+        lock(&self.denied).insert(target.clone(), Instant::now() + DENIED_AGAIN);
+        let (group, _) = split(target);
+        // As IAM tells it: "… is not authorized to perform: logs:PutLogEvents on resource: arn:aws:logs:… because …".
+        let after = |word: &str| Some(what.split_once(word)?.1.split_whitespace().next()?.to_owned());
+        let action = after("perform: ").unwrap_or_else(|| action.to_owned());
+        let resource = after("resource: ").unwrap_or_else(|| format!("arn:aws:logs:*:*:log-group:{group}:*"));
+        if lock(&self.told_denied).insert(format!("{action} {group}")) {
+            tracing::error!(
+                output = self.name,
+                action,
+                resource,
+                answer = what,
+                "not allowed: the containers of this log group wait, and are tried again every half minute; others go on. Allow the action on the resource in the agent's role"
+            );
+        }
+    }
+
+    /// A group or stream that cannot be made: told once for each group.
+    fn leave_alone(&self, target: &Arc<str>, what: &str) {
+        self.stats.fail(what);
+        lock(&self.denied).insert(target.clone(), Instant::now() + DENIED_AGAIN);
+        let (group, _) = split(target);
+        if lock(&self.told_denied).insert(format!("make {group}")) {
+            tracing::error!(
+                output = self.name,
+                group,
+                answer = what,
+                "CloudWatch refuses to make a log group or stream: its containers wait, and are tried again every half minute; others go on"
+            );
+        }
+    }
+
+    /// Whether a stream is left alone for now.
+    fn is_denied(&self, target: &str) -> bool {
+        lock(&self.denied).get(target).is_some_and(|until| *until > Instant::now())
+    }
+
+    /// A call went through.
+    fn allow(&self, target: &str) {
+        let mut denied = lock(&self.denied);
+        if !denied.is_empty() && denied.remove(target).is_some() {
+            let (group, _) = split(target);
+            lock(&self.told_denied).retain(|told| !told.ends_with(&format!(" {group}")));
+            tracing::info!(output = self.name, group, "allowed now: delivering again");
+        }
+    }
+
+    /// Tells once for each reason that the service rejects events, where that is not counted as a loss.
+    fn tell_rejected(&self, reason: LossReason) {
+        let bit = 1 << (reason as u8 % 8);
+        if self.told_rejected.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            let what = match self.rejected {
+                Rejected::Now => "sent again with the time now",
+                _ => "kept as dead letters",
+            };
+            tracing::warn!(
+                output = self.name,
+                why = rejected::told(reason),
+                "CloudWatch rejected an event: such events are {what}, and counted"
+            );
+        }
+    }
+
+    /// Tells once that the quota makes batches wait for long.
+    fn tell_linger(&self, streams: usize) {
+        let linger = self.linger();
+        if linger > Duration::from_secs(60)
+            && linger > self.linger
+            && !self.told_linger.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                output = self.name,
+                streams,
+                seconds = linger.as_secs(),
+                "the account's quota (`account_tps`, `nodes`) makes batches wait this long: fewer streams would help, such as `log_stream = \"{{node}}\"`, or a higher quota"
+            );
+        }
+    }
+}
+
+impl Sender {
+    /// The way of one worker.
+    pub fn new(client: Arc<CloudWatch>) -> Sender {
+        Sender { client, tails: HashMap::new(), barred: Arc::default() }
+    }
+
+    /// How long a batch should wait to become fuller.
+    pub fn linger(&self) -> Duration {
+        self.client.linger()
+    }
+
+    /// Takes a batch: its events have their places behind those of earlier batches when this returns. The delivery ends
+    /// when all of it is settled, or the agent stops.
+    pub fn send(&mut self, sealed: Sealed) -> impl Future<Output = Settled> + Send + use<> {
+        let Sealed { body, runs, mut events, .. } = sealed;
+        // Stable: what has the same millisecond stays in the order in which it was read.
+        events.list.sort_by_key(|event| (event.target, event.time));
+        let mut end = 0;
+        let ends = runs.iter().map(|run| {
+            end += run.items;
+            end
+        });
+        let ends = ends.collect();
+        let mut jobs = Vec::with_capacity(events.targets.len());
+        let mut begin = 0;
+        for group in events.list.chunk_by(|a, b| a.target == b.target) {
+            let target = events.targets[group[0].target as usize].clone();
+            let (done, tail) = oneshot::channel();
+            let before = self.tails.insert(target.clone(), tail);
+            jobs.push(Job { target, events: begin..begin + group.len(), before, done });
+            begin += group.len();
+        }
+        if self.tails.len() > MOST_TAILS {
+            self.tails.retain(|_, tail| matches!(tail.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+        }
+        lock(&self.client.pace).batch_of(jobs.len());
+        self.client.tell_linger(jobs.len());
+        self.client.stats.split.add(events.split.into());
+        let shipment = Shipment { body, events, runs, ends, barred: self.barred.clone() };
+        self.client.clone().deliver(Arc::new(shipment), jobs)
+    }
+}
+
+/// Group and stream of a target.
+fn split(target: &str) -> (&str, &str) {
+    target.split_once(':').unwrap_or((target, ""))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change is whole before anything could panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

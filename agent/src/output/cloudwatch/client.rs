@@ -1,0 +1,228 @@
+//! The SDK's client, made when it is first needed, and what its errors mean.
+//!
+//! In: the configuration. Out: a client that signs with the same credentials as the Elasticsearch output would, and does
+//! not retry by itself; for each error a [`Fault`], which says what is to be done. Never waits.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use aws_config::BehaviorVersion;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::config::retry::RetryConfig;
+use aws_sdk_cloudwatchlogs::config::timeout::TimeoutConfig;
+use aws_sdk_cloudwatchlogs::config::{Config, IdentityCache, Region, StalledStreamProtectionConfig};
+use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
+use tokio::sync::OnceCell;
+
+use crate::config::CloudWatchConfig;
+use crate::output::http::aws::Signer;
+use crate::output::http::words;
+
+/// How long a connection may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a call may take: a megabyte over a bad line, and the service under load.
+const CALL_WITHIN: Duration = Duration::from_secs(60);
+
+/// The client of one output.
+#[derive(Debug)]
+pub struct Service {
+    config: CloudWatchConfig,
+    credentials: Arc<Credentials>,
+    client: OnceCell<(Client, String)>,
+}
+
+/// What the SDK asks for credentials: found, kept and renewed by the signer that other outputs use.
+#[derive(Debug)]
+struct Credentials {
+    signer: Signer,
+    /// Of the credentials that were given out last.
+    generation: AtomicU64,
+}
+
+impl ProvideCredentials for Credentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let found = self.signer.credentials(SystemTime::now()).await;
+            let (credentials, _, generation) = found.map_err(CredentialsError::provider_error)?;
+            self.generation.store(generation, Ordering::Relaxed);
+            Ok(credentials)
+        })
+    }
+}
+
+/// Why a call failed, by what is to be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Too many calls: slower.
+    Throttled(String),
+    /// The group or the stream is not there.
+    Missing,
+    /// It is there already, or somebody is just making it.
+    Exists,
+    /// We may not: `action`, and the service's words.
+    Denied(String),
+    /// It will never take this.
+    Refused(String),
+    /// Something that passes. With `in_doubt` the call may have been carried out.
+    Passing {
+        /// What it was.
+        what: String,
+        /// Whether the service may have done what it was asked.
+        in_doubt: bool,
+    },
+}
+
+impl Service {
+    /// Nothing is looked for or sent yet.
+    pub fn new(config: &CloudWatchConfig) -> Service {
+        let credentials =
+            Credentials { signer: Signer::new(&config.auth(), &[]), generation: AtomicU64::new(0) };
+        Service { config: config.clone(), credentials: Arc::new(credentials), client: OnceCell::new() }
+    }
+
+    /// The client and its region.
+    ///
+    /// # Errors
+    /// There are no credentials or no region for now, or logs may not go there: in one line, with what to do.
+    pub async fn client(&self) -> Result<&(Client, String), String> {
+        self.client.get_or_try_init(|| self.make()).await
+    }
+
+    async fn make(&self) -> Result<(Client, String), String> {
+        let (_, found, _) = self.credentials.signer.credentials(SystemTime::now()).await?;
+        let region = self
+            .config
+            .region
+            .clone()
+            .or(found)
+            .ok_or("no AWS region: set `region`, or AWS_REGION in the agent's environment")?;
+        if !self.config.allows(&region) {
+            return Err(format!(
+                "the region {region} is not one of `allowed_regions` ({}): nothing is sent",
+                self.config.allowed_regions.join(", ")
+            ));
+        }
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .operation_attempt_timeout(CALL_WITHIN)
+            .build();
+        let mut config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region.clone()))
+            .credentials_provider(SharedCredentialsProvider::from(
+                self.credentials.clone() as Arc<dyn ProvideCredentials>
+            ))
+            // They are kept where they are found, and renewed when they are refused.
+            .identity_cache(IdentityCache::no_cache())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .use_fips(self.config.fips)
+            .use_dual_stack(self.config.dual_stack);
+        if let Some(endpoint) = &self.config.endpoint {
+            config = config.endpoint_url(endpoint.as_str().trim_end_matches('/'));
+        }
+        Ok((Client::from_conf(config.build()), region))
+    }
+
+    /// What an error of `action` on a group means. Where credentials were refused, others are looked for.
+    pub async fn fault<E>(&self, error: SdkError<E>) -> Fault
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let in_doubt = may_be_done(&error);
+        let fault = classify(&error, in_doubt);
+        if matches!(&fault, Fault::Passing { in_doubt: false, what } if is_identity(what)) {
+            self.credentials.signer.renew(self.credentials.generation.load(Ordering::Relaxed)).await;
+        }
+        fault
+    }
+}
+
+/// Codes that say that the caller is not who it says, or no longer: others may be there soon.
+const IDENTITY: [&str; 7] = [
+    "UnrecognizedClientException",
+    "ExpiredTokenException",
+    "ExpiredToken",
+    "InvalidSignatureException",
+    "IncompleteSignatureException",
+    "MissingAuthenticationTokenException",
+    "InvalidClientTokenId",
+];
+
+fn is_identity(what: &str) -> bool {
+    IDENTITY.iter().any(|code| what.starts_with(code))
+}
+
+fn classify<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>, in_doubt: bool) -> Fault {
+    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+    let SdkError::ServiceError(service) = error else {
+        let cause = words::line(&words::innermost(error));
+        let what = match error {
+            SdkError::TimeoutError(_) => format!("no answer within {} s", CALL_WITHIN.as_secs()),
+            SdkError::ResponseError(_) => {
+                format!("not an answer of CloudWatch Logs (status {status}): {cause}")
+            }
+            _ => cause,
+        };
+        return match status {
+            429 => Fault::Throttled(what),
+            413 => Fault::Refused(what),
+            _ => Fault::Passing { what, in_doubt },
+        };
+    };
+    let code = service.err().code().unwrap_or("no code");
+    let what = format!("{code}: {}", words::line(service.err().message().unwrap_or("without a word")));
+    match code {
+        "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => {
+            Fault::Throttled(what)
+        }
+        "ResourceNotFoundException" => Fault::Missing,
+        "ResourceAlreadyExistsException" | "OperationAbortedException" => Fault::Exists,
+        "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" | "KMSAccessDeniedException" => {
+            Fault::Denied(what)
+        }
+        _ if is_identity(code) => Fault::Passing { what, in_doubt: false },
+        _ if status == 429 => Fault::Throttled(what),
+        _ if (400..500).contains(&status) => Fault::Refused(what),
+        _ => Fault::Passing { what, in_doubt },
+    }
+}
+
+/// Whether the service may have carried out a call that failed so: not if it said no, nor if nobody was reached.
+fn may_be_done<E: Error + 'static>(error: &SdkError<E>) -> bool {
+    match error {
+        SdkError::ConstructionFailure(_) => false,
+        SdkError::DispatchFailure(failure) => {
+            let mut cause: Option<&dyn Error> = failure.as_connector_error().map(|error| error as &dyn Error);
+            while let Some(error) = cause {
+                let unreached = error.downcast_ref::<io::Error>().is_some_and(|error| {
+                    matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionRefused
+                            | io::ErrorKind::HostUnreachable
+                            | io::ErrorKind::NetworkUnreachable
+                            | io::ErrorKind::AddrNotAvailable
+                    )
+                });
+                if unreached {
+                    return false;
+                }
+                cause = error.source();
+            }
+            true
+        }
+        SdkError::ServiceError(service) => service.raw().status().as_u16() >= 500,
+        _ => true,
+    }
+}

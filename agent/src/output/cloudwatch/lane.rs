@@ -1,0 +1,367 @@
+//! One stream's share of a batch, on its way: cut into calls, one after the other, each until its end is known.
+//!
+//! In: events of one stream, sorted, and the end of the stream's earlier calls. Out: [`End`]: the runs that the service
+//! does not take for now, and what was lost. A call that failed in a way that passes is made again with back-off; one that
+//! is refused as a whole is made in halves, so that one bad event stands in the way of no other.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
+use tokio::sync::oneshot;
+
+use super::client::Fault;
+use super::names::passing;
+use super::{CloudWatch, Shipment, limits, lock, rejected, split};
+use crate::batch::events::Event;
+use crate::config::{EventFormat, Rejected};
+use crate::output::Stop;
+use crate::output::backoff::Backoff;
+use crate::record::time;
+use crate::stats::{Loss, LossReason};
+
+/// Waits between tries: the first at most so long, doubled up to the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
+
+/// After so many tries throttling is told.
+const THROTTLED: u32 = 4;
+
+/// What a raw line is given in front when it is sent with another time: brackets, thirty letters, a space.
+const STAMP_BYTES: usize = 40;
+
+/// One stream's share of a batch.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// `group:stream`.
+    pub target: Arc<str>,
+    /// Its events among those of the shipment.
+    pub events: Range<usize>,
+    /// Resolved when the stream's earlier calls are done.
+    pub before: Option<oneshot::Receiver<()>>,
+    /// Dropped at the end, whatever it is, for the one behind.
+    pub done: oneshot::Sender<()>,
+}
+
+/// What became of it; the numbers are those of runs.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    /// Not taken for now.
+    pub parked: BTreeSet<usize>,
+    /// The agent stops.
+    pub abandoned: BTreeSet<usize>,
+    /// Lost for good.
+    pub lost: Vec<(usize, LossReason, Loss)>,
+}
+
+/// Events for one call.
+#[derive(Debug)]
+struct Part {
+    events: Vec<Event>,
+    /// They are sent with the time now.
+    restamped: bool,
+}
+
+/// How a call ended.
+enum Outcome {
+    Taken(Option<RejectedLogEventsInfo>),
+    /// Not for now.
+    Parked,
+    /// The service will never take it as it is.
+    Refused(String),
+    Stopped,
+}
+
+impl CloudWatch {
+    /// Sends a stream's share of a batch, once the share before it is done.
+    pub(super) async fn send(self: Arc<CloudWatch>, shipment: Arc<Shipment>, mut job: Job) -> End {
+        let mut end = End::default();
+        if let Some(before) = job.before.take() {
+            // An error is an end too.
+            let _ = before.await;
+        }
+        let mut events = shipment.events.list[job.events.clone()].to_vec();
+        events.retain(|event| {
+            let run = shipment.run(event);
+            let barred = shipment.barred.has(&shipment.runs[run]);
+            if barred {
+                end.parked.insert(run);
+            }
+            !barred
+        });
+        let mut parts = VecDeque::from(self.parts(&shipment, &events, false));
+        let (mut accepted, mut suspects) = (false, Vec::new());
+        while let Some(part) = parts.pop_front() {
+            match self.call(&shipment, &job.target, &part, accepted).await {
+                Outcome::Taken(info) => {
+                    accepted = true;
+                    let again = self.take_in(&shipment, &job.target, &part, info, &mut end).await;
+                    parts.extend(self.parts(&shipment, &again, true));
+                }
+                Outcome::Refused(what) if part.events.len() > 1 => {
+                    self.tell_trouble(&what);
+                    let Part { mut events, restamped } = part;
+                    let rest = events.split_off(events.len() / 2);
+                    parts.push_front(Part { events: rest, restamped });
+                    parts.push_front(Part { events, restamped });
+                }
+                Outcome::Refused(what) => {
+                    suspects.extend(part.events.into_iter().map(|event| (event, what.clone())))
+                }
+                Outcome::Parked => {
+                    let rest = part.events.iter().chain(parts.iter().flat_map(|part| &part.events));
+                    let rest = rest.chain(suspects.iter().map(|(event, _)| event));
+                    for event in rest {
+                        let run = shipment.run(event);
+                        shipment.barred.add(&shipment.runs[run]);
+                        end.parked.insert(run);
+                    }
+                    return end;
+                }
+                Outcome::Stopped => {
+                    let rest = part.events.iter().chain(parts.iter().flat_map(|part| &part.events));
+                    let rest = rest.chain(suspects.iter().map(|(event, _)| event));
+                    end.abandoned.extend(rest.map(|event| shipment.run(event)));
+                    return end;
+                }
+            }
+        }
+        for (event, what) in suspects {
+            if accepted {
+                // Others of its stream were taken: it is the event.
+                if !self.keep(&shipment, &job.target, &event, "refused", &what).await {
+                    end.abandoned.insert(shipment.run(&event));
+                }
+            } else {
+                let run = shipment.run(&event);
+                self.stats.fail(&what);
+                shipment.barred.add(&shipment.runs[run]);
+                end.parked.insert(run);
+            }
+        }
+        // The one behind begins.
+        drop(job.done);
+        end
+    }
+
+    fn parts(&self, shipment: &Shipment, events: &[Event], restamped: bool) -> Vec<Part> {
+        let metas: Vec<usize> = shipment.events.metas.iter().map(|meta| meta.len()).collect();
+        let calls = limits::cut(events, if restamped { STAMP_BYTES } else { 0 }, &metas);
+        calls.into_iter().map(|call| Part { events: events[call].to_vec(), restamped }).collect()
+    }
+
+    /// Makes a call until its end is known. `begun`: something of the share has been taken before.
+    async fn call(&self, shipment: &Shipment, target: &Arc<str>, part: &Part, begun: bool) -> Outcome {
+        let (group, stream) = split(target);
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        // What has been taken, or may have been, would stand twice if it were given up.
+        let mut sent = begun;
+        loop {
+            if self.is_denied(target) {
+                return Outcome::Parked;
+            }
+            let Some(attempt) = self.unless_stopped(self.attempt(shipment, target, part)).await else {
+                return Outcome::Stopped;
+            };
+            let mut fault = match attempt {
+                Ok(info) => {
+                    self.tell_recovery();
+                    self.allow(target);
+                    return Outcome::Taken(info);
+                }
+                Err(fault) => fault,
+            };
+            let mut action = "logs:PutLogEvents";
+            if fault == Fault::Missing {
+                action = "logs:CreateLogStream";
+                let made = self.names.make(&self.service, group, stream);
+                match self.unless_stopped(made).await {
+                    None => return Outcome::Stopped,
+                    Some(Ok(())) => continue,
+                    // What cannot be made can take no event.
+                    Some(Err(Fault::Refused(what))) => {
+                        self.leave_alone(target, &what);
+                        return Outcome::Parked;
+                    }
+                    Some(Err(other)) => fault = other,
+                }
+            }
+            let what = match fault {
+                Fault::Denied(what) => {
+                    self.deny(target, action, &what);
+                    return Outcome::Parked;
+                }
+                Fault::Refused(what) => return Outcome::Refused(what),
+                Fault::Throttled(what) => {
+                    lock(&self.pace).throttled(Instant::now());
+                    self.stats.fail(&what);
+                    // Part of the trade, until it lasts.
+                    if backoff.tries() < THROTTLED { String::new() } else { what }
+                }
+                Fault::Passing { what, in_doubt } => {
+                    if in_doubt {
+                        sent = true;
+                        self.stats.in_doubt.add(part.events.len() as u64);
+                    }
+                    what
+                }
+                Fault::Missing | Fault::Exists => {
+                    format!("the service says of {target} that it is there, and is not")
+                }
+            };
+            if !what.is_empty() {
+                self.tell_trouble(&what);
+            }
+            self.stats.retries.add(1);
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next(None)) => {}
+                _ = stop.wait_for(|stop| *stop == Stop::Now || (!sent && *stop == Stop::Unsent)) => return Outcome::Stopped,
+            }
+        }
+    }
+
+    /// Makes a call once, when there is room for it.
+    async fn attempt(
+        &self,
+        shipment: &Shipment,
+        target: &str,
+        part: &Part,
+    ) -> Result<Option<RejectedLogEventsInfo>, Fault> {
+        let wait = lock(&self.pace).take(Instant::now());
+        tokio::time::sleep(wait).await;
+        let (client, _) = passing(self.service.client().await)?;
+        // Never closed.
+        let _room = self.calls.acquire().await;
+        let (group, stream) = split(target);
+        let (events, bytes) = self.events(shipment, part);
+        let call = client.put_log_events().log_group_name(group).log_stream_name(stream);
+        match call.set_log_events(Some(events)).send().await {
+            Ok(reply) => {
+                lock(&self.pace).passed();
+                self.stats.requests.add(1);
+                self.stats.sent_bytes.add(bytes);
+                Ok(reply.rejected_log_events_info)
+            }
+            Err(error) => Err(self.service.fault(error).await),
+        }
+    }
+
+    /// The events as the SDK takes them, and the bytes of their texts.
+    fn events(&self, shipment: &Shipment, part: &Part) -> (Vec<InputLogEvent>, u64) {
+        let mut events = Vec::with_capacity(part.events.len() + 1);
+        let (mut bytes, mut known) = (0, BTreeSet::new());
+        let now = part.restamped.then(now_millis);
+        for event in &part.events {
+            let at = now.unwrap_or(event.time);
+            if let Some(meta) = event.meta.filter(|meta| known.insert(*meta)) {
+                let text = shipment.events.metas[meta as usize].to_string();
+                bytes += text.len() as u64;
+                push(&mut events, at, text);
+            }
+            let text = shipment.text(event);
+            let text = if now.is_some() { self.restamped(event.time, text) } else { text.to_owned() };
+            bytes += text.len() as u64;
+            push(&mut events, at, text);
+        }
+        (events, bytes)
+    }
+
+    /// A text that is sent with another time: a raw line says its own; documents, and what is read as metrics, do anyway.
+    fn restamped(&self, millis: i64, text: &str) -> String {
+        if self.format != EventFormat::Raw || (text.starts_with('{') && text.contains("\"_aws\"")) {
+            return text.to_owned();
+        }
+        format!("[{}] {text}", time::format_nanos(millis.saturating_mul(1_000_000)))
+    }
+
+    /// Enters what became of a call's events; returns those that are to be sent with the time now.
+    async fn take_in(
+        &self,
+        shipment: &Shipment,
+        target: &str,
+        part: &Part,
+        info: Option<RejectedLogEventsInfo>,
+        end: &mut End,
+    ) -> Vec<Event> {
+        let mut again = Vec::new();
+        let (mut place, mut delivered, mut last) = (0, 0, None);
+        let mut known = BTreeSet::new();
+        for event in &part.events {
+            // In the call its metadata stands before it.
+            place += usize::from(event.meta.is_some_and(|meta| known.insert(meta)));
+            let reason = info.as_ref().and_then(|info| rejected::reason(info, place));
+            place += 1;
+            let Some(reason) = reason else {
+                delivered += u64::from(last.replace(event.item) != Some(event.item));
+                continue;
+            };
+            self.stats.fail(rejected::told(reason));
+            match self.rejected {
+                Rejected::Now if !part.restamped => {
+                    self.tell_rejected(reason);
+                    again.push(*event);
+                }
+                Rejected::DeadLetter => {
+                    self.tell_rejected(reason);
+                    let (kind, why) = (reason.as_str(), rejected::told(reason));
+                    if !self.keep(shipment, target, event, kind, why).await {
+                        end.abandoned.insert(shipment.run(event));
+                    }
+                }
+                Rejected::Drop | Rejected::Now => {
+                    let loss = Loss { records: 1, bytes: event.length.into() };
+                    end.lost.push((shipment.run(event), reason, loss));
+                }
+            }
+        }
+        if part.restamped {
+            self.stats.restamped.add(delivered);
+        }
+        self.stats.records_delivered.add(delivered);
+        again
+    }
+
+    /// Keeps an event as a dead letter. It is on disk when this returns true; else the agent stops.
+    async fn keep(&self, shipment: &Shipment, target: &str, event: &Event, kind: &str, why: &str) -> bool {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        loop {
+            let letter = rejected::letter(&self.name, target, kind, why, event.time, shipment.text(event));
+            // A few milliseconds for the disk, and rarely.
+            match self.dead_letters.append(&[letter]) {
+                Ok(dropped) => {
+                    self.stats.dead_letters_dropped.add(dropped);
+                    self.stats.refused.add(1);
+                    return true;
+                }
+                Err(error) => self.tell_trouble(&format!("cannot write dead letters: {error}")),
+            }
+            if self.unless_stopped(tokio::time::sleep(backoff.next(None))).await.is_none() {
+                return false;
+            }
+        }
+    }
+
+    /// What `future` gives; `None` if the agent stops before.
+    async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            given = future => Some(given),
+            _ = stop.wait_for(|stop| *stop == Stop::Now) => None,
+        }
+    }
+}
+
+fn push(events: &mut Vec<InputLogEvent>, at: i64, text: String) {
+    // Both that it needs are given.
+    if let Ok(event) = InputLogEvent::builder().timestamp(at).message(text).build() {
+        events.push(event);
+    }
+}
+
+fn now_millis() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_millis() as i64
+}

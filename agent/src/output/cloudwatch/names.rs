@@ -1,0 +1,148 @@
+//! Groups and streams: made when the service says that they are not there, once, and no faster than it allows.
+//!
+//! In: the names that a call was refused for. Out: both exist, or the [`Fault`] that stands against it. What a group is made
+//! with is said once, at its creation: a group that is there stays as it is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use aws_sdk_cloudwatchlogs::types::LogGroupClass;
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::client::{Fault, Service};
+use super::pace::Pace;
+use crate::config::CloudWatchConfig;
+
+/// Quota "CreateLogStream throttle limit in transactions per second": 50 an account and region.
+const STREAMS_A_SECOND: f64 = 50.0;
+
+/// However large the fleet, a node makes one stream in so many seconds at least: what is too much is said and tried again.
+const LEAST_STREAMS_A_SECOND: f64 = 0.5;
+
+/// What makes groups and streams for one output.
+#[derive(Debug)]
+pub struct Names {
+    output: String,
+    config: CloudWatchConfig,
+    pace: Mutex<Pace>,
+    /// Held by whoever makes a group: one at a time, the others find it made.
+    making: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
+}
+
+impl Names {
+    /// Nothing is made yet.
+    pub fn new(output: &str, config: &CloudWatchConfig) -> Names {
+        let share = (STREAMS_A_SECOND / f64::from(config.nodes)).max(LEAST_STREAMS_A_SECOND);
+        Names {
+            output: output.to_owned(),
+            config: config.clone(),
+            pace: Mutex::new(Pace::new(share, Instant::now())),
+            making: Mutex::default(),
+        }
+    }
+
+    /// Makes a stream, and its group where that is missing.
+    ///
+    /// # Errors
+    /// Why it could not be made; never [`Fault::Missing`] or [`Fault::Exists`].
+    pub async fn make(&self, service: &Service, group: &str, stream: &str) -> Result<(), Fault> {
+        match self.make_stream(service, group, stream).await {
+            Err(Fault::Missing) => {}
+            made => return made,
+        }
+        let making = {
+            let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+            making.entry(group.to_owned()).or_default().clone()
+        };
+        let _alone = making.lock().await;
+        match self.make_stream(service, group, stream).await {
+            Err(Fault::Missing) => {}
+            made => return made,
+        }
+        self.make_group(service, group).await?;
+        match self.make_stream(service, group, stream).await {
+            // It takes the service a moment to know of its own group.
+            Err(Fault::Missing) => {
+                let what = format!("the log group {group} was made and is not there yet");
+                Err(Fault::Passing { what, in_doubt: false })
+            }
+            made => made,
+        }
+    }
+
+    async fn make_stream(&self, service: &Service, group: &str, stream: &str) -> Result<(), Fault> {
+        let wait = self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+        tokio::time::sleep(wait).await;
+        let (client, _) = passing(service.client().await)?;
+        let made = client.create_log_stream().log_group_name(group).log_stream_name(stream).send().await;
+        let mut pace = match made {
+            Ok(_) => self.pace.lock().unwrap_or_else(PoisonError::into_inner),
+            Err(error) => match service.fault(error).await {
+                Fault::Exists => return Ok(()),
+                fault @ Fault::Throttled(_) => {
+                    self.pace.lock().unwrap_or_else(PoisonError::into_inner).throttled(Instant::now());
+                    return Err(fault);
+                }
+                fault => return Err(named("logs:CreateLogStream", group, fault)),
+            },
+        };
+        pace.passed();
+        Ok(())
+    }
+
+    async fn make_group(&self, service: &Service, group: &str) -> Result<(), Fault> {
+        let (client, region) = passing(service.client().await)?;
+        let mut call = client.create_log_group().log_group_name(group);
+        if !self.config.tags.is_empty() {
+            call = call.set_tags(Some(self.config.tags.clone().into_iter().collect()));
+        }
+        if let Some(key) = &self.config.kms_key {
+            call = call.kms_key_id(key);
+        }
+        if self.config.class == crate::config::LogClass::InfrequentAccess {
+            call = call.log_group_class(LogGroupClass::InfrequentAccess);
+        }
+        match call.send().await {
+            Ok(_) => tracing::info!(output = self.output, group, region, "made a log group"),
+            Err(error) => match service.fault(error).await {
+                // Another node was quicker, and sets its retention.
+                Fault::Exists => return Ok(()),
+                fault => return Err(named("logs:CreateLogGroup", group, fault)),
+            },
+        }
+        if let Some(days) = self.config.retention_days {
+            let call = client.put_retention_policy().log_group_name(group).retention_in_days(days as i32);
+            if let Err(error) = call.send().await {
+                let fault = service.fault(error).await;
+                // Its events are worth more than their end: it is told, and set by `taffrail setup` or by hand.
+                tracing::error!(
+                    output = self.output,
+                    group,
+                    days,
+                    ?fault,
+                    "made a log group and could not set how long it keeps events (logs:PutRetentionPolicy): it keeps them for ever"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is lacking on this side passes.
+pub fn passing<T>(found: Result<T, String>) -> Result<T, Fault> {
+    found.map_err(|what| Fault::Passing { what, in_doubt: false })
+}
+
+/// The fault with the action that it stood against, where the service's words may leave that out.
+fn named(action: &str, group: &str, fault: Fault) -> Fault {
+    match fault {
+        Fault::Denied(what) if !what.contains(action) => {
+            Fault::Denied(format!("{what} ({action} on {group})"))
+        }
+        Fault::Refused(what) => Fault::Refused(format!("{action} on {group}: {what}")),
+        // Making something twice does no harm.
+        Fault::Passing { what, .. } => Fault::Passing { what, in_doubt: false },
+        fault => fault,
+    }
+}

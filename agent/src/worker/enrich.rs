@@ -1,0 +1,155 @@
+//! Enriching: plans that follow what is known of pods, and containers that wait for it.
+//!
+//! In: the table of what is known, asked by its revision. Out: for each container a plan of the newest of it, made between
+//! turns and never within one. A container of which something is missing waits for it, alone: a while, or, where it
+//! decides where records go, for as long as it takes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Reading, Settings, Worker};
+use crate::catalog::origin::Origin;
+use crate::metadata::Extent;
+use crate::metadata::facts::Known;
+use crate::metadata::table::{Claim, Table};
+use crate::route::Plan;
+
+/// Longer than any agent runs.
+const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+
+/// Whether a container's records wait for what is not known of its pod yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// They do not.
+    No,
+    /// Until then, at most.
+    Until(Instant),
+    /// Since then, until it is known: where they go depends on it.
+    ForIt(Instant),
+}
+
+impl Waits {
+    pub(super) fn is_waiting(self) -> bool {
+        self != Waits::No
+    }
+
+    /// Until when they wait.
+    pub(super) fn until(self) -> Option<Instant> {
+        match self {
+            Waits::No => None,
+            Waits::Until(until) => Some(until),
+            Waits::ForIt(since) => Some(since + FOR_EVER),
+        }
+    }
+
+    /// A wait that has come to its end is over for good.
+    pub(super) fn end_at(&mut self, now: Instant) {
+        if matches!(self, Waits::Until(until) if *until <= now) {
+            *self = Waits::No;
+        }
+    }
+}
+
+/// What a container begins with.
+pub(super) struct Enriched {
+    pub plan: Plan,
+    pub claim: Option<Claim>,
+    pub known: Option<Arc<Known>>,
+    pub waits: Waits,
+}
+
+/// What is known of a container that is about to be read.
+pub(super) fn enrich(settings: &Settings, origin: &Origin) -> Enriched {
+    let (Some(table), Origin::Container(container)) = (&settings.table, origin) else {
+        return Enriched {
+            plan: plan(settings, origin, Extent::Path),
+            claim: None,
+            known: None,
+            waits: Waits::No,
+        };
+    };
+    let claim = table.claim(container);
+    let known = table.find(&claim);
+    let now = Instant::now();
+    let waits = match &known {
+        Some(known) if table.is_partial(known, &container.name) => until(now, table),
+        Some(_) => Waits::No,
+        None if is_decisive(settings) => Waits::ForIt(now),
+        None => until(now, table),
+    };
+    let extent = known.as_deref().map_or(Extent::Missing, |known| Extent::Known(table.config(), known));
+    Enriched { plan: plan(settings, origin, extent), claim: Some(claim), known, waits }
+}
+
+fn plan(settings: &Settings, origin: &Origin, extent: Extent<'_>) -> Plan {
+    let target = settings.target.as_ref().map(|(template, safe)| (template, *safe));
+    Plan::new(&settings.facts, origin, extent, target)
+}
+
+/// Whether where a container's records go depends on what is known of its pod.
+fn is_decisive(settings: &Settings) -> bool {
+    settings.target.as_ref().is_some_and(|(template, _)| template.labels().next().is_some())
+}
+
+fn until(now: Instant, table: &Table) -> Waits {
+    let wait = table.config().wait;
+    if wait.is_zero() { Waits::No } else { Waits::Until(now + wait) }
+}
+
+impl Reading {
+    /// Takes up what is known now; true if it is something new.
+    fn learn(&mut self, settings: &Settings, table: &Table) -> bool {
+        let Some(known) = self.claim.as_ref().and_then(|claim| table.find(claim)) else { return false };
+        if self.known.as_ref().is_some_and(|before| Arc::ptr_eq(before, &known)) {
+            return false;
+        }
+        let origin = &self.stats.origin;
+        self.plan = plan(settings, origin, Extent::Known(table.config(), &known));
+        if self.waits.is_waiting() {
+            let (_, _, container) = origin.place();
+            self.waits = match (table.is_partial(&known, &container), self.waits) {
+                (false, _) => Waits::No,
+                (true, Waits::ForIt(_)) => until(Instant::now(), table),
+                (true, waits) => waits,
+            };
+        }
+        self.known = Some(known);
+        true
+    }
+}
+
+impl Worker {
+    /// Takes up what has changed of what is known. Costs one load where nothing has.
+    pub(super) fn follow_metadata(&mut self) {
+        let Some(table) = self.settings.table.clone() else { return };
+        let revision = table.revision();
+        if std::mem::replace(&mut self.revision, revision) == revision {
+            return;
+        }
+        for reading in &mut self.containers {
+            reading.learn(&self.settings, &table);
+        }
+    }
+
+    /// Counts who waits, and says once that somebody waits for long.
+    pub(super) fn tell_waiting(&mut self) {
+        let Some(table) = &self.settings.table else { return };
+        let now = Instant::now();
+        for reading in &self.containers {
+            reading.stats.waits_metadata.set(reading.waits.is_waiting().into());
+        }
+        let waiting = self.containers.iter().filter(|c| c.waits.is_waiting()).count();
+        let patience = table.config().wait.max(Duration::from_secs(1));
+        let long = |waits| matches!(waits, Waits::ForIt(since) if now.duration_since(since) >= patience);
+        match self.containers.iter().find(|c| long(c.waits)) {
+            Some(reading) if !std::mem::replace(&mut self.waiting_told, true) => tracing::warn!(
+                output = self.settings.output,
+                container = reading.plan.label,
+                waiting,
+                "containers wait for the labels of their pods, which decide where their records go; others go on"
+            ),
+            None if waiting == 0 => self.waiting_told = false,
+            _ => {}
+        }
+    }
+}
