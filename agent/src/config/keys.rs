@@ -7,13 +7,8 @@ use serde::de::value::Error as NoValue;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
 use super::{
-<<<<<<< HEAD
-    Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, ReadingConfig, RetainConfig,
-    RouteConfig, StdoutConfig,
-=======
     CloudWatchConfig, Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, MetadataConfig,
-    ReadingConfig, RetainConfig, StdoutConfig,
->>>>>>> main
+    ReadingConfig, RetainConfig, RouteConfig, StdoutConfig,
 };
 
 /// What `type` of an output may be.
@@ -25,11 +20,7 @@ pub const TARGETS: [&str; 2] = ["data_stream", "index"];
 
 /// The keys above the first table, and the tables.
 pub fn top_level() -> Vec<&'static str> {
-<<<<<<< HEAD
-    [keys_of::<Config>(), vec!["log", "retain", "routes", "files", "outputs"]].concat()
-=======
-    [keys_of::<Config>(), vec!["log", "metadata", "retain", "files", "outputs"]].concat()
->>>>>>> main
+    [keys_of::<Config>(), vec!["log", "metadata", "retain", "routes", "files", "outputs"]].concat()
 }
 
 /// The keys of an Elasticsearch output that other outputs do not have.

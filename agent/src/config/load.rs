@@ -158,11 +158,8 @@ impl<'a> Loader<'a> {
     fn document(&mut self, mut document: Table<'a>) -> Option<Config> {
         let log = self.table(&mut document, "log", "write `[log]` above its keys");
         let retain = self.table(&mut document, "retain", "write `[retain]` above its keys");
-<<<<<<< HEAD
         let routes = document.entries.remove("routes");
-=======
         let metadata = self.table(&mut document, "metadata", "write `[metadata]` above its keys");
->>>>>>> main
         let files =
             self.table(&mut document, "files", "host files have a name of your choice: `[files.NAME]`");
         let outputs =
@@ -183,11 +180,8 @@ impl<'a> Loader<'a> {
         let outputs =
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
         let files = self.files(files, config.as_ref());
-<<<<<<< HEAD
         let routes = self.routes(routes, &outputs);
-=======
         let metadata = metadata.and_then(|metadata| self.metadata(metadata));
->>>>>>> main
 
         let mut config = config?;
         self.check_config(&document, &config);

@@ -89,15 +89,12 @@ pub struct Config {
     /// What is kept of logs that are rotated or deleted unread.
     #[serde(skip)]
     pub retain: RetainConfig,
-<<<<<<< HEAD
     /// Which logs go where: `[[routes]]`, in their order. Default: everything goes to every output.
     #[serde(skip)]
     pub routes: Vec<RouteConfig>,
-=======
     /// What documents say of pods.
     #[serde(skip)]
     pub metadata: MetadataConfig,
->>>>>>> main
     /// Files of the host that are read too, by a name of your choice: `[files.NAME]`. Default none.
     #[serde(skip)]
     pub files: BTreeMap<String, FilesConfig>,
@@ -123,11 +120,8 @@ impl Default for Config {
             join_timeout: Duration::from_secs(5),
             log: LogConfig::default(),
             retain: RetainConfig::default(),
-<<<<<<< HEAD
             routes: Vec::new(),
-=======
             metadata: MetadataConfig::default(),
->>>>>>> main
             files: BTreeMap::new(),
             outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),
         }
@@ -395,10 +389,7 @@ mod connection_tests;
 #[cfg(test)]
 mod files_tests;
 #[cfg(test)]
-<<<<<<< HEAD
 mod routes_tests;
-=======
 mod metadata_tests;
->>>>>>> main
 #[cfg(test)]
 mod tests;
