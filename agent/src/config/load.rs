@@ -188,6 +188,8 @@ impl<'a> Loader<'a> {
         config.log = log.unwrap_or_default();
         config.retain = retain.unwrap_or_default();
         config.metadata = metadata.unwrap_or_default();
+        config.metadata.asked =
+            routes.iter().flat_map(|route| route.matches.annotations.keys().cloned()).collect();
         config.files = files;
         config.routes = routes;
         config.outputs = outputs;

@@ -2,6 +2,7 @@
 //!
 //! In: the table. Out: the fields that are wanted, and how long they are waited for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -64,6 +65,9 @@ pub struct MetadataConfig {
     /// Default `"2m"`.
     #[serde(deserialize_with = "units::duration")]
     pub timeout: Duration,
+    /// Annotations that routes ask for, by their keys: known, and not sent.
+    #[serde(skip)]
+    pub asked: BTreeSet<String>,
 }
 
 impl Default for MetadataConfig {
@@ -78,6 +82,7 @@ impl Default for MetadataConfig {
             fields: Choice::all(),
             wait: Duration::from_secs(5),
             timeout: Duration::from_secs(120),
+            asked: BTreeSet::new(),
         }
     }
 }

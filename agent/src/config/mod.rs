@@ -390,6 +390,7 @@ mod connection_tests;
 mod files_tests;
 #[cfg(test)]
 mod routes_tests;
+#[cfg(test)]
 mod metadata_tests;
 #[cfg(test)]
 mod tests;

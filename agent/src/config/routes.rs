@@ -4,6 +4,7 @@
 //! decides anything itself: that is `route`'s.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use glob::Pattern;
 use regex::bytes::Regex;
@@ -14,7 +15,7 @@ use super::diagnostic::{Refusal, suggestion};
 use super::units::{quoted, refused};
 use crate::record::Level;
 use crate::record::condition::{Comparison, Condition, Conditions, Field, Test};
-use crate::record::redact::Builtin;
+use crate::record::redact::{Builtin, Redactor};
 
 /// One `[[routes]]`. The first that matches a container decides, unless it says `continue`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -118,6 +119,21 @@ impl Globs {
             }
             None => self.any.is_empty(),
         }
+    }
+
+    /// Whether some of several values match, and none is among those that must not.
+    pub fn matches_some(&self, values: &[String]) -> bool {
+        let found = |list: &[Pattern]| list.iter().any(|p| values.iter().any(|value| p.matches(value)));
+        (self.any.is_empty() || found(&self.any)) && !found(&self.none)
+    }
+}
+
+impl fmt::Display for Globs {
+    /// As they are written: `a-*, !a-b`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let any = self.any.iter().map(|pattern| pattern.to_string());
+        let none = self.none.iter().map(|pattern| format!("!{pattern}"));
+        f.write_str(&any.chain(none).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -445,7 +461,25 @@ fn redactions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Redactio
         Value::Array(list) => list,
         other => vec![other],
     };
-    list.into_iter().map(redaction).collect::<Result<_, _>>().map_err(refused)
+    let list = list.into_iter().map(redaction).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    // Each may be one and all together too many.
+    redactor(&list).map_err(|error| refused(Refusal::new(error.to_string(), "make the patterns simpler")))?;
+    Ok(list)
+}
+
+/// What replaces all that is to be redacted; `None` if that is nothing.
+///
+/// # Errors
+/// Of patterns that are none, or too large together.
+pub fn redactor(redact: &[Redaction]) -> Result<Option<Redactor>, regex::Error> {
+    let (mut builtins, mut own) = (Vec::new(), Vec::new());
+    for redaction in redact {
+        match redaction {
+            Redaction::Known(kind) => builtins.push(*kind),
+            Redaction::Own { name, regex } => own.push((name.clone(), regex.clone())),
+        }
+    }
+    if redact.is_empty() { Ok(None) } else { Redactor::new(&builtins, &own, None).map(Some) }
 }
 
 fn redaction(value: Value) -> Result<Redaction, Refusal> {

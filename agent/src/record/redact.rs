@@ -1,17 +1,25 @@
 //! Redaction: what must not leave the node is replaced in a document's own fields.
 //!
-//! In: the members that a record's body became (`"message":"…","app":{…}`), valid JSON. Out: the same with every match
-//! replaced by a mark that says what stood there, in texts and in numbers, wherever they are nested; names of members stay. A
-//! match never reaches over the end of a text, so what is valid JSON stays valid JSON. Costs one search where nothing
-//! matches. Never touches what the agent itself says of a record.
+//! In: what a program wrote, before anything is made of it. Out: the same with every match replaced by a mark that says
+//! what stood there; in a JSON object, in its texts and numbers, wherever they are nested; names of members stay. A match
+//! never reaches over the end of such a text, so what is valid JSON stays valid JSON. Costs one search where nothing
+//! matches. Never sees what the agent itself says of a record.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use aws_lc_rs::hmac;
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexSet};
 
-use super::escape;
+use super::{escape, json, utf16};
+
+/// What a number or a token may begin behind: also an escape of JSON, where a text is only a part of some, and `\n4111…`
+/// would else be one word.
+macro_rules! begin {
+    ($pattern:literal) => {
+        concat!(r"(?:\b|\\(?:[nrtbf]|u[0-9A-Fa-f]{4}))(?P<secret>", $pattern, ")")
+    };
+}
 
 /// What is looked for without a pattern of one's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,22 +65,25 @@ impl Builtin {
         }
     }
 
-    /// What may be one. ASCII throughout, and without quotes and backslashes: what it matches is the same in a JSON text.
+    /// What may be one. ASCII throughout. Where there is a group `secret`, that is it, and what is in front may stay.
     fn pattern(self) -> &'static str {
         match self {
             Builtin::Email => r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+",
-            Builtin::Card => r"\b[2-6][0-9]{3}(?:[ -]?[0-9]){9,15}\b",
-            Builtin::Ipv4 => {
-                r"\b(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\b"
-            }
+            Builtin::Card => concat!(begin!(r"[2-6][0-9]{3}(?:[ -]?[0-9]){9,15}"), r"\b"),
+            Builtin::Ipv4 => concat!(
+                begin!(
+                    r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+                ),
+                r"\b"
+            ),
             Builtin::Ipv6 => {
                 r"(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|(?:[0-9A-Fa-f]{1,4}:){1,7}:(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,5})?|::[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6}"
             }
-            Builtin::Jwt => r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+            Builtin::Jwt => begin!(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
             Builtin::AwsKey => {
-                r"\b(?:AKIA|ASIA|AIDA|AROA)[A-Z0-9]{16}\b|(?:aws_secret_access_key|AWS_SECRET_ACCESS_KEY)[ =:]{1,3}(?P<secret>[A-Za-z0-9/+]{40})\b"
+                r#"(?:\b|\\(?:[nrtbf]|u[0-9A-Fa-f]{4}))(?P<id>(?:AKIA|ASIA|AIDA|AROA)[A-Z0-9]{16})\b|(?:aws_secret_access_key|AWS_SECRET_ACCESS_KEY)[ =:"]{1,4}(?P<secret>[A-Za-z0-9/+]{40})"#
             }
-            Builtin::Bearer => r"\b[Bb]earer +(?P<secret>[A-Za-z0-9._~+/=-]{8,})",
+            Builtin::Bearer => r"[Bb]earer +(?P<secret>[A-Za-z0-9._~+/=-]{8,})",
         }
     }
 
@@ -127,7 +138,7 @@ struct Rule {
 pub struct Redactor {
     rules: Vec<Rule>,
     /// Finds whether there is anything to do at all.
-    any: Regex,
+    any: RegexSet,
     /// With a key, a mark bears a keyed hash of what it replaces: equal values have equal marks, and nobody can guess them.
     key: Option<hmac::Key>,
 }
@@ -146,33 +157,43 @@ impl Redactor {
             builtins.iter().map(|kind| (kind.as_str().to_owned(), kind.pattern().to_owned(), Some(*kind)));
         let own = own.iter().map(|(name, pattern)| (name.clone(), pattern.clone(), None));
         let all: Vec<_> = known.chain(own).collect();
-        // Names of groups may not stand twice in one pattern.
-        let any = all
-            .iter()
-            .map(|(_, pattern, _)| format!("(?:{})", pattern.replace("(?P<secret>", "(?:")))
-            .collect::<Vec<_>>();
+        let any = RegexSet::new(all.iter().map(|(_, pattern, _)| pattern))?;
         let rules = all
             .into_iter()
             .map(|(name, pattern, builtin)| Ok(Rule { name, regex: Regex::new(&pattern)?, builtin }))
             .collect::<Result<_, regex::Error>>()?;
         let key = key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key));
-        Ok(Redactor { rules, any: Regex::new(&any.join("|"))?, key })
+        Ok(Redactor { rules, any, key })
     }
 
-    /// Redacts the members that begin at `start`; how many places were replaced.
-    pub fn apply(&self, out: &mut Vec<u8>, start: usize) -> u32 {
-        let members = &out[start..];
-        // Patterns of one's own may speak of what is escaped in JSON: then the texts themselves must be asked.
-        let is_escaped = || self.has_own() && memchr::memchr(b'\\', members).is_some();
-        if !self.any.is_match(members) && !is_escaped() {
-            return 0;
+    /// What a program wrote, redacted. Text in UTF-16 becomes UTF-8 where something is replaced.
+    pub fn apply<'a>(&self, content: &'a [u8]) -> Cow<'a, [u8]> {
+        if utf16::may_be(content)
+            && let Some(text) = utf16::decode(content)
+        {
+            return self.redacted(text.as_bytes()).map_or(Cow::Borrowed(content), Cow::Owned);
         }
-        let (redacted, count) = self.rebuild(members);
-        if count > 0 {
-            out.truncate(start);
-            out.extend_from_slice(&redacted);
+        self.redacted(content).map_or(Cow::Borrowed(content), Cow::Owned)
+    }
+
+    /// The same for what is not UTF-16; none where nothing matches.
+    fn redacted(&self, content: &[u8]) -> Option<Vec<u8>> {
+        let may_be_json = content.trim_ascii_start().first() == Some(&b'{');
+        let is_escaped = || may_be_json && self.may_hide(content);
+        if !self.any.is_match(content) && !is_escaped() {
+            return None;
         }
-        count
+        let is_json = may_be_json
+            && std::str::from_utf8(content).is_ok_and(|text| json::read(text.trim_ascii()).is_some());
+        let (redacted, count) = if is_json { self.rebuild(content) } else { self.replace(content) };
+        (count > 0).then_some(redacted)
+    }
+
+    /// Whether escapes of JSON may hide something: of a letter or sign that is part of a match, or anything of which
+    /// patterns of one's own speak.
+    fn may_hide(&self, content: &[u8]) -> bool {
+        memchr::memchr_iter(b'\\', content)
+            .any(|at| self.has_own() || matches!(content.get(at + 1), Some(b'u' | b'/')))
     }
 
     fn has_own(&self) -> bool {
@@ -248,9 +269,9 @@ impl Redactor {
             let (mut fresh, mut copied) = (Vec::new(), 0);
             for found in rule.regex.captures_iter(&text) {
                 // What the name in front of a secret says may stay.
-                let Some(found) = found.name("secret").or_else(|| found.get(0)) else { continue };
-                let (before, after) =
-                    (found.start().checked_sub(1).map(|at| text[at]), text.get(found.end()).copied());
+                let named = rule.builtin.and_then(|_| found.name("secret").or_else(|| found.name("id")));
+                let Some(found) = named.or_else(|| found.get(0)) else { continue };
+                let (before, after) = (before(&text[..found.start()]), text.get(found.end()).copied());
                 let length = match rule.builtin {
                     Some(kind) => kind.length(found.as_bytes(), before, after).unwrap_or(0),
                     None => found.len(),
@@ -283,6 +304,15 @@ impl Redactor {
     }
 }
 
+/// The last byte of what stands in front; none where that is an escape.
+fn before(text: &[u8]) -> Option<u8> {
+    match text {
+        [.., b'\\', b'n' | b'r' | b't' | b'b' | b'f'] => None,
+        [.., last] => Some(*last),
+        [] => None,
+    }
+}
+
 /// Where a JSON text that begins at `at` ends, behind its quote.
 fn end_of_string(json: &[u8], at: usize) -> usize {
     let mut end = at + 1;
@@ -308,10 +338,8 @@ mod tests {
 
     use super::*;
 
-    fn redacted(redactor: &Redactor, members: &str) -> (String, u32) {
-        let mut out = format!("x{members}").into_bytes();
-        let count = redactor.apply(&mut out, 1);
-        (String::from_utf8(out).expect("text")[1..].to_owned(), count)
+    fn redacted(redactor: &Redactor, content: &str) -> String {
+        String::from_utf8(redactor.apply(content.as_bytes()).into_owned()).expect("text")
     }
 
     #[test]
@@ -335,20 +363,45 @@ mod tests {
             ),
             ("Authorization: Bearer abc.def-123", "Authorization: Bearer [bearer]"),
             ("bearer of news", "bearer of news"),
+            // A part of a long line of JSON: its escapes are text.
+            (
+                r#"\n4111111111111111\t10.0.0.1\u003cAKIAIOSFODNN7EXAMPLE\n::1"#,
+                r#"\n[card]\t[ipv4]\u003c[aws_key]\n[ipv6]"#,
+            ),
         ] {
-            let (out, _) = redacted(&all, &format!("\"message\":{}", Value::from(text)));
-            assert_eq!(out, format!("\"message\":{}", Value::from(expected)), "{text}");
+            assert_eq!(redacted(&all, text), expected);
+            let json = |text: &str| serde_json::json!({ "n": 1, "msg": [text] }).to_string();
+            assert_eq!(redacted(&all, &json(text)), json(expected));
         }
     }
 
     #[test]
     fn values_are_redacted_wherever_they_are_and_names_are_not() {
         let all = Redactor::new(&Builtin::ALL, &[], None).expect("patterns");
-        let members =
-            r#""message":"a\n\"b@c.de\"","app":{"card":4111111111111111,"b@c.de":["x","b@c.de"],"n":1.5}"#;
-        let expected =
-            r#""message":"a\n\"[email]\"","app":{"card":"[card]","b@c.de":["x","[email]"],"n":1.5}"#;
-        assert_eq!(redacted(&all, members), (expected.to_owned(), 3));
+        let object = r#" {"msg":"a\n\"b@c.de\"","card":4111111111111111,"b@c.de":["x",{"b":"b@c.de"}],"n":1.5} "#;
+        let expected = r#" {"msg":"a\n\"[email]\"","card":"[card]","b@c.de":["x",{"b":"[email]"}],"n":1.5} "#;
+        assert_eq!(redacted(&all, object), expected);
+    }
+
+    #[test]
+    fn escapes_hide_nothing() {
+        let all = Redactor::new(&Builtin::ALL, &[], None).expect("patterns");
+        for (object, expected) in [
+            (r#"{"msg":"jane\u0040example.com"}"#, r#"{"msg":"[email]"}"#),
+            (r#"{"msg":"\u0034111111\u003111111111"}"#, r#"{"msg":"[card]"}"#),
+            (r#"{"msg":"lines\n4111111111111111"}"#, r#"{"msg":"lines\n[card]"}"#),
+            (r#"{"msg":"Bearer abc\/defgh"}"#, r#"{"msg":"Bearer [bearer]"}"#),
+        ] {
+            assert_eq!(redacted(&all, object), expected);
+        }
+    }
+
+    #[test]
+    fn text_in_utf16_is_seen() {
+        let all = Redactor::new(&Builtin::ALL, &[], None).expect("patterns");
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        assert_eq!(&*all.apply(&utf16("to jane@example.com")), b"to [email]");
+        assert!(matches!(all.apply(&utf16("to jane")), Cow::Borrowed(_)));
     }
 
     #[test]
@@ -358,19 +411,19 @@ mod tests {
             ("ssn".to_owned(), r"\b\d{3}-\d{2}-\d{4}\b".to_owned()),
         ];
         let redactor = Redactor::new(&[], &own, None).expect("patterns");
-        let (out, count) = redacted(&redactor, r#""message":"one\ntwo 078-05-1120""#);
-        assert_eq!((out.as_str(), count), (r#""message":"[line] [ssn]""#, 2));
-        assert_eq!(redacted(&redactor, r#""message":"\ud800 078-05-1120""#).1, 1);
+        assert_eq!(redacted(&redactor, r#"{"msg":"one\ntwo 078-05-1120"}"#), r#"{"msg":"[line] [ssn]"}"#);
+        assert_eq!(redacted(&redactor, "one\ntwo 078-05-1120"), "[line] [ssn]");
+        assert!(redacted(&redactor, r#"{"msg":"\ud800 078-05-1120"}"#).contains("[ssn]"));
     }
 
     #[test]
     fn a_keyed_hash_is_the_same_for_the_same_value_only() {
         let redactor = |key: &[u8]| Redactor::new(&[Builtin::Email], &[], Some(key)).expect("patterns");
-        let mark = |key: &[u8], text: &str| redacted(&redactor(key), &format!("\"message\":\"{text}\"")).0;
+        let mark = |key: &[u8], text: &str| redacted(&redactor(key), text);
         assert_eq!(mark(b"k", "a@b.de"), mark(b"k", "a@b.de"));
         assert_ne!(mark(b"k", "a@b.de"), mark(b"k", "a@b.dee"));
         assert_ne!(mark(b"k", "a@b.de"), mark(b"l", "a@b.de"));
-        assert!(mark(b"k", "a@b.de").starts_with("\"message\":\"[email:"));
+        assert!(mark(b"k", "a@b.de").starts_with("[email:"));
     }
 
     proptest! {
@@ -381,11 +434,11 @@ mod tests {
         ) {
             let own = [("own".to_owned(), r#"["\\a-z@]+"#.to_owned())];
             let redactor = Redactor::new(&Builtin::ALL, &own, None).expect("patterns");
-            let app = serde_json::json!({ "texts": texts, "number": number, "nested": { "a": [4_111_111_111_111_111_u64] } });
-            let members = format!("\"message\":{},\"app\":{app}", Value::from(texts[0].as_str()));
-            let (out, _) = redacted(&redactor, &members);
-            let read: Value = serde_json::from_str(&format!("{{{out}}}")).expect(&out);
-            prop_assert!(read["app"]["texts"].as_array().is_some_and(|found| found.len() == texts.len()));
+            let object = serde_json::json!({ "message": texts[0], "texts": texts, "number": number,
+                "nested": { "a": [4_111_111_111_111_111_u64] } });
+            let out = redacted(&redactor, &object.to_string());
+            let read: Value = serde_json::from_str(&out).expect(&out);
+            prop_assert!(read["texts"].as_array().is_some_and(|found| found.len() == texts.len()));
             prop_assert!(!out.contains("a@b.de") && !out.contains("4111111111111111"), "{}", out);
         }
     }
