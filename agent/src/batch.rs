@@ -294,13 +294,7 @@ fn append_target(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8]) {
     }
 }
 
-fn append_document(
-    out: &mut Vec<u8>,
-    plan: FilePlan<'_>,
-    time: &[u8],
-    record: &Record<'_>,
-    body: &Body<'_>,
-) {
+fn append_document(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], record: &Record<'_>, body: &Body<'_>) {
     out.extend_from_slice(br#"{"@timestamp":""#);
     out.extend_from_slice(time);
     out.extend_from_slice(b"\",");
@@ -339,13 +333,7 @@ fn mark_members(marks: &Marks, notes: Notes) -> String {
 }
 
 /// `time container level content`, with what could move a terminal's cursor or change its state escaped.
-fn append_readable(
-    out: &mut Vec<u8>,
-    plan: FilePlan<'_>,
-    time: &[u8],
-    body: &Body<'_>,
-    color: bool,
-) {
+fn append_readable(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], body: &Body<'_>, color: bool) {
     // The level is found by the same rules as a document's.
     let begin = out.len();
     let notes = body.append(out);

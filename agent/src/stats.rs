@@ -127,6 +127,7 @@ impl OutputStats {
 
     /// Nobody reads any more; whoever comes next begins with its own.
     pub fn forget_containers(&self) {
+        self.nowhere.store(0, Ordering::Relaxed);
         self.lock().clear();
     }
 

@@ -389,8 +389,8 @@ mod connection_tests;
 #[cfg(test)]
 mod files_tests;
 #[cfg(test)]
-mod routes_tests;
-#[cfg(test)]
 mod metadata_tests;
+#[cfg(test)]
+mod routes_tests;
 #[cfg(test)]
 mod tests;

@@ -122,6 +122,7 @@ fn a_file_may_set_everything() {
             fields: choice("[\"kubernetes.*\"]"),
             wait: Duration::from_secs(1),
             timeout: Duration::from_secs(30),
+            asked: Default::default(),
         },
         files: BTreeMap::from([(
             "system".to_owned(),

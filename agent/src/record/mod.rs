@@ -256,7 +256,10 @@ mod tests {
     #[test]
     fn json_that_is_to_stay_text_stays_it_and_keeps_its_level() {
         for (content, expected) in [
-            (r#"{"msg":"a","level":40}"#, r#""message":"{\"msg\":\"a\",\"level\":40}","log":{"level":"warn"}"#),
+            (
+                r#"{"msg":"a","level":40}"#,
+                r#""message":"{\"msg\":\"a\",\"level\":40}","log":{"level":"warn"}"#,
+            ),
             ("[WARN] slow", r#""message":"[WARN] slow","log":{"level":"warn"}"#),
             ("{", r#""message":"{""#),
         ] {

@@ -378,7 +378,8 @@ mod tests {
     #[test]
     fn values_are_redacted_wherever_they_are_and_names_are_not() {
         let all = Redactor::new(&Builtin::ALL, &[], None).expect("patterns");
-        let object = r#" {"msg":"a\n\"b@c.de\"","card":4111111111111111,"b@c.de":["x",{"b":"b@c.de"}],"n":1.5} "#;
+        let object =
+            r#" {"msg":"a\n\"b@c.de\"","card":4111111111111111,"b@c.de":["x",{"b":"b@c.de"}],"n":1.5} "#;
         let expected = r#" {"msg":"a\n\"[email]\"","card":"[card]","b@c.de":["x",{"b":"[email]"}],"n":1.5} "#;
         assert_eq!(redacted(&all, object), expected);
     }

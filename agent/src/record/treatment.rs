@@ -161,7 +161,8 @@ impl Treatment {
         if record.cut == (false, false) {
             return redactor.apply(record.content);
         }
-        let text = if super::utf16::may_be(record.content) { super::utf16::decode(record.content) } else { None };
+        let text =
+            if super::utf16::may_be(record.content) { super::utf16::decode(record.content) } else { None };
         let content = without_cuts(text.as_ref().map_or(record.content, String::as_bytes), record.cut);
         let redacted = match redactor.apply(&content) {
             Cow::Owned(redacted) => Some(redacted),

@@ -174,8 +174,8 @@ impl Worker {
                 output = self.settings.output,
                 container = reading.plan.label,
                 waiting,
-                "containers wait for what is not known of their pods yet, which decides where their records go or what of \
-                 them; others go on"
+                "containers wait for the labels of their pods, on which it depends where their records go and in what form; \
+                 others go on"
             ),
             None if waiting == 0 => self.waiting_told = false,
             _ => {}

@@ -102,7 +102,8 @@ impl Shelf {
 
     /// The files that were not read here, oldest first.
     pub fn take_left(&mut self) -> Vec<Arc<LogFile>> {
-        let (mut left, released) = std::mem::take(&mut self.released).into_iter().partition(|r| r.end == u64::MAX);
+        let (mut left, released) =
+            std::mem::take(&mut self.released).into_iter().partition(|r| r.end == u64::MAX);
         self.released = released;
         left.sort_by(|one: &Released, other| cursor::order(&one.file).cmp(&cursor::order(&other.file)));
         left.into_iter().map(|left| left.file).collect()
@@ -171,11 +172,8 @@ impl Worker {
         reading.cursors.retain_mut(|cursor| {
             cursor.drop_stale_source();
             cursor.release_if_delivered();
-            let is_done = if is_here {
-                cursor.is_delivered() && !cursor.has_grown()
-            } else {
-                !cursor.has_under_way()
-            };
+            let is_done =
+                if is_here { cursor.is_delivered() && !cursor.has_grown() } else { !cursor.has_under_way() };
             if !is_done {
                 return true;
             }

@@ -4,14 +4,14 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::enrich::Waits;
 use super::cursor::LeftOut;
+use super::enrich::Waits;
 use super::limits::Gate;
 use super::queue::Queue;
 use super::{Reading, Worker};
+use crate::batch::Pushed;
 use crate::catalog::file::Source;
 use crate::position::Position;
-use crate::batch::Pushed;
 use crate::read::Turn;
 use crate::stats::{Loss, LossReason};
 
@@ -34,7 +34,10 @@ impl Worker {
     /// Whether there is a file that cannot be read for now, or that waits for somebody else.
     pub(super) fn has_unreadable(&self) -> bool {
         let held = |c: &Reading| matches!(c.waits, Waits::ForIt(_)) && c.has_readable();
-        self.containers.iter().filter(|c| c.is_here()).any(|c| held(c) || c.cursors.iter().any(|cursor| cursor.retry_at().is_some()))
+        self.containers
+            .iter()
+            .filter(|c| c.is_here())
+            .any(|c| held(c) || c.cursors.iter().any(|cursor| cursor.retry_at().is_some()))
     }
 
     /// Whether there is one that may not be read on before it is saved where a line of it ends.
@@ -299,9 +302,8 @@ impl Worker {
         let mut filtered = 0;
         let closed = self.reader.close_groups(&mut source, &mut cursor.at, cursor.file.framing, |record| {
             let gate = gate.as_mut().filter(|_| record.last > judged);
-            let pushed = batch.push(plan, &cursor.id_text, &record, |record| {
-                gate.is_none_or(|gate| gate.admits(record))
-            });
+            let pushed = batch
+                .push(plan, &cursor.id_text, &record, |record| gate.is_none_or(|gate| gate.admits(record)));
             filtered += u64::from(pushed == Pushed::Filtered);
             ControlFlow::Continue(())
         });
