@@ -370,6 +370,10 @@ fn append_readable(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], body: &Bo
 }
 
 #[cfg(test)]
+#[path = "batch/treated_tests.rs"]
+mod treated_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalog::origin::{Container, HostLog, Origin};

@@ -58,7 +58,7 @@ pub struct MetadataConfig {
     /// `container.id` and so on. Default `["*"]`.
     pub fields: Choice,
     /// How long a container's records wait for what is not known of its pod yet, 0 to 5 min; then they go with what the
-    /// path says. Where names hold a label they wait until it is known. Default `"5s"`.
+    /// path says. Where names or routes depend on it they wait until it is known. Default `"5s"`.
     #[serde(deserialize_with = "units::duration")]
     pub wait: Duration,
     /// How long the API server may be silent before it is asked anew, 1 s to 1 h; it says something every minute.

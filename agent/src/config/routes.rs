@@ -3,10 +3,10 @@
 //! In: one table of the configuration. Out: its checked values: patterns and expressions that are known to be valid. Never
 //! decides anything itself: that is `route`'s.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod matches;
 
-use glob::Pattern;
+use std::collections::BTreeSet;
+
 use regex::bytes::Regex;
 use serde::{Deserialize, Deserializer};
 use toml::Value;
@@ -16,6 +16,8 @@ use super::units::{quoted, refused};
 use crate::record::Level;
 use crate::record::condition::{Comparison, Condition, Conditions, Field, Test};
 use crate::record::redact::{Builtin, Redactor};
+use matches::texts;
+pub use matches::{Globs, MatchConfig};
 
 /// One `[[routes]]`. The first that matches a container decides, unless it says `continue`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -60,116 +62,6 @@ pub enum Json {
     Text,
 }
 
-/// What a container must be. Each key is a pattern with `*`, `?` and `[…]`, or a list of them; those that begin with `!` must
-/// not match. All keys that are given must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MatchConfig {
-    /// Namespace of the pod; `_host` for host files.
-    pub namespace: Option<Globs>,
-    /// Name of the pod.
-    pub pod: Option<Globs>,
-    /// Name of the container.
-    pub container: Option<Globs>,
-    /// Name of the node.
-    pub node: Option<Globs>,
-    /// Image of the container, as the pod names it.
-    pub image: Option<Globs>,
-    /// Owner of the pod, as `"deployment/checkout"`.
-    pub workload: Option<Globs>,
-    /// Where it is read: `pods`, or NAME of a `[files.NAME]`.
-    pub source: Option<Globs>,
-    /// Path of a host file.
-    pub file: Option<Globs>,
-    /// Labels of the pod, or of `[files.NAME]`, by their keys.
-    pub labels: BTreeMap<String, Globs>,
-    /// Annotations of the pod, by their keys.
-    pub annotations: BTreeMap<String, Globs>,
-}
-
-impl MatchConfig {
-    /// Whether it takes everything.
-    pub fn is_empty(&self) -> bool {
-        *self == MatchConfig::default()
-    }
-
-    /// Whether it asks what only the API server knows.
-    pub fn needs_metadata(&self) -> bool {
-        self.image.is_some()
-            || self.workload.is_some()
-            || !self.labels.is_empty()
-            || !self.annotations.is_empty()
-    }
-}
-
-/// Patterns of which one must match, and others that must not.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Globs {
-    any: Vec<Pattern>,
-    none: Vec<Pattern>,
-}
-
-impl Globs {
-    /// Whether a value matches. One that is missing matches only where no pattern asks for it.
-    pub fn matches(&self, value: Option<&str>) -> bool {
-        match value {
-            Some(value) => {
-                (self.any.is_empty() || self.any.iter().any(|pattern| pattern.matches(value)))
-                    && !self.none.iter().any(|pattern| pattern.matches(value))
-            }
-            None => self.any.is_empty(),
-        }
-    }
-
-    /// Whether some of several values match, and none is among those that must not.
-    pub fn matches_some(&self, values: &[String]) -> bool {
-        let found = |list: &[Pattern]| list.iter().any(|p| values.iter().any(|value| p.matches(value)));
-        (self.any.is_empty() || found(&self.any)) && !found(&self.none)
-    }
-}
-
-impl fmt::Display for Globs {
-    /// As they are written: `a-*, !a-b`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let any = self.any.iter().map(|pattern| pattern.to_string());
-        let none = self.none.iter().map(|pattern| format!("!{pattern}"));
-        f.write_str(&any.chain(none).collect::<Vec<_>>().join(", "))
-    }
-}
-
-impl<'de> Deserialize<'de> for Globs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        globs(Value::deserialize(deserializer)?).map_err(refused)
-    }
-}
-
-fn globs(value: Value) -> Result<Globs, Refusal> {
-    let mut globs = Globs::default();
-    for text in texts(value, "a pattern in quotes, or a list of them")? {
-        let (list, pattern) = match text.strip_prefix('!') {
-            Some(rest) => (&mut globs.none, rest),
-            None => (&mut globs.any, text.as_str()),
-        };
-        let pattern = Pattern::new(pattern).map_err(|error| {
-            let message = format!("{} is not a pattern: {}", quoted(&text), error.msg);
-            Refusal::new(message, "wildcards are `*`, `?` and `[…]`; `!` before it for what must not match")
-        })?;
-        list.push(pattern);
-    }
-    Ok(globs)
-}
-
-fn texts(value: Value, expected: &str) -> Result<Vec<String>, Refusal> {
-    let refuse = || Refusal::new(format!("expected {expected}"), "write it as \"…\" or [\"…\", \"…\"]");
-    match value {
-        Value::String(text) => Ok(vec![text]),
-        Value::Array(list) if !list.is_empty() => {
-            list.into_iter().map(|one| one.as_str().map(str::to_owned).ok_or_else(refuse)).collect()
-        }
-        _ => Err(refuse()),
-    }
-}
-
 /// Which records: one of the inner lists must hold whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConditionsConfig(Vec<Vec<ConditionConfig>>);
@@ -194,6 +86,17 @@ enum TestConfig {
 impl Eq for TestConfig {}
 
 impl ConditionsConfig {
+    /// The fields that are asked, as they are written.
+    pub fn fields(&self) -> BTreeSet<String> {
+        let name = |condition: &ConditionConfig| match &condition.field {
+            Field::Level => "level".to_owned(),
+            Field::Stream => "stream".to_owned(),
+            Field::Message => "message".to_owned(),
+            Field::App(path) => format!("app.{}", path.join(".")),
+        };
+        self.0.iter().flatten().map(name).collect()
+    }
+
     /// What records are asked by.
     pub fn compile(&self) -> Conditions {
         let all = |all: &Vec<ConditionConfig>| all.iter().map(ConditionConfig::compile).collect();
@@ -440,6 +343,16 @@ fn read_sample(value: Value) -> Result<SampleConfig, Refusal> {
         }
     };
     Ok(SampleConfig { rate, by })
+}
+
+impl Redaction {
+    /// What stands in its mark.
+    pub fn name(&self) -> &str {
+        match self {
+            Redaction::Known(kind) => kind.as_str(),
+            Redaction::Own { name, .. } => name,
+        }
+    }
 }
 
 /// One thing that is redacted.
