@@ -65,7 +65,8 @@ fn what_is_not_sent_leaves_no_trace_in_a_batch() {
     for format in FORMATS {
         let none = Treatment { sample: Some(Sample::new(1e-18, None)), ..Treatment::default() };
         let mut batch = Batch::new(format, None);
-        let pushed = batch.push(plan(Some(none)).of_run(0), b"KEY-", &record(b"hi", Marks::default()), |_| true);
+        let pushed =
+            batch.push(plan(Some(none)).of_run(0), b"KEY-", &record(b"hi", Marks::default()), |_| true);
         assert_eq!((pushed, batch.items, batch.plain_bytes()), (Pushed::Filtered, 0, 0));
         let sealed = batch.seal(Vec::new()).expect("a batch");
         assert!(sealed.segments.is_empty() && sealed.events.targets.is_empty());
