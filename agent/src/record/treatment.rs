@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::condition::{Conditions, Subject, member};
 use super::redact::Redactor;
-use super::{Notes, Stream, append_body, append_text};
+use super::{Notes, Stream, append_body, append_text, utf16};
 
 /// Where a long line was cut, a match may have been cut in two: what stands beside the cut is left out, so many bytes at
 /// least, and up to the next space, but at most so many.
@@ -148,9 +148,10 @@ impl Treatment {
             None if matches!(content, Cow::Owned(_)) => {
                 scratch.clear();
                 let notes = append(scratch, &content);
-                // What was redacted is UTF-8 by now; that it was UTF-16 is still to be told.
-                let utf16 = notes.utf16 || super::utf16::may_be(record.content) && is_utf16(record.content);
-                Body { content, fields: Some((scratch, Notes { utf16, ..notes })), as_text: self.as_text }
+                // What the bytes were that the program wrote is still to be told.
+                let (utf16, invalid_utf8) = encoding(record.content);
+                let notes = Notes { utf16, invalid_utf8, ..notes };
+                Body { content, fields: Some((scratch, notes)), as_text: self.as_text }
             }
             None => Body { content, fields: None, as_text: self.as_text },
         })
@@ -161,8 +162,7 @@ impl Treatment {
         if record.cut == (false, false) {
             return redactor.apply(record.content);
         }
-        let text =
-            if super::utf16::may_be(record.content) { super::utf16::decode(record.content) } else { None };
+        let text = if utf16::may_be(record.content) { utf16::decode(record.content) } else { None };
         let content = without_cuts(text.as_ref().map_or(record.content, String::as_bytes), record.cut);
         let redacted = match redactor.apply(&content) {
             Cow::Owned(redacted) => Some(redacted),
@@ -172,8 +172,10 @@ impl Treatment {
     }
 }
 
-fn is_utf16(content: &[u8]) -> bool {
-    super::utf16::decode(content).is_some()
+/// Whether it is UTF-16, and whether it is neither that nor UTF-8.
+fn encoding(content: &[u8]) -> (bool, bool) {
+    let utf16 = utf16::may_be(content) && utf16::decode(content).is_some();
+    (utf16, !utf16 && std::str::from_utf8(content).is_err())
 }
 
 /// Without what stands beside the places where it was cut: at its beginning, and at its end.
