@@ -38,6 +38,30 @@ pub fn too_large() -> Reply {
     Reply::json(413, &json!({"error": {"type": "too large"}, "status": 413}))
 }
 
+/// What a server says of an index while it has not read which there are.
+pub fn no_such_index() -> Reply {
+    Reply::json(
+        404,
+        &json!({"error": {"type": "index_not_found_exception", "reason": "no such index"}, "status": 404}),
+    )
+}
+
+/// What it says then of documents.
+pub fn not_recovered() -> Reply {
+    let reason = "blocked by: [SERVICE_UNAVAILABLE/1/state not recovered / initialized];";
+    Reply::json(503, &json!({"error": {"type": "cluster_block_exception", "reason": reason}, "status": 503}))
+}
+
+/// What it says of documents in an index of which no shard has begun.
+pub fn no_shards(mut reply: Reply) -> Reply {
+    let mut parsed: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    for document in parsed["docs"].as_array_mut().into_iter().flatten() {
+        *document = json!({"error": {"type": "no_shard_available_action_exception"}});
+    }
+    reply.body = parsed.to_string().into_bytes();
+    reply
+}
+
 /// The true answer under a type that it is not.
 pub fn as_text(mut reply: Reply) -> Reply {
     reply.headers = vec![("content-type".to_owned(), "text/plain".to_owned())];

@@ -141,8 +141,10 @@ impl Elasticsearch {
         let mut doubtful =
             standing.in_doubt || runs.iter().any(|run| run.in_doubt && (self.follows || run.epoch > 0));
         loop {
+            let doubt = doubtful.then(|| self.doubt_began(standing));
+            let patient = standing.begun.elapsed().is_ok_and(|waited| waited < SHARDS_COME_BACK);
             let attempt = tokio::select! {
-                attempt = self.attempt_once(&mut load, doubtful.then(|| self.doubt_began(standing))) => attempt,
+                attempt = self.attempt_once(&mut load, doubt, patient) => attempt,
                 _ = stop.wait_for(|stop| *stop == Stop::Now) => return None,
             };
             if load.items == 0 {
@@ -229,9 +231,14 @@ impl Elasticsearch {
 
     /// Sends once, without what an older backing index of its data stream holds, where something may have been sent
     /// since `doubt`.
-    async fn attempt_once(&self, load: &mut Load, doubt: Option<SystemTime>) -> Result<Vec<Item>, Trouble> {
+    async fn attempt_once(
+        &self,
+        load: &mut Load,
+        doubt: Option<SystemTime>,
+        patient: bool,
+    ) -> Result<Vec<Item>, Trouble> {
         if let Some(since) = doubt.filter(|_| self.looks_back) {
-            self.leave_out_held(load, since).await?;
+            self.leave_out_held(load, since, patient).await?;
             if load.items == 0 {
                 return Ok(Vec::new());
             }
@@ -239,7 +246,8 @@ impl Elasticsearch {
         self.attempt(load).await
     }
 
-    async fn leave_out_held(&self, load: &mut Load, since: SystemTime) -> Result<(), Trouble> {
+    /// With `patient`, an older index that is not served now is waited for.
+    async fn leave_out_held(&self, load: &mut Load, since: SystemTime, patient: bool) -> Result<(), Trouble> {
         let broken = |error: io::Error| Trouble { what: error.to_string(), ..Trouble::default() };
         let all: Vec<u32> = (0..load.items).collect();
         let items = load.take(&all).map_err(broken)?;
@@ -257,12 +265,15 @@ impl Elasticsearch {
             match rollover::held_by_older(&self.client, stream, &ids, since).await {
                 Ok(found) => members.iter().zip(found).for_each(|((at, _), found)| held[*at] = found),
                 Err(Unknown::NoAnswer(what)) => return Err(Trouble { what, ..Trouble::default() }),
-                Err(Unknown::Declined(what)) => {
+                Err(Unknown::NotServed(what)) if patient => {
+                    return Err(Trouble { what, ..Trouble::default() });
+                }
+                Err(Unknown::NotServed(what) | Unknown::Declined(what)) => {
                     if !self.told_rollover.swap(true, Ordering::Relaxed) {
                         tracing::warn!(
                             output = self.name,
                             answer = what,
-                            "cannot ask for the backing indices of a data stream (privileges `view_index_metadata` and `read`): after a lost reply, a record could stand twice across a rollover"
+                            "cannot ask the backing indices of a data stream (they are not served, or the privileges `view_index_metadata` and `read` are missing): after a lost reply, a record could stand twice across a rollover"
                         );
                     }
                 }
@@ -413,6 +424,10 @@ impl Elasticsearch {
 /// An earlier process saved its positions every second; what it had sent by then without an answer can be older by as
 /// long as a request may hang.
 const UNANSWERED: Duration = Duration::from_secs(300);
+
+/// An older backing index that is not served for longer than this, since the batch was first to be sent, is given up:
+/// its shards may be lost, and records would wait for them for ever.
+const SHARDS_COME_BACK: Duration = Duration::from_secs(600);
 
 fn doubt_began(previous_end: Option<SystemTime>) -> SystemTime {
     let now = SystemTime::now();

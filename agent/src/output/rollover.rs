@@ -23,6 +23,9 @@ pub enum Unknown {
     /// No answer: to be asked again.
     #[error("{0}")]
     NoAnswer(String),
+    /// An older index is not served now: to be asked again, but not for ever, since its shards may be lost.
+    #[error("{0}")]
+    NotServed(String),
     /// The server does not tell: going on without.
     #[error("{0}")]
     Declined(String),
@@ -35,6 +38,7 @@ struct Settings {
 
 #[derive(Deserialize)]
 struct Documents {
+    #[serde(default)]
     docs: Vec<Document>,
 }
 
@@ -42,6 +46,27 @@ struct Documents {
 struct Document {
     #[serde(default)]
     found: bool,
+    error: Option<Failure>,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    r#type: String,
+}
+
+impl Document {
+    /// Whether it is there. An index that was deleted or closed meanwhile holds nothing that is found.
+    fn is_held(&self, index: &str) -> Result<bool, Unknown> {
+        match &self.error {
+            None => Ok(self.found),
+            Some(error)
+                if ["index_not_found_exception", "index_closed_exception"].contains(&&*error.r#type) =>
+            {
+                Ok(false)
+            }
+            Some(error) => Err(Unknown::NotServed(format!("{index}: {}", error.r#type))),
+        }
+    }
 }
 
 /// Which of `ids` an older backing index of `stream` holds, given that none was sent before `since`: true for each that
@@ -53,26 +78,37 @@ pub async fn held_by_older(
     since: SystemTime,
 ) -> Result<Vec<bool>, Unknown> {
     let mut held = vec![false; ids.len()];
-    let indices = backing_indices(client, stream).await?;
+    let mut indices = backing_indices(client, stream).await?;
+    if indices.is_empty() {
+        // A server that has just begun knows no index yet, and says of each that it does not exist. Of documents it says then
+        // that it cannot tell.
+        documents(client, stream, &ids[..ids.len().min(1)]).await?;
+        indices = backing_indices(client, stream).await?;
+    }
     // From the newest back: an index matters if the one after it was made when the doubt had begun.
     for pair in indices.windows(2).rev() {
         let [(_, older), (made, _)] = pair else { break };
         if *made + SKEW < since {
             break;
         }
-        let body = serde_json::json!({ "ids": ids }).to_string();
-        let query = "_source=false&filter_path=docs.found";
-        let reply = ask(client, Method::POST, &format!("/{older}/_mget"), query, body.into()).await?;
-        let documents: Documents = parse(&reply)?;
-        if documents.docs.len() != ids.len() {
-            return Err(Unknown::Declined(format!(
-                "{} answered for other documents than asked for",
-                reply.from
-            )));
+        for (held, document) in held.iter_mut().zip(documents(client, older, ids).await?) {
+            *held |= document.is_held(older)?;
         }
-        held.iter_mut().zip(documents.docs).for_each(|(held, document)| *held |= document.found);
     }
     Ok(held)
+}
+
+/// What an index, or a data stream, says of documents.
+async fn documents(client: &HttpClient, index: &str, ids: &[&str]) -> Result<Vec<Document>, Unknown> {
+    let body = serde_json::json!({ "ids": ids }).to_string();
+    let query = "_source=false&filter_path=docs.found,docs.error.type";
+    let reply = ask(client, Method::POST, &format!("/{index}/_mget"), query, body.into()).await?;
+    let Documents { docs } = parse(&reply)?;
+    if docs.len() != ids.len() {
+        let what = format!("{} answered for other documents than asked for", reply.from);
+        return Err(Unknown::Declined(what));
+    }
+    Ok(docs)
 }
 
 /// The backing indices of a stream with the times when they were made, the oldest first. Asked by way of their settings,

@@ -154,3 +154,91 @@ fn a_crash_at_any_step_of_saving_leaves_one_of_the_two_states() {
         assert_eq!(last.read(|s| s.entry(key(0)).unwrap().position.offset), 4);
     }
 }
+
+/// What the first version of the format reads, as it stood in its source: an agent that is rolled back must find in our file
+/// what it needs, under the names that it knows, and pass over the rest.
+mod first {
+    use serde::Deserialize;
+    use std::collections::BTreeMap;
+
+    #[derive(Deserialize)]
+    pub struct Header {
+        pub taffrail_positions: u32,
+        pub output: String,
+        pub since: Option<i64>,
+        #[serde(default)]
+        pub written: BTreeMap<String, Written>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    pub struct Written {
+        pub length: u64,
+        pub rotations: u64,
+    }
+
+    #[derive(Deserialize)]
+    pub struct Line {
+        pub k: String,
+        pub o: u64,
+        #[serde(default)]
+        pub p: [Option<Group>; 3],
+        #[serde(default)]
+        pub t: i64,
+        #[serde(default)]
+        pub c: Vec<Cut>,
+        #[serde(default)]
+        pub g: u64,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    pub struct Group {
+        pub f: u64,
+        pub z: u64,
+        pub n: u64,
+        pub l: i64,
+        #[serde(default)]
+        pub s: u32,
+        #[serde(default)]
+        pub b: u64,
+        pub e: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    pub struct Cut {
+        pub f: u64,
+        pub e: u64,
+    }
+}
+
+#[test]
+fn the_first_version_of_the_format_can_read_what_this_one_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path(), "search").unwrap();
+    let group =
+        OpenGroup { first: 7, end: 8, content: 6, last: 5, part: 1, before: 3, stream: Some(Lane::Stderr) };
+    ledger.change(|state| {
+        state.since = Some(-4);
+        state.was_there(key(0), 1_000);
+        state.acknowledge(key(0), Position { offset: 99, open: [None, None, Some(group)], time: 12 });
+        state.cut(key(0), Cut { first: 99, end: 120 });
+        state.gone(key(0));
+        state.written.insert("/x/y.ndjson".into(), Written { length: 3, rotations: 1 });
+    });
+    ledger.save().unwrap();
+    let text = fs::read_to_string(dir.path().join("search.positions")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let header: first::Header = serde_json::from_str(lines[0]).unwrap();
+    assert!(header.taffrail_positions <= 2, "the first version reads its own and the next");
+    assert_eq!((&*header.output, header.since), ("search", Some(-4)));
+    assert_eq!(header.written["/x/y.ndjson"], first::Written { length: 3, rotations: 1 });
+    let line: first::Line = serde_json::from_str(lines[1]).unwrap();
+    assert_eq!((line.k, line.o, line.t), (key(0).to_string(), 99, 12));
+    let e = Some("Stderr".to_owned());
+    assert_eq!(line.p, [None, None, Some(first::Group { f: 7, z: 8, n: 6, l: 5, s: 1, b: 3, e })]);
+    assert_eq!(line.c, [first::Cut { f: 99, e: 120 }]);
+    assert!(line.g > 0, "gone");
+    let end: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
+    let mut crc = flate2::Crc::new();
+    crc.update(format!("{}\n{}\n", lines[0], lines[1]).as_bytes());
+    assert_eq!((lines.len(), &end["crc"]), (3, &serde_json::json!(crc.sum())));
+}

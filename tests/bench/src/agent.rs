@@ -52,6 +52,8 @@ pub struct Job<'a> {
     pub folder: &'a Path,
     /// The sink's port on 127.0.0.1.
     pub port: u16,
+    /// The certificate to trust, as PEM, if the sink speaks TLS.
+    pub certificate: Option<&'a str>,
     /// How to send.
     pub compression: Compression,
 }
@@ -71,10 +73,16 @@ impl Agent {
                 let config = job.folder.join("taffrail.toml");
                 let state = job.folder.join("state");
                 fs::create_dir_all(&state)?;
+                let (mut scheme, mut tls) = ("http", String::new());
+                if let Some(certificate) = job.certificate {
+                    let file = job.folder.join("ca.pem");
+                    fs::write(&file, certificate)?;
+                    (scheme, tls) = ("https", format!("tls = {{ ca_file = {file:?} }}"));
+                }
                 let text = format!(
                     "cluster = \"bench\"\nnode = \"n1\"\npod_logs = {pods:?}\nstate_dir = {state:?}\n{settings}\n\
-                     [outputs.sink]\ntype = \"elasticsearch\"\nendpoints = [\"http://127.0.0.1:{port}\"]\n\
-                     index = \"bench-{{date}}\"\ncompression = \"{compression}\"\nmax_age = \"720h\"\n{output}\n",
+                     [outputs.sink]\ntype = \"elasticsearch\"\nendpoints = [\"{scheme}://127.0.0.1:{port}\"]\n\
+                     index = \"bench-{{date}}\"\ncompression = \"{compression}\"\nmax_age = \"720h\"\n{tls}\n{output}\n",
                     pods = job.pods,
                     settings = settings.join("\n"),
                     port = job.port,

@@ -140,7 +140,13 @@ pub struct Shape {
     /// Per verb and field of [`ITEM_FIELDS`].
     create: [bool; ITEM_FIELDS.len()],
     index: [bool; ITEM_FIELDS.len()],
+    /// What is said of an error.
+    error: bool,
 }
+
+/// What a server with a full queue says.
+const REJECTED: &str = "{\"type\":\"es_rejected_execution_exception\",\"reason\":\"rejected execution of \
+    TimedRunnable on EsThreadPoolExecutor[name = n1/write, queue capacity = 10000]\"}";
 
 impl Shape {
     /// Reads `filter_path` from a query string. Exclusions (`-items`) are not done here and are an error.
@@ -165,6 +171,7 @@ impl Shape {
             errors: wanted(&["errors"]),
             create: fields(Verb::Create),
             index: fields(Verb::Index),
+            error: wanted(&["items", "create", "error", "type"]),
         })
     }
 
@@ -177,7 +184,7 @@ impl Shape {
 
     /// Begins a reply to which items are added one by one.
     pub fn begin(&self) -> Reply<'_> {
-        Reply { shape: self, items: Vec::new(), count: 0 }
+        Reply { shape: self, items: Vec::new(), count: 0, errors: false }
     }
 }
 
@@ -186,6 +193,7 @@ pub struct Reply<'a> {
     shape: &'a Shape,
     items: Vec<u8>,
     count: u64,
+    errors: bool,
 }
 
 impl Reply<'_> {
@@ -209,6 +217,21 @@ impl Reply<'_> {
             return;
         }
         self.full_item(pair, index, wanted);
+    }
+
+    /// Adds the item of a document that a server with a full queue refused for now. Of the error all is told, whatever
+    /// was asked for, but where only the status was.
+    pub fn refused(&mut self, pair: &Pair<'_>) {
+        self.errors = true;
+        if !self.items.is_empty() {
+            self.items.push(b',');
+        }
+        let verb = pair.verb.name();
+        if self.shape.error {
+            put(&mut self.items, format_args!("{{\"{verb}\":{{\"status\":429,\"error\":{REJECTED}}}}}"));
+        } else {
+            put(&mut self.items, format_args!("{{\"{verb}\":{{\"status\":429}}}}"));
+        }
     }
 
     fn full_item(&mut self, pair: &Pair<'_>, index: &str, wanted: &[bool; ITEM_FIELDS.len()]) {
@@ -259,7 +282,7 @@ impl Reply<'_> {
             out.extend_from_slice(b"\"took\":7,");
         }
         if self.shape.errors {
-            out.extend_from_slice(b"\"errors\":false,");
+            put(&mut out, format_args!("\"errors\":{},", self.errors));
         }
         if !self.items.is_empty() {
             out.extend_from_slice(b"\"items\":[");

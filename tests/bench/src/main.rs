@@ -35,8 +35,10 @@ mod metadata;
 mod outage;
 mod report;
 mod sink;
+mod tls;
 
 use agent::{Agent, Compression};
+use catch_up::Way;
 use clap::{Args, Parser, Subcommand};
 use corpus::Plan;
 use live::Request;
@@ -99,6 +101,12 @@ enum Scenario {
         /// Which to measure, in turns
         #[arg(long, value_delimiter = ',', default_value = "none,gzip")]
         compression: Vec<Compression>,
+        /// Each also by TLS
+        #[arg(long)]
+        tls: bool,
+        /// Each also to a sink that refuses so many of a hundred documents for now
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=50))]
+        refused: u32,
         /// Runs of each
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         repetitions: u32,
@@ -262,8 +270,10 @@ fn run(arguments: Arguments) -> Outcome<()> {
     let mut bench =
         Bench { agent, cores: Cores::divide()?, cache, stall, seed, verify_ids: common.verify_ids };
     match arguments.scenario {
-        Scenario::CatchUp { size, containers, compression, repetitions } => {
-            catch_up::run(&bench, &Plan { bytes: size, containers, seed }, &compression, repetitions)
+        Scenario::CatchUp { size, containers, compression, tls, refused, repetitions } => {
+            let ways: Vec<Way> =
+                compression.into_iter().flat_map(|compression| Way::all(compression, tls, refused)).collect();
+            catch_up::run(&bench, &Plan { bytes: size, containers, seed }, &ways, repetitions)
         }
         Scenario::Idle { files, seconds, repetitions } => {
             idle::run(&bench, files, Duration::from_secs(seconds), repetitions)

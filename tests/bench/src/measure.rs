@@ -100,7 +100,8 @@ impl Bench {
         self.start_with(pods, folder, compression, Options { presence, ..Options::default() })
     }
 
-    fn start_with(
+    /// The same with a sink as it is told to be.
+    pub fn start_with(
         &self,
         pods: &Path,
         folder: &Path,
@@ -109,7 +110,7 @@ impl Bench {
     ) -> Outcome<Run> {
         let options = Options { verify_ids: self.verify_ids, ..options };
         let sink = Sink::start(options, self.cores.bench_count)?;
-        let job = Job { pods, folder, port: sink.port(), compression };
+        let job = Job { pods, folder, port: sink.port(), certificate: sink.certificate(), compression };
         let log = folder.join("agent.log");
         let mut command = self.agent.command(&job)?;
         command

@@ -7,6 +7,7 @@
 use crate::Outcome;
 use crate::bulk::{Pair, Pairs, Shape};
 use crate::clock::{self, Nanos};
+use crate::tls::TlsListener;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -34,6 +35,10 @@ pub struct Options {
     pub delays: bool,
     /// How it begins.
     pub presence: Presence,
+    /// Of a hundred documents it refuses so many for now, with 429, each time they come.
+    pub refused: u32,
+    /// Whether it speaks TLS.
+    pub tls: bool,
 }
 
 /// Whether the sink is there for the agent.
@@ -66,6 +71,7 @@ pub struct Totals {
 /// The running server; it ends when this is dropped.
 pub struct Sink {
     port: u16,
+    certificate: Option<String>,
     shared: Arc<Shared>,
     runtime: Option<Runtime>,
 }
@@ -77,6 +83,8 @@ struct Shared {
     wire: AtomicU64,
     inflated: AtomicU64,
     doubles: AtomicU64,
+    /// Documents that came, refused ones too.
+    seen: AtomicU64,
     ids: Mutex<HashSet<Box<[u8]>>>,
     /// Microseconds.
     delays: Mutex<Vec<u32>>,
@@ -109,6 +117,7 @@ impl Sink {
             wire: AtomicU64::new(0),
             inflated: AtomicU64::new(0),
             doubles: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
             ids: Mutex::default(),
             delays: Mutex::default(),
             faults: Mutex::default(),
@@ -117,17 +126,29 @@ impl Sink {
             buffers: Mutex::default(),
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
-        let listener = listener.tap_io(|stream| {
-            // Else the end of a reply waits for the agent's delayed acknowledgement.
-            let _ = stream.set_nodelay(true);
-        });
-        runtime.spawn(async move { axum::serve(listener, router).await });
-        Ok(Sink { port, shared, runtime: Some(runtime) })
+        let mut certificate = None;
+        if options.tls {
+            let (listener, made) = TlsListener::new(listener)?;
+            certificate = Some(made);
+            runtime.spawn(async move { axum::serve(listener, router).await });
+        } else {
+            let listener = listener.tap_io(|stream| {
+                // Else the end of a reply waits for the agent's delayed acknowledgement.
+                let _ = stream.set_nodelay(true);
+            });
+            runtime.spawn(async move { axum::serve(listener, router).await });
+        }
+        Ok(Sink { port, certificate, shared, runtime: Some(runtime) })
     }
 
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The certificate to trust, as PEM, if it speaks TLS.
+    pub fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
     }
 
     /// The counts at this moment.
@@ -212,11 +233,6 @@ const WELCOME: &str = "{\"name\":\"sink\",\"cluster_name\":\"sink\",\"cluster_uu
     {\"distribution\":\"opensearch\",\"number\":\"2.19.6\",\"minimum_wire_compatibility_version\":\"7.10.0\",\
     \"minimum_index_compatibility_version\":\"7.0.0\"},\"tagline\":\"The OpenSearch Project: https://opensearch.org/\"}";
 
-/// What a server with a full queue says of a document.
-const REFUSED: &str = "{\"create\":{\"_index\":\"bench-2026.11.24\",\"status\":429,\"error\":{\"type\":\
-    \"es_rejected_execution_exception\",\"reason\":\"rejected execution of TimedRunnable on EsThreadPoolExecutor[\
-    name = n1/write, queue capacity = 10000]\"}}}";
-
 fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json; charset=UTF-8")], body.into()).into_response()
 }
@@ -242,8 +258,10 @@ impl Shared {
                     inflate(&wire, &mut plain).ok()?;
                 }
                 let body = if plain.is_empty() { &wire[..] } else { &plain };
-                let items = vec![REFUSED; Pairs::new(body).count()].join(",");
-                Some(json(StatusCode::OK, format!("{{\"errors\":true,\"items\":[{items}]}}")))
+                let shape = Shape::from_query(None).ok()?;
+                let mut reply = shape.begin();
+                Pairs::new(body).flatten().for_each(|pair| reply.refused(&pair));
+                Some(json(StatusCode::OK, reply.finish()))
             }
         }
     }
@@ -291,12 +309,19 @@ impl Shared {
         wire: usize,
     ) -> Result<Vec<u8>, String> {
         let mut reply = shape.begin();
-        let mut documents = 0;
+        let (mut documents, mut refused) = (0, 0);
+        let percent = u64::from(self.options.refused);
         let mut delays = Vec::new();
         let mut ids = Vec::new();
         let wanted = self.delays_of.get();
         for pair in Pairs::new(body) {
             let pair = pair?;
+            // Spread evenly, and never the same again: one in a hundred of what is sent once more is refused once more.
+            if percent > 0 && self.seen.fetch_add(1, Ordering::Relaxed) * percent % 100 < percent {
+                reply.refused(&pair);
+                refused += 1;
+                continue;
+            }
             reply.stored(&pair, index);
             documents += 1;
             if self.options.delays && wanted.is_none_or(|w| w.iter().any(|f| f.find(pair.source).is_some())) {
@@ -306,7 +331,7 @@ impl Shared {
                 ids.push(place(&pair, index)?);
             }
         }
-        if documents == 0 {
+        if documents + refused == 0 {
             return Err("request body is required".into());
         }
         if self.options.delays {
@@ -384,6 +409,19 @@ mod tests {
             inflated: 2 * BODY.len() as u64,
         };
         assert_eq!(sink.totals(), expected);
+        sink.check().unwrap();
+    }
+
+    #[test]
+    fn so_many_of_a_hundred_are_refused_and_not_counted() {
+        let sink = Sink::start(Options { refused: 50, verify_ids: true, ..Options::default() }, 1).unwrap();
+        let mut connection = Connection::open(sink.port()).unwrap();
+        let reply =
+            connection.post("/x/_bulk?filter_path=errors,items.*.status", BODY.as_bytes(), false).unwrap();
+        let expected =
+            "{\"errors\":true,\"items\":[{\"create\":{\"status\":429}},{\"create\":{\"status\":201}}]}";
+        assert_eq!(String::from_utf8(reply).unwrap(), expected);
+        assert_eq!(sink.totals().documents, 1);
         sink.check().unwrap();
     }
 

@@ -15,4 +15,5 @@ mod retention;
 mod routes;
 mod small_disk;
 mod unreadable;
+mod upgrade;
 mod vanishing;

@@ -148,5 +148,58 @@ fn a_look_for_a_rollover_that_is_not_answered_truly_is_taken_again() {
     web.writes(50);
     verify::exactly_once(seconds(60), || space.documents(), &[&web]);
     let ended = agent.terminate();
-    assert!(!ended.stderr.contains("cannot ask for the backing indices"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("cannot ask the backing indices"), "{}", ended.stderr);
+}
+
+/// A server that has just begun knows of no index yet, then of indices whose documents it cannot get. It says so of each
+/// index, or of each document, under statuses that say of themselves that all is well.
+#[test]
+fn a_server_that_has_just_begun_is_asked_for_a_rollover_until_it_knows() {
+    let server = Server::shared(Kind::OpenSearch);
+    let space = server.space().takes_data_streams();
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.writes(50);
+    let agent = Agent::start(&space.stream(&node), &node);
+    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
+    assert_eq!(agent.terminate().code, Some(0));
+
+    let (address, rollover) = (server.address(), format!("/{}-default/_rollover", space.prefix));
+    let (bulks, looks) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&looks);
+    let proxy = Proxy::open(address, move |_, request| {
+        if request.target.starts_with("/_bulk") {
+            return if bulks.fetch_add(1, Ordering::SeqCst) == 0 {
+                Action::LoseReply
+            } else {
+                Action::Forward
+            };
+        }
+        let look = count.fetch_add(1, Ordering::SeqCst);
+        if look == 1 {
+            let reply = http::send(address, "POST", &rollover, b"").expect("a server that answers");
+            assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+        }
+        let asks_for_documents = request.target.contains("/_mget");
+        match look {
+            0 => Action::Forward,
+            1..8 if asks_for_documents => Action::Answer(lies::not_recovered()),
+            1..8 => Action::Answer(lies::no_such_index()),
+            8..16 if asks_for_documents => Action::Falsify(lies::no_shards),
+            _ => Action::Forward,
+        }
+    })
+    .spoils_all();
+    web.writes(50);
+    let config = space.config_at(&node, proxy.address(), Target::DataStreams, "{namespace}") + "\n" + QUICK;
+    let agent = Agent::start(&config, &node);
+    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
+    eventually(seconds(60), "looks that went well", || {
+        let looks = looks.load(Ordering::SeqCst);
+        if looks > 16 { Ok(()) } else { Err(looks.to_string()) }
+    });
+    web.writes(50);
+    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
+    let ended = agent.terminate();
+    assert!(!ended.stderr.contains("cannot ask the backing indices"), "{}", ended.stderr);
 }
