@@ -34,6 +34,7 @@ use crate::metadata::table::{Claim, Table};
 use crate::output::Settled;
 use crate::output::backoff::Backoff;
 use crate::output::cloudwatch;
+use crate::output::credit::Early;
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::file::Files;
 use crate::output::stdout::Stdout;
@@ -193,6 +194,7 @@ pub struct Worker {
     inflating: usize,
     in_flight: usize,
     in_flight_bytes: u64,
+    early: Arc<Early>,
     spare: Vec<Vec<u8>>,
     /// A batch that the worker writes itself and could not yet, and when to try again.
     waiting: Option<(Sealed, Instant)>,
@@ -239,6 +241,7 @@ impl Worker {
             inflating: 0,
             in_flight: 0,
             in_flight_bytes: 0,
+            early: Arc::default(),
             spare: Vec::new(),
             waiting: None,
             retry: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),

@@ -73,7 +73,7 @@ fn replay(
         Elasticsearch::new(name, output, again, None, stats.clone(), stop).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     for some in aside.chunks(AT_ONCE) {
-        let settled = runtime.block_on(client.deliver(bulk(some)));
+        let settled = runtime.block_on(client.deliver(bulk(some), None));
         if settled.runs.iter().any(|(_, fate)| *fate != Fate::Acknowledged) {
             let why = stats.last_error().unwrap_or_default();
             return Err(format!("the destination does not take them now ({why}); they are kept"));

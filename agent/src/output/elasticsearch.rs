@@ -13,9 +13,10 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::StatusCode;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::backoff::Backoff;
+use super::credit::Credit;
 use super::dead_letter::DeadLetters;
 use super::http::{HttpClient, SetupError};
 use super::load::{Load, Taken, Target};
@@ -53,6 +54,8 @@ pub struct Elasticsearch {
     told_refused: AtomicBool,
     stats: Arc<OutputStats>,
     stop: watch::Receiver<Stop>,
+    /// What is left of batches is sent one request at a time, beyond those in flight.
+    remainders: Semaphore,
     /// Whether the present trouble has been told.
     told: AtomicBool,
 }
@@ -70,6 +73,10 @@ struct Trouble {
 
 /// How the delivery of a batch stands.
 struct Standing {
+    /// Its body, while most of it is still to be sent.
+    whole: Bytes,
+    /// What it holds of the output's credit; `None` where nobody counts.
+    credit: Option<Credit>,
     /// When it was first sent.
     begun: SystemTime,
     /// Runs that the destination does not take for now.
@@ -78,6 +85,19 @@ struct Standing {
     in_doubt: bool,
     /// The server has judged some of it.
     answered: bool,
+}
+
+impl Standing {
+    /// Where only `waiting` bytes are left of the batch, and those are few, neither its body nor its credit is kept for
+    /// them.
+    fn lighten(&mut self, waiting: usize) {
+        if waiting * 4 <= self.whole.len() {
+            self.whole = Bytes::new();
+            if let Some(credit) = &mut self.credit {
+                credit.keep_only(waiting as u64);
+            }
+        }
+    }
 }
 
 impl Elasticsearch {
@@ -106,28 +126,35 @@ impl Elasticsearch {
             told_refused: AtomicBool::new(false),
             stats,
             stop,
+            remainders: Semaphore::new(1),
             told: AtomicBool::new(false),
         })
     }
 
-    /// Sends a batch until every item of it is settled, or the agent stops.
-    pub async fn deliver(&self, sealed: Sealed) -> Settled {
+    /// Sends a batch until every item of it is settled, or the agent stops. When little of it is left, most of `credit` is
+    /// given back.
+    pub async fn deliver(&self, sealed: Sealed, credit: Option<Credit>) -> Settled {
         let Sealed { body, compressed, runs, items, .. } = sealed;
-        let whole = Bytes::from(body);
-        let first = Load::whole(whole.clone(), self.level.filter(|_| compressed), items);
+        let mut standing = Standing {
+            whole: Bytes::from(body),
+            credit,
+            begun: SystemTime::now(),
+            parked: BTreeSet::new(),
+            in_doubt: false,
+            answered: false,
+        };
+        let first = Load::whole(standing.whole.clone(), self.level.filter(|_| compressed), items);
         let mut loads = VecDeque::from([first]);
-        let mut standing =
-            Standing { begun: SystemTime::now(), parked: BTreeSet::new(), in_doubt: false, answered: false };
         while let Some(load) = loads.pop_front() {
             match self.send(load, &runs, &mut standing).await {
                 Some(more) => more.into_iter().rev().for_each(|load| loads.push_front(load)),
-                None => return settle(runs, |_| Fate::Abandoned, whole),
+                None => return settle(runs, |_| Fate::Abandoned, standing.whole),
             }
         }
         settle(
             runs,
             |run| if standing.parked.contains(&run) { Fate::Parked } else { Fate::Acknowledged },
-            whole,
+            standing.whole,
         )
     }
 
@@ -143,8 +170,14 @@ impl Elasticsearch {
         loop {
             let doubt = doubtful.then(|| self.doubt_began(standing));
             let patient = standing.begun.elapsed().is_ok_and(|waited| waited < SHARDS_COME_BACK);
+            let is_remainder = standing.whole.is_empty();
+            let attempt = async {
+                // It is never closed.
+                let _turn = if is_remainder { self.remainders.acquire().await.ok() } else { None };
+                self.attempt_once(&mut load, doubt, patient).await
+            };
             let attempt = tokio::select! {
-                attempt = self.attempt_once(&mut load, doubt, patient) => attempt,
+                attempt = attempt => attempt,
                 _ = stop.wait_for(|stop| *stop == Stop::Now) => return None,
             };
             if load.items == 0 {
@@ -188,7 +221,12 @@ impl Elasticsearch {
                     self.stats.retries.add(again.len() as u64);
                     let rest = load.take(&again).and_then(|items| load.with(items, load.safe));
                     match rest {
-                        Ok(rest) => load = rest,
+                        Ok(rest) => {
+                            let waiting = rest.body.len()
+                                + more.iter().map(|load: &Load| load.body.len()).sum::<usize>();
+                            load = rest;
+                            standing.lighten(waiting);
+                        }
                         rest => {
                             more.extend(self.or_park(&load, rest.map(|_| Vec::new()), runs, standing));
                             return Some(more);

@@ -77,7 +77,9 @@ impl Load {
         if self.level.is_none() {
             return Ok(Cow::Borrowed(&self.body));
         }
-        let mut plain = Vec::new();
+        // A gzip member ends with the length of what it holds.
+        let length = self.body.last_chunk().map_or(0, |end: &[u8; 4]| u32::from_le_bytes(*end));
+        let mut plain = Vec::with_capacity(length as usize);
         GzDecoder::new(&self.body[..]).read_to_end(&mut plain)?;
         Ok(Cow::Owned(plain))
     }
@@ -86,7 +88,9 @@ impl Load {
     pub fn take(&self, items: &[u32]) -> io::Result<Vec<Taken>> {
         let plain = self.plain()?;
         // Two lines an item.
-        let mut lines = plain.split_inclusive(|&byte| byte == b'\n');
+        let mut begin = 0;
+        let ends = memchr::memchr_iter(b'\n', &plain);
+        let mut lines = ends.map(|end| &plain[std::mem::replace(&mut begin, end + 1)..=end]);
         let mut wanted = items.iter().copied().peekable();
         let mut taken = Vec::with_capacity(items.len());
         let mut index = 0;

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod cloudwatch;
+pub mod credit;
 pub mod dead_letter;
 pub mod elasticsearch;
 pub mod file;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::enrich::Waits;
 use super::{Landed, Sink, Worker};
 use crate::batch::Run;
+use crate::output::credit::Credit;
 use crate::output::{Fate, Settled};
 use crate::stats::{Loss, LossReason};
 
@@ -45,9 +46,11 @@ impl Worker {
     }
 
     pub(super) fn has_credit(&self) -> bool {
+        let in_flight = self.in_flight.saturating_sub(self.early.batches());
+        let bytes = self.in_flight_bytes.saturating_sub(self.early.bytes());
         self.waiting.is_none()
-            && self.in_flight < self.settings.in_flight
-            && (self.in_flight == 0 || self.in_flight_bytes < self.settings.in_flight_bytes)
+            && in_flight < self.settings.in_flight
+            && (self.in_flight == 0 || bytes < self.settings.in_flight_bytes)
     }
 
     /// Closes the batch and sends it.
@@ -64,7 +67,8 @@ impl Worker {
         match &mut self.sink {
             Sink::Elasticsearch(client, runtime) => {
                 let (client, runtime, bytes) = (client.clone(), runtime.clone(), sealed.body.len() as u64);
-                self.launch(&runtime, bytes, async move { client.deliver(sealed).await });
+                let credit = Credit::new(self.early.clone(), self.channels.wake.clone(), bytes);
+                self.launch(&runtime, bytes, async move { client.deliver(sealed, Some(credit)).await });
             }
             Sink::CloudWatch(sender, runtime) => {
                 let (runtime, bytes) = (runtime.clone(), sealed.body.len() as u64);

@@ -203,3 +203,28 @@ fn a_server_that_has_just_begun_is_asked_for_a_rollover_until_it_knows() {
     let ended = agent.terminate();
     assert!(!ended.stderr.contains("cannot ask the backing indices"), "{}", ended.stderr);
 }
+
+/// What is left of a batch waits for its next try, even if that is long in coming, and the only request that may be in
+/// flight is another's meanwhile.
+#[test]
+fn a_few_records_that_are_refused_for_now_keep_nobody_waiting() {
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
+    let node = Node::new();
+    let (mut web, mut api) = (node.pod("web").container("app"), node.pod("api").container("app"));
+    let refuses = |document: &str| document.contains("line 7 of web").then_some(429);
+    let proxy = Proxy::open(space.server.address(), move |_, _| Action::RefuseItems(Box::new(refuses)));
+    let slow = "in_flight = 1\nretry_initial = \"1h\"\nretry_max = \"1h\"\n";
+    let config = space.config_at(&node, proxy.address(), Target::Indices, "{date}") + "\n" + slow;
+    web.writes(50);
+    let agent = Agent::start(&config, &node);
+    let stored = |count: usize| {
+        eventually(seconds(60), "all but one", || match space.documents()?.len() {
+            found if found == count => Ok(()),
+            found => Err(found.to_string()),
+        });
+    };
+    stored(49);
+    api.writes(50);
+    stored(99);
+    drop(agent);
+}
