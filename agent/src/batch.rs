@@ -15,9 +15,13 @@ use flate2::write::GzEncoder;
 use crate::config::{BulkOp, EventFormat};
 use crate::position::Position;
 use crate::read::{Marks, Record, Time};
+use crate::record::treatment::{Body, Written};
 use crate::record::{self, Level, Notes, time};
 use crate::route::FilePlan;
 use events::Events;
+
+/// Room that is kept for what routes make of a record's body.
+const MOST_SCRATCH: usize = 256 << 10;
 
 /// What records are turned into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,17 @@ pub enum Format {
         /// With the terminal's colours.
         color: bool,
     },
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is in the batch.
+    In,
+    /// Its route does not send it.
+    Filtered,
+    /// It was not admitted.
+    TurnedAway,
 }
 
 /// A stretch of one file within a batch: what a position moves over when the batch is acknowledged.
@@ -73,6 +88,8 @@ pub struct Segment {
 pub struct Batch {
     format: Format,
     staged: Vec<u8>,
+    /// For what routes make of a record's body.
+    scratch: Vec<u8>,
     encoder: Option<GzEncoder<Vec<u8>>>,
     level: Option<u32>,
     staged_before: u64,
@@ -113,6 +130,7 @@ impl Batch {
         Batch {
             format,
             staged: Vec::new(),
+            scratch: Vec::new(),
             encoder: None,
             level,
             staged_before: 0,
@@ -134,8 +152,51 @@ impl Batch {
         self.runs.is_empty()
     }
 
-    /// Appends a record. `id` is the beginning of its `_id`: the file's key and a hyphen.
-    pub fn push(&mut self, plan: FilePlan<'_>, id: &[u8], record: &Record<'_>) -> Notes {
+    /// Appends a record, if its route sends it and then `admit` says so. `id` is the beginning of its `_id`: the file's
+    /// key and a hyphen.
+    #[inline]
+    pub fn push(
+        &mut self,
+        plan: FilePlan<'_>,
+        id: &[u8],
+        record: &Record<'_>,
+        admit: impl FnOnce(&Record<'_>) -> bool,
+    ) -> Pushed {
+        let Some(treatment) = plan.treatment() else {
+            if !admit(record) {
+                return Pushed::TurnedAway;
+            }
+            self.append(plan, id, record, &Body::plain(record.content));
+            return Pushed::In;
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let Marks { part, original_length, .. } = record.marks;
+        let written = Written {
+            content: record.content,
+            stream: record.stream,
+            place: (id, record.first, record.last),
+            cut: (part > 1, (part > 0) != original_length.is_some()),
+        };
+        let pushed = match treatment.of(written, &mut scratch) {
+            None => Pushed::Filtered,
+            Some(_) if !admit(record) => Pushed::TurnedAway,
+            Some(body) => {
+                self.append(plan, id, record, &body);
+                Pushed::In
+            }
+        };
+        if scratch.capacity() <= MOST_SCRATCH {
+            self.scratch = scratch;
+        }
+        pushed
+    }
+
+    #[cfg(test)]
+    fn put(&mut self, plan: FilePlan<'_>, id: &[u8], record: &Record<'_>) {
+        self.push(plan, id, record, |_| true);
+    }
+
+    fn append(&mut self, plan: FilePlan<'_>, id: &[u8], record: &Record<'_>, body: &Body<'_>) {
         self.items += 1;
         let written;
         let time = match record.time {
@@ -159,7 +220,7 @@ impl Batch {
                     append_id(out, id, record);
                 }
                 out.extend_from_slice(b"\"}}\n");
-                append_document(out, plan, time, record)
+                append_document(out, plan, time, record, body);
             }
             Format::Lines => {
                 if plan.target().is_some() {
@@ -172,14 +233,15 @@ impl Batch {
                         self.segments.push(Segment { path, end: 0 });
                     }
                 }
-                let notes = append_document(out, plan, time, record);
+                append_document(out, plan, time, record, body);
                 if let Some(segment) = self.segments.last_mut() {
                     segment.end = out.len();
                 }
-                notes
             }
-            Format::Events(format) => self.events.push(out, format, plan, id, record, (time, self.items - 1)),
-            Format::Text { color } => append_readable(out, plan, time, record, color),
+            Format::Events(format) => {
+                self.events.push(out, format, plan, id, record, body, (time, self.items - 1));
+            }
+            Format::Text { color } => append_readable(out, plan, time, body, color),
         }
     }
 
@@ -232,16 +294,15 @@ fn append_target(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8]) {
     }
 }
 
-fn append_document(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], record: &Record<'_>) -> Notes {
+fn append_document(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], record: &Record<'_>, body: &Body<'_>) {
     out.extend_from_slice(br#"{"@timestamp":""#);
     out.extend_from_slice(time);
     out.extend_from_slice(b"\",");
-    let notes = record::append_body(out, record.content);
+    let notes = body.append(out);
     if notes.invalid_utf8 || notes.utf16 || record.marks != Marks::default() {
         append_marks(out, &record.marks, notes);
     }
     plan.append_tail(out, record.stream);
-    notes
 }
 
 #[cold]
@@ -272,16 +333,10 @@ fn mark_members(marks: &Marks, notes: Notes) -> String {
 }
 
 /// `time container level content`, with what could move a terminal's cursor or change its state escaped.
-fn append_readable(
-    out: &mut Vec<u8>,
-    plan: FilePlan<'_>,
-    time: &[u8],
-    record: &Record<'_>,
-    color: bool,
-) -> Notes {
+fn append_readable(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], body: &Body<'_>, color: bool) {
     // The level is found by the same rules as a document's.
     let begin = out.len();
-    let notes = record::append_body(out, record.content);
+    let notes = body.append(out);
     out.truncate(begin);
     let paint = |out: &mut Vec<u8>, code: &str, text: &[u8]| {
         if color {
@@ -304,7 +359,7 @@ fn append_readable(
         };
         paint(out, code, level.as_str().to_uppercase().as_bytes());
     }
-    for character in record::readable(record.content).chars() {
+    for character in record::readable(&body.content).chars() {
         if character == '\t' || !character.is_control() {
             out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         } else {
@@ -312,8 +367,11 @@ fn append_readable(
         }
     }
     out.push(b'\n');
-    notes
 }
+
+#[cfg(test)]
+#[path = "batch/treated_tests.rs"]
+mod treated_tests;
 
 #[cfg(test)]
 mod tests {
@@ -350,7 +408,7 @@ mod tests {
     #[test]
     fn a_bulk_item_is_an_action_and_a_document() {
         let mut batch = Batch::new(Format::Bulk { op: BulkOp::Create, ids: true }, None);
-        batch.push(
+        batch.put(
             plan("logs-{namespace}-{date}", Safe::Index).of_run(0),
             b"KEY-",
             &record(br#"{"msg":"hi","n":1}"#),
@@ -386,7 +444,7 @@ mod tests {
             (BulkOp::Index, false, r#"{"index":{"_index":"logs-a_b-none-system"}}"#),
         ] {
             let mut batch = Batch::new(Format::Bulk { op, ids }, None);
-            batch.push(target.of_run(0), b"KEY-", &record(b"hi"));
+            batch.put(target.of_run(0), b"KEY-", &record(b"hi"));
             let body = String::from_utf8(batch.seal(Vec::new()).unwrap().body).unwrap();
             assert_eq!(body.lines().next(), Some(action));
         }
@@ -396,7 +454,7 @@ mod tests {
     fn marks_are_told_under_taffrail() {
         let mut batch = Batch::new(Format::Lines, Some(1));
         let marks = Marks { unframed: true, part: 2, original_length: Some(9) };
-        batch.push(
+        batch.put(
             plan("/x/{namespace}", Safe::Path).of_run(0),
             b"",
             &Record { marks, stream: None, ..record(b"\xff") },
@@ -416,8 +474,8 @@ mod tests {
     #[test]
     fn a_text_in_utf16_is_told_and_nothing_else_is() {
         let mut batch = Batch::new(Format::Lines, None);
-        batch.push(plan("/x", Safe::Path).of_run(0), b"", &record(b"\xff\xfeh\0i\0"));
-        batch.push(plan("/x", Safe::Path).of_run(0), b"", &record(b"hi"));
+        batch.put(plan("/x", Safe::Path).of_run(0), b"", &record(b"\xff\xfeh\0i\0"));
+        batch.put(plan("/x", Safe::Path).of_run(0), b"", &record(b"hi"));
         let body = batch.seal(Vec::new()).unwrap().body;
         let documents: Vec<serde_json::Value> =
             body.split_inclusive(|b| *b == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect();
@@ -429,7 +487,7 @@ mod tests {
     #[test]
     fn a_readable_line_cannot_steer_the_terminal() {
         let mut batch = Batch::new(Format::Text { color: false }, None);
-        batch.push(plan("/x", Safe::Path).of_run(0), b"", &record(b"WARN \x1b[2Jgone\x07\rx\ty"));
+        batch.put(plan("/x", Safe::Path).of_run(0), b"", &record(b"WARN \x1b[2Jgone\x07\rx\ty"));
         let body = String::from_utf8(batch.seal(Vec::new()).unwrap().body).unwrap();
         assert_eq!(
             body,

@@ -1,13 +1,20 @@
 //! Routing: what an output does with a container's records, worked out once per container and revision of what is known
 //! of its pod.
 //!
-//! In: a container, what is known of it, and an output's configuration. Out: a [`Plan`]: where its records go and the
-//! bytes that end each of its documents. Never evaluated per record.
+//! In: a container, what is known of it, and an output's configuration. Out: the [`Course`] that the routes give it, and a
+//! [`Plan`]: where its records go, what is done with each on the way, and the bytes that end each of its documents. Never
+//! evaluated per record.
+
+mod walk;
+
+use std::sync::Arc;
 
 use crate::catalog::origin::Origin;
 use crate::config::template::{Names, Prepared, Safe, Template};
 use crate::metadata::{Extent, NodeFacts, encode};
 use crate::record::Stream;
+use crate::record::treatment::Treatment;
+pub use walk::{Course, Routes};
 
 /// How an output treats the records of one container.
 #[derive(Debug)]
@@ -16,6 +23,7 @@ pub struct Plan {
     pub target: Option<Prepared>,
     /// `namespace/pod/container`, or a path, for people.
     pub label: String,
+    treatment: Option<Arc<Treatment>>,
     fields: Vec<u8>,
     /// What is said of each run of the container that has been heard of, by the number in its files' names.
     runs: Vec<(u32, Vec<u8>)>,
@@ -31,6 +39,23 @@ pub struct FilePlan<'a> {
 }
 
 impl Plan {
+    /// The plan for what no record is sent of, or not yet.
+    pub fn none(origin: &Origin) -> Plan {
+        Plan {
+            target: None,
+            label: origin.to_string(),
+            treatment: None,
+            fields: Vec::new(),
+            runs: Vec::new(),
+            other_run: Vec::new(),
+        }
+    }
+
+    /// The same plan, of a route that does this with records.
+    pub fn treating(self, treatment: Option<Arc<Treatment>>) -> Plan {
+        Plan { treatment, ..self }
+    }
+
     /// The plan for `origin`; `target` names where its records go, made safe for that kind of place.
     pub fn new(
         facts: &NodeFacts,
@@ -55,10 +80,8 @@ impl Plan {
         };
         let mut plan = Plan {
             target: target.map(|(template, safe)| template.prepare(names, safe)),
-            label: origin.to_string(),
             fields: encode::fields(facts, origin, extent),
-            runs: Vec::new(),
-            other_run: Vec::new(),
+            ..Plan::none(origin)
         };
         if let Extent::Known(config, known) = extent
             && let Some(known) = known.pod.containers.get(&container)
@@ -84,6 +107,12 @@ impl<'a> FilePlan<'a> {
     /// Where records go.
     pub fn target(self) -> Option<&'a Prepared> {
         self.plan.target.as_ref()
+    }
+
+    /// What is done with its records, if anything is.
+    #[inline]
+    pub fn treatment(self) -> Option<&'a Treatment> {
+        self.plan.treatment.as_deref()
     }
 
     /// `namespace/pod/container`, or a path, for people.

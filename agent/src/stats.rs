@@ -49,6 +49,8 @@ pub struct OutputStats {
     pub records_delivered: Counter,
     /// Records passed over as older than the output's beginning.
     pub records_too_old: Counter,
+    /// Records that their routes do not send.
+    pub records_filtered: Counter,
     /// Records that the destination had already ("exists", 409).
     pub duplicates: Counter,
     /// Of these, the ones that this process is certain not to have sent: a sign of two agents with one name, or of a
@@ -76,6 +78,7 @@ pub struct OutputStats {
     pub parked: Counter,
     /// Bytes of requests, as sent.
     pub sent_bytes: Counter,
+    nowhere: AtomicU64,
     last_error: Mutex<Option<String>>,
     containers: Mutex<Vec<Arc<ContainerStats>>>,
 }
@@ -98,13 +101,33 @@ impl OutputStats {
         stats
     }
 
-    /// The container is gone and read.
+    /// A container that was forgotten is read after all.
+    pub fn remember(&self, container: &Arc<ContainerStats>) {
+        let mut containers = self.lock();
+        if !containers.iter().any(|stats| Arc::ptr_eq(stats, container)) {
+            containers.push(container.clone());
+        }
+    }
+
+    /// How many containers no route matches, so that nobody gets their records.
+    pub fn nowhere(&self) -> u64 {
+        self.nowhere.load(Ordering::Relaxed)
+    }
+
+    /// Of the containers of one worker there were so many, and are so many now.
+    pub fn change_nowhere(&self, before: usize, now: usize) {
+        self.nowhere.fetch_add(now as u64, Ordering::Relaxed);
+        self.nowhere.fetch_sub(before as u64, Ordering::Relaxed);
+    }
+
+    /// The container is gone and read, or not read here any more.
     pub fn forget(&self, container: &Arc<ContainerStats>) {
         self.lock().retain(|stats| !Arc::ptr_eq(stats, container));
     }
 
     /// Nobody reads any more; whoever comes next begins with its own.
     pub fn forget_containers(&self) {
+        self.nowhere.store(0, Ordering::Relaxed);
         self.lock().clear();
     }
 
@@ -136,6 +159,8 @@ pub struct ContainerStats {
     pub records_read: Counter,
     /// Records acknowledged.
     pub records_delivered: Counter,
+    /// Records that its route does not send.
+    pub records_filtered: Counter,
     /// 1 while it waits for what is not known of its pod yet, else 0.
     pub waits_metadata: Counter,
 }
@@ -148,6 +173,7 @@ impl ContainerStats {
             lag_bytes: Counter::default(),
             records_read: Counter::default(),
             records_delivered: Counter::default(),
+            records_filtered: Counter::default(),
             waits_metadata: Counter::default(),
         }
     }

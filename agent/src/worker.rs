@@ -8,6 +8,7 @@ mod cursor;
 mod enrich;
 mod left_out;
 mod limits;
+mod not_here;
 mod phase;
 mod queue;
 mod send;
@@ -39,7 +40,7 @@ use crate::output::file::Files;
 use crate::output::stdout::Stdout;
 use crate::position::{Entry, Ledger, Position};
 use crate::read::{Reader, Rules};
-use crate::route::Plan;
+use crate::route::{Course, Plan, Routes};
 use crate::stats::{ContainerStats, Loss, LossReason, OutputStats};
 use crate::wake::Wake;
 use cursor::Cursor;
@@ -88,6 +89,8 @@ pub struct Settings {
     pub table: Option<Arc<Table>>,
     /// Where records go.
     pub target: Option<(Template, Safe)>,
+    /// Which containers' records go there, and what is done with each.
+    pub routes: Routes,
     /// What records are turned into.
     pub format: Format,
     /// Level of gzip, or none.
@@ -137,6 +140,8 @@ pub struct Landed {
 /// A container as this worker reads it.
 #[derive(Debug)]
 struct Reading {
+    /// What the routes say of it.
+    course: Course,
     plan: Plan,
     /// Keeps what is known of its pod.
     claim: Option<Claim>,
@@ -163,7 +168,7 @@ impl Reading {
     }
 
     fn has_readable(&self) -> bool {
-        self.shelf.has_waiting() || self.cursors.iter().any(Cursor::is_readable)
+        self.is_here() && (self.shelf.has_waiting() || self.cursors.iter().any(Cursor::is_readable))
     }
 }
 
@@ -205,6 +210,8 @@ pub struct Worker {
     revision: u64,
     /// Whether it has been told that containers wait for what is not known of them.
     waiting_told: bool,
+    /// How many containers no route matches.
+    nowhere: usize,
 }
 
 impl Worker {
@@ -245,6 +252,7 @@ impl Worker {
             lag_looked: Instant::now(),
             revision: 0,
             waiting_told: false,
+            nowhere: 0,
         }
     }
 
@@ -324,6 +332,9 @@ impl Worker {
         }
         let origin = file.origin.clone();
         let place = self.place_of(&origin);
+        if !self.containers[place].is_here() {
+            return self.leave(place, file);
+        }
         let since = self.settings.rules.since;
         let known = self.ledger.change(|state| {
             if let (None, Some(past)) = (state.entry(file.key), file.past)
@@ -356,14 +367,19 @@ impl Worker {
     fn place_of(&mut self, origin: &Arc<Origin>) -> usize {
         *self.places.entry(origin.clone()).or_insert_with(|| {
             let enriched = enrich::enrich(&self.settings, origin);
+            let stats = self.stats.container(origin.clone());
+            if !enriched.course.is_here() {
+                self.stats.forget(&stats);
+            }
             self.containers.push(Reading {
+                course: enriched.course,
                 plan: enriched.plan,
                 claim: enriched.claim,
                 known: enriched.known,
                 waits: enriched.waits,
                 cursors: Vec::new(),
                 shelf: Shelf::default(),
-                stats: self.stats.container(origin.clone()),
+                stats,
                 parked: None,
                 backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
                 share: Share::default(),
@@ -415,6 +431,9 @@ impl Worker {
         for (origin, shelf) in shelves.into_iter().filter(|(_, shelf)| !shelf.is_empty()) {
             let place = self.place_of(&origin);
             self.containers[place].shelf = shelf;
+            if self.containers[place].is_here() {
+                self.take_over(place);
+            }
         }
         files.into_iter().for_each(|file| self.take_file(file, true));
         Ok(())
@@ -429,6 +448,7 @@ impl Worker {
             reading.stats.lag_bytes.set(lag);
         }
         self.tell_waiting();
+        self.tell_nowhere();
         again
     }
 
@@ -447,7 +467,7 @@ impl Worker {
             next = next.min(at);
         }
         if !self.is_full() {
-            for reading in &self.containers {
+            for reading in self.containers.iter().filter(|c| c.is_here()) {
                 let own = reading.set_aside().or_else(|| self.next_reading(reading));
                 next = own.map_or(next, |at| next.min(at));
             }

@@ -12,7 +12,8 @@ use memchr::memmem::Finder;
 use crate::config::EventFormat;
 use crate::config::template::fnv1a;
 use crate::read::{Marks, Record};
-use crate::record::{self, Notes, time};
+use crate::record::treatment::Body;
+use crate::record::{self, time};
 use crate::route::FilePlan;
 
 /// PutLogEvents, "maximum batch size": each event counts with its text and so many bytes.
@@ -103,6 +104,7 @@ impl Events {
     }
 
     /// Appends a record's event to the body.
+    #[expect(clippy::too_many_arguments, reason = "what an event is made of")]
     pub(super) fn push(
         &mut self,
         out: &mut Vec<u8>,
@@ -110,29 +112,29 @@ impl Events {
         plan: FilePlan<'_>,
         id: &[u8],
         record: &Record<'_>,
+        body: &Body<'_>,
         (text, item): (&[u8], u32),
-    ) -> Notes {
+    ) {
         let target = self.target(plan, text);
         // What lines' readers have split or cut counts too, once.
         let part = record.marks.part;
         self.split += u32::from(part == 1 || (part == 0 && record.marks.original_length.is_some()));
         let millis = time::unix_nanos(text).unwrap_or(0).div_euclid(1_000_000).max(0);
         let mut event = Event { time: millis, begin: out.len() as u32, length: 0, item, target, meta: None };
-        if format == EventFormat::Raw || self.is_emf(record.content) {
-            return self.push_raw(out, event, record);
+        if format == EventFormat::Raw || self.is_emf(&body.content) {
+            return self.push_raw(out, event, record.marks, &body.content);
         }
         if format == EventFormat::Compact {
             event.meta = Some(self.meta(plan));
         }
-        let notes = self.append_document(out, plan, id, text, record, event.meta, 0);
+        self.append_document(out, plan, id, text, record, body, event.meta, 0);
         if out.len() - event.begin as usize <= EVENT_BYTES {
-            self.enter(out, event);
-            return notes;
+            return self.enter(out, event);
         }
         out.truncate(event.begin as usize);
         self.split += 1;
-        for (part, content) in (1..).zip(parts(record.content)) {
-            let marks = Marks { original_length: Some(record.content.len() as u64), ..record.marks };
+        for (part, content) in (1..).zip(parts(&body.content)) {
+            let marks = Marks { original_length: Some(body.content.len() as u64), ..record.marks };
             let marks = if marks.part == 0 { Marks { part, ..marks } } else { marks };
             event.begin = out.len() as u32;
             self.append_document(
@@ -141,12 +143,12 @@ impl Events {
                 id,
                 text,
                 &Record { content, marks, ..*record },
+                &Body::plain(content),
                 event.meta,
                 part,
             );
             self.enter(out, event);
         }
-        notes
     }
 
     fn enter(&mut self, out: &[u8], event: Event) {
@@ -154,9 +156,8 @@ impl Events {
     }
 
     /// The line as it stands, with a word behind it if it is a part of one.
-    fn push_raw(&mut self, out: &mut Vec<u8>, mut event: Event, record: &Record<'_>) -> Notes {
-        let (notes, marks) = (Notes::default(), record.marks);
-        let text = record::readable(record.content);
+    fn push_raw(&mut self, out: &mut Vec<u8>, mut event: Event, marks: Marks, content: &[u8]) {
+        let text = record::readable(content);
         let marker = match (marks.part, marks.original_length) {
             (0, None) => String::new(),
             (0, Some(length)) => format!(" [taffrail: cut, of {length} bytes]"),
@@ -168,8 +169,7 @@ impl Events {
             let text = if text.is_empty() { " " } else { &text };
             out.extend_from_slice(text.as_bytes());
             out.extend_from_slice(marker.as_bytes());
-            self.enter(out, event);
-            return notes;
+            return self.enter(out, event);
         }
         self.split += 1;
         for (part, piece) in (1..).zip(parts(text.as_bytes())) {
@@ -178,7 +178,6 @@ impl Events {
             out.extend_from_slice(format!("{marker} [taffrail: piece {part}]").as_bytes());
             self.enter(out, event);
         }
-        notes
     }
 
     /// A document as the other outputs have it, with its id; compact without what is the same for its container.
@@ -190,13 +189,14 @@ impl Events {
         id: &[u8],
         text: &[u8],
         record: &Record<'_>,
+        body: &Body<'_>,
         meta: Option<u32>,
         part: u32,
-    ) -> Notes {
+    ) {
         out.extend_from_slice(br#"{"@timestamp":""#);
         out.extend_from_slice(text);
         out.extend_from_slice(b"\",");
-        let notes = record::append_body(out, record.content);
+        let notes = body.append(out);
         out.extend_from_slice(br#","taffrail":{"id":""#);
         super::append_id(out, id, record);
         if part > 0 {
@@ -226,7 +226,6 @@ impl Events {
             }
             (Some(_), None) => out.push(b'}'),
         }
-        notes
     }
 
     /// The number of the stream that a record of this time goes to.

@@ -33,7 +33,7 @@ fn record(content: &[u8]) -> Record<'_> {
 fn sealed(format: EventFormat, contents: &[&[u8]]) -> Sealed {
     let mut batch = Batch::new(Format::Events(format), None);
     contents.iter().for_each(|content| {
-        batch.push(plan("web-0").of_run(0), b"KEY-", &record(content));
+        batch.put(plan("web-0").of_run(0), b"KEY-", &record(content));
     });
     batch.seal(Vec::new()).unwrap()
 }
@@ -67,7 +67,7 @@ fn a_json_event_is_the_direct_document_with_its_id() {
     let sealed = sealed(EventFormat::Json, &[br#"{"msg":"hi","n":1}"#, b"\xff", EMF]);
     let texts = texts(&sealed);
     let mut lines = Batch::new(Format::Lines, None);
-    lines.push(plan("web-0").of_run(0), b"KEY-", &record(br#"{"msg":"hi","n":1}"#));
+    lines.put(plan("web-0").of_run(0), b"KEY-", &record(br#"{"msg":"hi","n":1}"#));
     let direct = String::from_utf8(lines.seal(Vec::new()).unwrap().body).unwrap();
     assert_eq!(texts[0].replace(r#","taffrail":{"id":"KEY-100-260"}"#, "") + "\n", direct);
     assert_eq!(parsed(texts[1])["taffrail"], json!({ "id": "KEY-100-260", "invalid_utf8": true }));
@@ -78,7 +78,7 @@ fn a_json_event_is_the_direct_document_with_its_id() {
 fn a_compact_event_and_its_metadata_are_the_whole_document() {
     let mut batch = Batch::new(Format::Events(EventFormat::Compact), None);
     for pod in ["a", "b", "a"] {
-        batch.push(plan(pod).of_run(0), b"KEY-", &record(b"WARN hi"));
+        batch.put(plan(pod).of_run(0), b"KEY-", &record(b"WARN hi"));
     }
     let compact = batch.seal(Vec::new()).unwrap();
     let full = sealed(EventFormat::Json, &[b"WARN hi"]);
@@ -123,7 +123,7 @@ fn a_part_of_a_long_line_says_so() {
     let mut batch = Batch::new(Format::Events(EventFormat::Raw), None);
     for (part, original_length) in [(1, None), (2, Some(9)), (0, Some(7))] {
         let marks = Marks { part, original_length, ..Marks::default() };
-        batch.push(plan("a").of_run(0), b"", &Record { marks, ..record(b"x") });
+        batch.put(plan("a").of_run(0), b"", &Record { marks, ..record(b"x") });
     }
     let sealed = batch.seal(Vec::new()).unwrap();
     let expected = [

@@ -5,6 +5,7 @@
 //! may be meant for another. It changes nothing, creates nothing and asks no server.
 
 mod cloudwatch;
+mod routes;
 
 use std::fmt::Write as _;
 use std::io;
@@ -119,6 +120,7 @@ fn summary(config: &Config, name: &str) -> String {
         }
         reading(&mut text, output.reading(), batch_size(config, output));
     }
+    routes::summary(&mut text, config);
     text
 }
 
@@ -275,6 +277,7 @@ fn warnings(config: &Config) -> Vec<String> {
     warnings.extend(not_writable("state_dir", &config.state_dir));
     warnings.extend(not_linkable(config));
     warnings.extend(obstacles(config));
+    warnings.extend(routes::warnings(config));
     for (name, output) in &config.outputs {
         if let OutputConfig::CloudWatch(output) = output {
             warnings.extend(cloudwatch::warnings(name, output));

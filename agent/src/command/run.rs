@@ -186,6 +186,7 @@ async fn stop(agent: Box<Agent>, grace: Duration, signals: &mut Signals) -> Exit
             duplicates = stats.duplicates.get(),
             refused = stats.refused.get(),
             too_old = stats.records_too_old.get(),
+            filtered = stats.records_filtered.get(),
             lost_bytes = stats.losses.lost().bytes,
             dropped = stats.losses.dropped().records,
             lost = %stats.losses,

@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
 use super::{
     CloudWatchConfig, Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, MetadataConfig,
-    ReadingConfig, RetainConfig, StdoutConfig,
+    ReadingConfig, RetainConfig, RouteConfig, StdoutConfig,
 };
 
 /// What `type` of an output may be.
@@ -20,7 +20,7 @@ pub const TARGETS: [&str; 2] = ["data_stream", "index"];
 
 /// The keys above the first table, and the tables.
 pub fn top_level() -> Vec<&'static str> {
-    [keys_of::<Config>(), vec!["log", "metadata", "retain", "files", "outputs"]].concat()
+    [keys_of::<Config>(), vec!["log", "metadata", "retain", "routes", "files", "outputs"]].concat()
 }
 
 /// The keys of an Elasticsearch output that other outputs do not have.
@@ -49,6 +49,8 @@ pub fn place_of(key: &str) -> Option<String> {
         "for outputs of type `file`"
     } else if is_of(keys_of::<FilesConfig>()) {
         "for host files: move it under a `[files.NAME]`"
+    } else if is_of(keys_of::<RouteConfig>()) {
+        "for routes: move it under a `[[routes]]`"
     } else if is_of(keys_of::<RetainConfig>()) {
         "for what is kept of unread files: move it under `[retain]`"
     } else if is_of(keys_of::<MetadataConfig>()) {

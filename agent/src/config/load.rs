@@ -11,6 +11,7 @@ mod files;
 mod limits;
 mod metadata;
 mod outputs;
+mod routes;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -157,6 +158,7 @@ impl<'a> Loader<'a> {
     fn document(&mut self, mut document: Table<'a>) -> Option<Config> {
         let log = self.table(&mut document, "log", "write `[log]` above its keys");
         let retain = self.table(&mut document, "retain", "write `[retain]` above its keys");
+        let routes = document.entries.remove("routes");
         let metadata = self.table(&mut document, "metadata", "write `[metadata]` above its keys");
         let files =
             self.table(&mut document, "files", "host files have a name of your choice: `[files.NAME]`");
@@ -178,6 +180,7 @@ impl<'a> Loader<'a> {
         let outputs =
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
         let files = self.files(files, config.as_ref());
+        let routes = self.routes(routes, &outputs);
         let metadata = metadata.and_then(|metadata| self.metadata(metadata));
 
         let mut config = config?;
@@ -185,7 +188,10 @@ impl<'a> Loader<'a> {
         config.log = log.unwrap_or_default();
         config.retain = retain.unwrap_or_default();
         config.metadata = metadata.unwrap_or_default();
+        config.metadata.asked =
+            routes.iter().flat_map(|route| route.matches.annotations.keys().cloned()).collect();
         config.files = files;
+        config.routes = routes;
         config.outputs = outputs;
         Some(config)
     }

@@ -2,6 +2,7 @@
 //!
 //! In: the table. Out: the fields that are wanted, and how long they are waited for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -57,13 +58,16 @@ pub struct MetadataConfig {
     /// `container.id` and so on. Default `["*"]`.
     pub fields: Choice,
     /// How long a container's records wait for what is not known of its pod yet, 0 to 5 min; then they go with what the
-    /// path says. Where names hold a label they wait until it is known. Default `"5s"`.
+    /// path says. Where names or routes depend on it they wait until it is known. Default `"5s"`.
     #[serde(deserialize_with = "units::duration")]
     pub wait: Duration,
     /// How long the API server may be silent before it is asked anew, 1 s to 1 h; it says something every minute.
     /// Default `"2m"`.
     #[serde(deserialize_with = "units::duration")]
     pub timeout: Duration,
+    /// Annotations that routes ask for, by their keys: known, and not sent.
+    #[serde(skip)]
+    pub asked: BTreeSet<String>,
 }
 
 impl Default for MetadataConfig {
@@ -78,6 +82,7 @@ impl Default for MetadataConfig {
             fields: Choice::all(),
             wait: Duration::from_secs(5),
             timeout: Duration::from_secs(120),
+            asked: BTreeSet::new(),
         }
     }
 }

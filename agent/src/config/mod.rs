@@ -22,6 +22,7 @@ pub mod limits;
 mod load;
 pub mod metadata;
 pub mod retain;
+pub mod routes;
 pub mod template;
 pub mod units;
 mod values;
@@ -42,6 +43,7 @@ pub use files::{FilesConfig, FilesFormat};
 pub use limits::{LimitAction, Rate, RateLimitConfig};
 pub use metadata::{MetadataConfig, MetadataSource};
 pub use retain::RetainConfig;
+pub use routes::RouteConfig;
 pub use template::{Names, Prepared, Safe, Template};
 pub use units::ByteSize;
 
@@ -87,6 +89,9 @@ pub struct Config {
     /// What is kept of logs that are rotated or deleted unread.
     #[serde(skip)]
     pub retain: RetainConfig,
+    /// Which logs go where: `[[routes]]`, in their order. Default: everything goes to every output.
+    #[serde(skip)]
+    pub routes: Vec<RouteConfig>,
     /// What documents say of pods.
     #[serde(skip)]
     pub metadata: MetadataConfig,
@@ -115,6 +120,7 @@ impl Default for Config {
             join_timeout: Duration::from_secs(5),
             log: LogConfig::default(),
             retain: RetainConfig::default(),
+            routes: Vec::new(),
             metadata: MetadataConfig::default(),
             files: BTreeMap::new(),
             outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),
@@ -384,5 +390,7 @@ mod connection_tests;
 mod files_tests;
 #[cfg(test)]
 mod metadata_tests;
+#[cfg(test)]
+mod routes_tests;
 #[cfg(test)]
 mod tests;

@@ -111,6 +111,7 @@ fn a_file_may_set_everything() {
         join_timeout: Duration::from_millis(250),
         log: LogConfig { format: LogFormat::Json, level: LogLevel::Debug },
         retain: RetainConfig::default(),
+        routes: Vec::new(),
         metadata: MetadataConfig {
             source: MetadataSource::Path,
             labels: choice("[\"app\"]"),
@@ -121,6 +122,7 @@ fn a_file_may_set_everything() {
             fields: choice("[\"kubernetes.*\"]"),
             wait: Duration::from_secs(1),
             timeout: Duration::from_secs(30),
+            asked: Default::default(),
         },
         files: BTreeMap::from([(
             "system".to_owned(),
@@ -233,7 +235,7 @@ error: unknown key `memory`
    | ^^^^^^ `memory` is for the whole agent: move it above the first `[…]`",
     );
     says(
-        &format!("{STDOUT}\tpath = 1\n[[routes]]\n[log]\nlvl = 1\n"),
+        &format!("{STDOUT}\tpath = 1\n[[transforms]]\n[log]\nlvl = 1\n"),
         "
 error: unknown key `path`
   --> t.toml:3:2
@@ -241,11 +243,11 @@ error: unknown key `path`
  3 |     path = 1
    |     ^^^^ `path` is for outputs of type `file`
 
-error: unknown key `routes`
+error: unknown key `transforms`
   --> t.toml:4:3
    |
- 4 | [[routes]]
-   |   ^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `metadata`, `retain`, `files` or `outputs`
+ 4 | [[transforms]]
+   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `metadata`, `retain`, `routes`, `files` or `outputs`
 
 error: unknown key `lvl`
   --> t.toml:6:1

@@ -66,7 +66,8 @@ fn put_container(out: &mut Vec<u8>, facts: &NodeFacts, container: &Container, ex
     out.push(b'}');
     let labels = known.pod.labels.iter().filter(|(key, _)| config.labels.has(key));
     put_texts(out, "labels", labels, config.fields.has("kubernetes.labels"));
-    put_texts(out, "annotations", &known.pod.annotations, config.fields.has("kubernetes.annotations"));
+    let annotations = known.pod.annotations.iter().filter(|(key, _)| config.annotations.has(key));
+    put_texts(out, "annotations", annotations, config.fields.has("kubernetes.annotations"));
     if let Some(namespace) = &known.namespace {
         let (labels, annotations) = (&namespace.labels, &namespace.annotations);
         put_texts(out, "namespace_labels", labels, config.fields.has("kubernetes.namespace_labels"));

@@ -3,7 +3,7 @@
 //! In: objects of the API server. Out: of each only what documents or names may say, and how it changed: what a
 //! container's earlier runs were is remembered, since their logs may still be read. Never asks anybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,10 @@ pub struct PodFacts {
     /// Annotations that are wanted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Texts,
+    /// Annotations that were wanted by their keys because routes ask for them: the pod has none of those that are not
+    /// among `annotations`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub asked: BTreeSet<String>,
     /// What it belongs to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub owners: Owners,
@@ -126,10 +130,13 @@ impl PodFacts {
                 container.note(status.restart_count, &status.container_id);
             }
         }
+        let mut annotations = pod.metadata.annotations.unwrap_or_default();
+        annotations.retain(|key, _| config.annotations.has(key) || config.asked.contains(key));
         PodFacts {
             ip: status.pod_ip,
             labels: pod.metadata.labels.unwrap_or_default(),
-            annotations: chosen(pod.metadata.annotations, &config.annotations),
+            annotations,
+            asked: config.asked.clone(),
             owners,
             containers,
         }

@@ -28,6 +28,7 @@ use crate::output::stdout::Stdout;
 use crate::position::Ledger;
 use crate::read::{Framing, Rules};
 use crate::retain::{self, Retainer};
+use crate::route::Routes;
 use crate::stats::OutputStats;
 use crate::wake::Wake;
 use crate::worker::{self, Channels, RateLimits, Sink, Standing, Worker};
@@ -128,6 +129,7 @@ impl Agent {
             _ => config.max_record.as_usize(),
         };
         let limits = reading.rate_limit.clone().map(|limits| Arc::new(RateLimits::new(limits)));
+        let routes = Routes::of(&config.routes, name);
         let mut ready = Vec::with_capacity(workers);
         for shard in 0..workers {
             let sink = match (output, &client, &self.runtime) {
@@ -157,6 +159,7 @@ impl Agent {
                     facts: facts.clone(),
                     table: self.metadata.as_ref().map(Room::table),
                     target: target.clone(),
+                    routes: routes.clone(),
                     format,
                     gzip,
                     rules: Rules {

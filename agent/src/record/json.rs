@@ -192,6 +192,24 @@ impl Scanner<'_> {
         }
     }
 
+    /// The members of the object that the bytes begin with, which need not be closed, until `visit` has seen enough.
+    pub fn members(&mut self, mut visit: impl FnMut(&Self, Member) -> bool) {
+        let mut before = 0;
+        let mut at = self.white(1);
+        while let Some(name_end) = self.string(at)
+            && let Some(value) = self.colon(name_end)
+            && let Some(value_end) = self.value(value)
+        {
+            let after = self.white(value_end);
+            let member = Member { before, name: (at, name_end), value: (value, value_end), after };
+            if visit(self, member) || self.bytes.get(after) != Some(&b',') {
+                return;
+            }
+            before = after;
+            at = self.white(after + 1);
+        }
+    }
+
     /// Any value of a member of the body. Containers are followed with one bit a level instead of by recursion.
     #[inline]
     fn value(&mut self, at: usize) -> Option<usize> {

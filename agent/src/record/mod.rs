@@ -5,12 +5,15 @@
 //! JSON under `app`. Never: allocates beyond the buffer it appends to (but for UTF-16), builds a tree of a body, lets a
 //! body write any field but these three, or gives up a body that it cannot read: that is text.
 
+pub mod condition;
 pub mod cri;
 pub mod docker;
 pub mod escape;
 mod json;
 pub mod level;
+pub mod redact;
 pub mod time;
+pub mod treatment;
 mod utf16;
 
 use std::borrow::Cow;
@@ -46,8 +49,19 @@ pub struct Notes {
 ///
 /// A body in UTF-16 is taken as the text that it stands for.
 pub fn append_body(out: &mut Vec<u8>, content: &[u8]) -> Notes {
+    append::<true>(out, content)
+}
+
+/// The same for who wants JSON to stay the text that it is: every body is the message. Its level is the one that its JSON
+/// gives itself.
+pub fn append_text(out: &mut Vec<u8>, content: &[u8]) -> Notes {
+    append::<false>(out, content)
+}
+
+#[inline]
+fn append<const NEST: bool>(out: &mut Vec<u8>, content: &[u8]) -> Notes {
     if utf16::may_be(content)
-        && let Some(notes) = append_utf16(out, content)
+        && let Some(notes) = append_utf16::<NEST>(out, content)
     {
         return notes;
     }
@@ -56,25 +70,28 @@ pub fn append_body(out: &mut Vec<u8>, content: &[u8]) -> Notes {
     let Ok(text) = std::str::from_utf8(content) else {
         out.extend_from_slice(b"\"message\":\"");
         escape::append_lossy(out, content);
-        return Notes { invalid_utf8: true, level: end_text(out, content), ..Notes::default() };
+        return Notes { invalid_utf8: true, level: end_text(out, content, None), ..Notes::default() };
     };
     let object = text.trim_ascii();
-    if object.starts_with('{')
-        && let Some(notes) = append_object(out, object)
-    {
-        return notes;
+    let mut level = None;
+    if object.starts_with('{') {
+        if !NEST {
+            level = json::read(object).and_then(|object| object.level);
+        } else if let Some(notes) = append_object(out, object) {
+            return notes;
+        }
     }
     out.extend_from_slice(b"\"message\":\"");
     escape::append_str(out, text);
-    Notes { level: end_text(out, content), ..Notes::default() }
+    Notes { level: end_text(out, content, level), ..Notes::default() }
 }
 
-/// `append_body` for what may be UTF-16. None, with nothing appended, if it is not.
+/// `append` for what may be UTF-16. None, with nothing appended, if it is not.
 #[cold]
-fn append_utf16(out: &mut Vec<u8>, content: &[u8]) -> Option<Notes> {
+fn append_utf16<const NEST: bool>(out: &mut Vec<u8>, content: &[u8]) -> Option<Notes> {
     // Its text is UTF-8 without NULs, so that this comes back here no second time.
     let text = utf16::decode(content)?;
-    Some(Notes { utf16: true, ..append_body(out, text.as_bytes()) })
+    Some(Notes { utf16: true, ..append::<NEST>(out, text.as_bytes()) })
 }
 
 /// A body as text for people: what is neither UTF-8 nor UTF-16 becomes U+FFFD.
@@ -83,10 +100,10 @@ pub fn readable(content: &[u8]) -> Cow<'_, str> {
     utf16.map_or_else(|| String::from_utf8_lossy(content), Cow::Owned)
 }
 
-/// Closes the message of a text and appends its level, which it returns.
-fn end_text(out: &mut Vec<u8>, content: &[u8]) -> Option<Level> {
+/// Closes the message of a text and appends its level, which it returns: the one that is known, or what the text says.
+fn end_text(out: &mut Vec<u8>, content: &[u8], known: Option<Level>) -> Option<Level> {
     out.push(b'"');
-    let level = level::from_text(content);
+    let level = known.or_else(|| level::from_text(content));
     if let Some(level) = level {
         out.push(b',');
         append_level(out, level);
@@ -233,6 +250,22 @@ mod tests {
         ];
         for (content, expected) in cases {
             assert_eq!(body(content).1, expected, "{}", content.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn json_that_is_to_stay_text_stays_it_and_keeps_its_level() {
+        for (content, expected) in [
+            (
+                r#"{"msg":"a","level":40}"#,
+                r#""message":"{\"msg\":\"a\",\"level\":40}","log":{"level":"warn"}"#,
+            ),
+            ("[WARN] slow", r#""message":"[WARN] slow","log":{"level":"warn"}"#),
+            ("{", r#""message":"{""#),
+        ] {
+            let mut out = Vec::new();
+            let notes = append_text(&mut out, content.as_bytes());
+            assert_eq!((String::from_utf8(out).expect("text").as_str(), notes.json), (expected, false));
         }
     }
 

@@ -74,6 +74,16 @@ pub struct LeftOut {
     pub dropped: Dropped,
     /// Because the output lags.
     pub lagged: Loss,
+    /// Records that the route does not send.
+    pub filtered: u64,
+}
+
+impl LeftOut {
+    fn add(&mut self, more: LeftOut) {
+        self.dropped.add(more.dropped);
+        self.lagged.add(more.lagged);
+        self.filtered += more.filtered;
+    }
 }
 
 /// A position that has moved.
@@ -335,7 +345,7 @@ impl Cursor {
     }
 
     /// Enters what was read since `start` into the batch.
-    pub fn add_run(&mut self, batch: &mut Batch, start: Position, items: u32, dropped: Dropped) {
+    pub fn add_run(&mut self, batch: &mut Batch, start: Position, items: u32, left_out: LeftOut) {
         let now = Instant::now();
         self.last_read = now;
         batch.opened.get_or_insert(now);
@@ -347,7 +357,7 @@ impl Cursor {
             last.end = end;
             last.items += items;
             stretch.end = end;
-            stretch.left_out.dropped.add(dropped);
+            stretch.left_out.add(left_out);
             return;
         }
         batch.runs.push(Run {
@@ -359,7 +369,6 @@ impl Cursor {
             items,
             in_doubt: start.oldest() < self.doubtful_until,
         });
-        let left_out = LeftOut { dropped, ..LeftOut::default() };
         self.under_way.push_back(Stretch { end, done: false, left_out });
     }
 
@@ -403,8 +412,7 @@ impl Cursor {
         let mut left_out = LeftOut::default();
         while let Some(stretch) = self.under_way.pop_front_if(|stretch| stretch.done) {
             self.acknowledged = stretch.end;
-            left_out.dropped.add(stretch.left_out.dropped);
-            left_out.lagged.add(stretch.left_out.lagged);
+            left_out.add(stretch.left_out);
             self.first_under_way += 1;
         }
         if self.under_way.is_empty() {
@@ -434,6 +442,13 @@ impl Cursor {
     /// Tells the catalog that this output needs the file no more.
     pub fn release_if_delivered(&mut self) {
         if self.state == State::Finished && self.under_way.is_empty() {
+            self.release();
+        }
+    }
+
+    /// This output needs the file no more, wherever the cursor stands.
+    pub fn release(&mut self) {
+        if self.state != State::Released {
             self.file.release();
             self.state = State::Released;
         }

@@ -2,7 +2,7 @@
 //!
 //! In: the table of what is known, asked by its revision. Out: for each container a plan of the newest of it, made between
 //! turns and never within one. A container of which something is missing waits for it, alone: a while, or, where it
-//! decides where records go, for as long as it takes.
+//! decides where records go or what is done with them, for as long as it takes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::catalog::origin::Origin;
 use crate::metadata::Extent;
 use crate::metadata::facts::Known;
 use crate::metadata::table::{Claim, Table};
-use crate::route::Plan;
+use crate::route::{Course, Plan};
 
 /// Longer than any agent runs.
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
@@ -52,6 +52,7 @@ impl Waits {
 
 /// What a container begins with.
 pub(super) struct Enriched {
+    pub course: Course,
     pub plan: Plan,
     pub claim: Option<Claim>,
     pub known: Option<Arc<Known>>,
@@ -61,29 +62,36 @@ pub(super) struct Enriched {
 /// What is known of a container that is about to be read.
 pub(super) fn enrich(settings: &Settings, origin: &Origin) -> Enriched {
     let (Some(table), Origin::Container(container)) = (&settings.table, origin) else {
-        return Enriched {
-            plan: plan(settings, origin, Extent::Path),
-            claim: None,
-            known: None,
-            waits: Waits::No,
-        };
+        let (course, plan) = decide(settings, origin, Extent::Path);
+        return Enriched { course, plan, claim: None, known: None, waits: Waits::No };
     };
     let claim = table.claim(container);
     let known = table.find(&claim);
     let now = Instant::now();
+    let extent = known.as_deref().map_or(Extent::Missing, |known| Extent::Known(table.config(), known));
+    let (course, plan) = decide(settings, origin, extent);
     let waits = match &known {
+        _ if matches!(course, Course::Unknown) => Waits::ForIt(now),
+        _ if !course.is_here() => Waits::No,
         Some(known) if table.is_partial(known, &container.name) => until(now, table),
         Some(_) => Waits::No,
         None if is_decisive(settings) => Waits::ForIt(now),
         None => until(now, table),
     };
-    let extent = known.as_deref().map_or(Extent::Missing, |known| Extent::Known(table.config(), known));
-    Enriched { plan: plan(settings, origin, extent), claim: Some(claim), known, waits }
+    Enriched { course, plan, claim: Some(claim), known, waits }
 }
 
-fn plan(settings: &Settings, origin: &Origin, extent: Extent<'_>) -> Plan {
-    let target = settings.target.as_ref().map(|(template, safe)| (template, *safe));
-    Plan::new(&settings.facts, origin, extent, target)
+/// What the routes say of a container of which so much is known.
+fn decide(settings: &Settings, origin: &Origin, extent: Extent<'_>) -> (Course, Plan) {
+    let course = settings.routes.course(&settings.facts, origin, extent);
+    let plan = match &course {
+        Course::Sent(treatment) => {
+            let target = settings.target.as_ref().map(|(template, safe)| (template, *safe));
+            Plan::new(&settings.facts, origin, extent, target).treating(treatment.clone())
+        }
+        Course::Elsewhere | Course::Nowhere | Course::Unknown => Plan::none(origin),
+    };
+    (course, plan)
 }
 
 /// Whether where a container's records go depends on what is known of its pod.
@@ -97,6 +105,11 @@ fn until(now: Instant, table: &Table) -> Waits {
 }
 
 impl Reading {
+    /// Whether its records are sent here, or may be.
+    pub(super) fn is_here(&self) -> bool {
+        self.course.is_here()
+    }
+
     /// Takes up what is known now; true if it is something new.
     fn learn(&mut self, settings: &Settings, table: &Table) -> bool {
         let Some(known) = self.claim.as_ref().and_then(|claim| table.find(claim)) else { return false };
@@ -104,8 +117,14 @@ impl Reading {
             return false;
         }
         let origin = &self.stats.origin;
-        self.plan = plan(settings, origin, Extent::Known(table.config(), &known));
-        if self.waits.is_waiting() {
+        (self.course, self.plan) = decide(settings, origin, Extent::Known(table.config(), &known));
+        if matches!(self.course, Course::Unknown) {
+            if !matches!(self.waits, Waits::ForIt(_)) {
+                self.waits = Waits::ForIt(Instant::now());
+            }
+        } else if !self.course.is_here() {
+            self.waits = Waits::No;
+        } else if self.waits.is_waiting() {
             let (_, _, container) = origin.place();
             self.waits = match (table.is_partial(&known, &container), self.waits) {
                 (false, _) => Waits::No,
@@ -126,8 +145,17 @@ impl Worker {
         if std::mem::replace(&mut self.revision, revision) == revision {
             return;
         }
-        for reading in &mut self.containers {
-            reading.learn(&self.settings, &table);
+        for place in 0..self.containers.len() {
+            let reading = &mut self.containers[place];
+            let before = reading.is_here();
+            if !reading.learn(&self.settings, &table) {
+                continue;
+            }
+            match (before, reading.is_here()) {
+                (true, false) => self.give_away(place),
+                (false, true) => self.take_over(place),
+                _ => {}
+            }
         }
     }
 
@@ -146,7 +174,8 @@ impl Worker {
                 output = self.settings.output,
                 container = reading.plan.label,
                 waiting,
-                "containers wait for the labels of their pods, which decide where their records go; others go on"
+                "containers wait for the labels of their pods, on which it depends where their records go and in what form; \
+                 others go on"
             ),
             None if waiting == 0 => self.waiting_told = false,
             _ => {}

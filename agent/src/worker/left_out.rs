@@ -28,6 +28,9 @@ impl Worker {
         let (mut left, mut progress) = (AT_A_TIME, false);
         for place in 0..self.containers.len() {
             let reading = &self.containers[place];
+            if !reading.is_here() {
+                continue;
+            }
             let unread =
                 reading.cursors.iter().map(|cursor| cursor.unread()).sum::<u64>() + reading.shelf.lag();
             if unread > most {
@@ -119,6 +122,8 @@ impl Worker {
     pub(super) fn count_left_out(&self, place: usize, left_out: LeftOut) {
         let reading = &self.containers[place];
         let (output, container) = (&self.settings.output, &reading.plan.label);
+        reading.stats.records_filtered.add(left_out.filtered);
+        self.stats.records_filtered.add(left_out.filtered);
         let lagged = Some((LossReason::Lag, left_out.lagged)).filter(|(_, loss)| *loss != Loss::default());
         for (reason, loss) in left_out.dropped.by_reason().chain(lagged) {
             let Loss { records, bytes } = loss;

@@ -241,7 +241,7 @@ impl Worker {
     /// Sets a container aside for a while; the others go on.
     fn park(&mut self, place: usize) {
         let reading = &mut self.containers[place];
-        if reading.parked.is_some() {
+        if reading.parked.is_some() || !reading.is_here() {
             return;
         }
         let wait = Duration::from_secs(1) + reading.backoff.next(None);

@@ -33,7 +33,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Released {
     file: Arc<LogFile>,
-    /// The size at which nothing more was to be read.
+    /// The size at which nothing more was to be read: there is no such size where nothing is to be read.
     end: u64,
 }
 
@@ -89,10 +89,29 @@ impl Shelf {
         self.waiting.insert(at, waiting);
     }
 
+    /// A file that is not read here, and is released.
+    pub fn leave(&mut self, file: Arc<LogFile>) {
+        self.released.retain(|released| released.file.key != file.key);
+        self.released.push(Released { file, end: u64::MAX });
+    }
+
+    /// The files that wait.
+    pub fn take_waiting(&mut self) -> Vec<Arc<LogFile>> {
+        self.waiting.drain(..).map(|waiting| waiting.file).collect()
+    }
+
+    /// The files that were not read here, oldest first.
+    pub fn take_left(&mut self) -> Vec<Arc<LogFile>> {
+        let (mut left, released) =
+            std::mem::take(&mut self.released).into_iter().partition(|r| r.end == u64::MAX);
+        self.released = released;
+        left.sort_by(|one: &Released, other| cursor::order(&one.file).cmp(&cursor::order(&other.file)));
+        left.into_iter().map(|left| left.file).collect()
+    }
+
     /// The files that wait, and the rest, for a worker that begins again.
     pub fn split(mut self) -> (Vec<Arc<LogFile>>, Shelf) {
-        let waiting = self.waiting.drain(..).map(|waiting| waiting.file).collect();
-        (waiting, self)
+        (self.take_waiting(), self)
     }
 
     /// Looks at the files that are delivered: those that are gone are forgotten, with a word to `gone`; those that have
@@ -148,18 +167,23 @@ impl Worker {
     /// Drops a container's cursors of files that are delivered.
     pub(super) fn shelve(&mut self, place: usize) {
         let reading = &mut self.containers[place];
+        let is_here = reading.is_here();
         let (ledger, owners, released) = (&self.ledger, &mut self.owners, &mut reading.shelf.released);
         reading.cursors.retain_mut(|cursor| {
             cursor.drop_stale_source();
             cursor.release_if_delivered();
-            if !cursor.is_delivered() || cursor.has_grown() {
+            let is_done =
+                if is_here { cursor.is_delivered() && !cursor.has_grown() } else { !cursor.has_under_way() };
+            if !is_done {
                 return true;
             }
+            cursor.release();
             owners.remove(&cursor.id);
             if cursor.file.is_gone() {
                 ledger.change(|state| state.gone(cursor.file.key));
             } else {
-                released.push(Released { file: cursor.file.clone(), end: cursor.end() });
+                let end = if is_here { cursor.end() } else { u64::MAX };
+                released.push(Released { file: cursor.file.clone(), end });
             }
             false
         });

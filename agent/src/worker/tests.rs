@@ -16,6 +16,7 @@ use crate::config::Oversize;
 use crate::output::Fate;
 
 mod metadata;
+mod routes;
 
 const LINE: &str = "2026-11-23T10:00:00Z stdout F";
 
@@ -26,6 +27,7 @@ struct World {
     ledger: Arc<Ledger>,
     phase: Arc<Phase>,
     table: Option<Arc<Table>>,
+    routes: Routes,
 }
 
 /// When a listing of a few files is certainly done.
@@ -54,7 +56,7 @@ impl World {
         })
         .unwrap();
         let ledger = Arc::new(Ledger::open(&folder.path().join("state"), "o").unwrap());
-        World { folder, catalog, ledger, phase: Arc::default(), table: None }
+        World { folder, catalog, ledger, phase: Arc::default(), table: None, routes: Routes::default() }
     }
 
     /// A worker that has been told of all the files there are.
@@ -73,6 +75,7 @@ impl World {
                 facts: NodeFacts { cluster: "c".into(), node: "n".into() },
                 table: self.table.clone(),
                 target: Some((template, Safe::Path)),
+                routes: self.routes.clone(),
                 format: Format::Lines,
                 gzip: None,
                 rules: Rules {

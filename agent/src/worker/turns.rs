@@ -4,10 +4,12 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use super::cursor::LeftOut;
 use super::enrich::Waits;
-use super::limits::{Dropped, Gate};
+use super::limits::Gate;
 use super::queue::Queue;
 use super::{Reading, Worker};
+use crate::batch::Pushed;
 use crate::catalog::file::Source;
 use crate::position::Position;
 use crate::read::Turn;
@@ -32,7 +34,10 @@ impl Worker {
     /// Whether there is a file that cannot be read for now, or that waits for somebody else.
     pub(super) fn has_unreadable(&self) -> bool {
         let held = |c: &Reading| matches!(c.waits, Waits::ForIt(_)) && c.has_readable();
-        self.containers.iter().any(|c| held(c) || c.cursors.iter().any(|cursor| cursor.retry_at().is_some()))
+        self.containers
+            .iter()
+            .filter(|c| c.is_here())
+            .any(|c| held(c) || c.cursors.iter().any(|cursor| cursor.retry_at().is_some()))
     }
 
     /// Whether there is one that may not be read on before it is saved where a line of it ends.
@@ -134,15 +139,17 @@ impl Worker {
         let (batch, judged) = (&mut self.batch, cursor.judged_until);
         let plan = reading.plan.of_run(cursor.file.name.restart);
         let framing = cursor.file.framing;
+        let mut filtered = 0;
         let result = self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, ended, |record| {
-            let mut shut = false;
-            if let Some(gate) = gate.as_mut().filter(|_| record.last > judged) {
-                if !gate.admits(&record) {
-                    return ControlFlow::Continue(());
-                }
-                shut = gate.is_shut();
+            let mut gate = gate.as_mut().filter(|_| record.last > judged);
+            let pushed = batch.push(plan, &cursor.id_text, &record, |record| {
+                gate.as_mut().is_none_or(|gate| gate.admits(record))
+            });
+            filtered += u64::from(pushed == Pushed::Filtered);
+            if pushed != Pushed::In {
+                return ControlFlow::Continue(());
             }
-            batch.push(plan, &cursor.id_text, &record);
+            let shut = gate.is_some_and(|gate| gate.is_shut());
             if shut || batch.plain_bytes() >= limit {
                 ControlFlow::Break(())
             } else {
@@ -151,7 +158,8 @@ impl Worker {
         });
         reading.limited = gate.as_mut().and_then(Gate::shut_until);
         let dropped = gate.map(|gate| gate.dropped).unwrap_or_default();
-        let progress = self.enter_run(place, at, start, items, dropped);
+        let left_out = LeftOut { dropped, filtered, ..LeftOut::default() };
+        let progress = self.enter_run(place, at, start, items, left_out);
         self.end_turn(place, at, result, source, (size, ended));
         // At the end of a settled file there is one turn more.
         progress || settled
@@ -190,7 +198,7 @@ impl Worker {
     }
 
     /// Enters what a turn has read since `start`, when the batch had `items` records; false if that is nothing.
-    fn enter_run(&mut self, place: usize, at: usize, start: Position, items: u32, dropped: Dropped) -> bool {
+    fn enter_run(&mut self, place: usize, at: usize, start: Position, items: u32, left_out: LeftOut) -> bool {
         let reading = &mut self.containers[place];
         let cursor = &mut reading.cursors[at];
         let items = self.batch.items - items;
@@ -204,7 +212,7 @@ impl Worker {
         if cursor.at == start {
             return false;
         }
-        cursor.add_run(&mut self.batch, start, items, dropped);
+        cursor.add_run(&mut self.batch, start, items, left_out);
         true
     }
 
@@ -239,7 +247,7 @@ impl Worker {
             .containers
             .iter_mut()
             .enumerate()
-            .filter(|(_, c)| c.parked.is_none() && !c.waits.is_waiting())
+            .filter(|(_, c)| c.parked.is_none() && !c.waits.is_waiting() && c.is_here())
         {
             for (at, cursor) in reading.cursors.iter_mut().enumerate() {
                 let silent = cursor.silent_at(self.settings.rules.join_gap);
@@ -291,15 +299,16 @@ impl Worker {
         let plan = reading.plan.of_run(cursor.file.name.restart);
         let mut gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
         self.reader.past = cursor.past;
+        let mut filtered = 0;
         let closed = self.reader.close_groups(&mut source, &mut cursor.at, cursor.file.framing, |record| {
             let gate = gate.as_mut().filter(|_| record.last > judged);
-            if gate.is_none_or(|gate| gate.admits(&record)) {
-                batch.push(plan, &cursor.id_text, &record);
-            }
+            let pushed = batch
+                .push(plan, &cursor.id_text, &record, |record| gate.is_none_or(|gate| gate.admits(record)));
+            filtered += u64::from(pushed == Pushed::Filtered);
             ControlFlow::Continue(())
         });
         let dropped = gate.map(|gate| gate.dropped).unwrap_or_default();
-        self.enter_run(place, at, start, items, dropped);
+        self.enter_run(place, at, start, items, LeftOut { dropped, filtered, ..LeftOut::default() });
         if let Err(error) = closed {
             self.reading_failed(place, at, error);
         }

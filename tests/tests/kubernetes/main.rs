@@ -6,6 +6,7 @@ mod labels;
 mod owners;
 mod pods;
 mod rights;
+mod routes;
 mod size;
 
 use serde_json::{Value, json};

@@ -12,7 +12,10 @@ use taffrail_tests::server::{Kind, Server};
 use taffrail_tests::space::Target;
 use taffrail_tests::verify::{self, Document};
 
-on_every_server!(what_is_refused_twice_is_a_dead_letter_and_can_be_replayed);
+on_every_server!(
+    what_is_refused_twice_is_a_dead_letter_and_can_be_replayed,
+    neither_the_safe_form_nor_a_dead_letter_holds_what_was_redacted,
+);
 
 fn file(node: &Node) -> PathBuf {
     node.state().join("dead-letters/search.ndjson")
@@ -88,4 +91,40 @@ fn what_is_refused_twice_is_a_dead_letter_and_can_be_replayed(kind: Kind) {
     assert_eq!(documents.len(), 100);
     assert!(self::letters(&trial.node).is_empty(), "what is delivered is no dead letter any more");
     trial.enter(100, documents.len(), 0, "dead letters replayed");
+}
+
+fn neither_the_safe_form_nor_a_dead_letter_holds_what_was_redacted(kind: Kind) {
+    const CARD: &str = "4111111111111111";
+    let hostile = |more: Value| {
+        let mut properties = json!({ "app": {"properties": {"code": {"type": "integer"}}} });
+        properties.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        Trial::new(Server::shared(kind).space().takes(Target::DataStreams, properties))
+    };
+    let routed = |trial: &Trial| {
+        let config = trial.config(Target::DataStreams);
+        trial.agent(&format!("{config}\n[[routes]]\nredact = [\"card\"]\noutputs = [\"search\"]\n"))
+    };
+    let code = |n| format!(r#""code":"word{n} {CARD}""#);
+    // Once more with its JSON as text.
+    let trial = hostile(json!({}));
+    let mut web = trial.container("web");
+    web.writes_json(10, code);
+    let running = routed(&trial);
+    let documents = verify::exactly_once(PATIENCE, || trial.space.documents(), &[&web]);
+    for document in &documents {
+        let text = document.source.to_string();
+        assert!(text.contains("[card]") && text.contains("error") && !text.contains(CARD), "{text}");
+    }
+    drop(running);
+    // Not even that is taken.
+    let trial = hostile(json!({ "taffrail": {"properties": {"error": {"type": "integer"}}} }));
+    let mut web = trial.container("web");
+    web.writes_json(10, code);
+    let _running = routed(&trial);
+    eventually(PATIENCE, "ten dead letters", || match letters(&trial.node).len() {
+        10 => Ok(()),
+        found => Err(format!("{found}")),
+    });
+    let text = fs::read_to_string(file(&trial.node)).expect("the dead letters");
+    assert!(text.contains("[card]") && !text.contains(CARD), "{text}");
 }

@@ -6,14 +6,14 @@ use crate::metadata::table::{Change, Saved};
 
 impl World {
     /// The same, where somebody is asked for more than the paths say, and waited for so long.
-    fn asking(mut self, wait: Duration) -> World {
+    pub(super) fn asking(mut self, wait: Duration) -> World {
         let config = MetadataConfig { wait, ..MetadataConfig::default() };
         self.table = Some(Arc::new(Table::new(config, Saved::default())));
         self
     }
 
     /// Kubelet and the API server say of a pod `a/b` that its container has run, and its label.
-    fn tells(&self, pod: &str, team: &str) {
+    pub(super) fn tells(&self, pod: &str, team: &str) {
         let pod = serde_json::json!({
             "metadata": { "namespace": "a", "name": pod, "uid": "u", "labels": { "team": team } },
             "spec": { "containers": [{ "name": "app", "image": "app:1" }] },

@@ -175,3 +175,39 @@ fn times_are_those_of_the_lines_to_the_millisecond() {
         assert_eq!(clock::rfc3339(nanos)[..23], written.time[..23]);
     }
 }
+
+#[test]
+fn nothing_that_is_to_be_redacted_is_in_an_event_of_any_format() {
+    const CARD: &str = "4111111111111111";
+    for format in ["raw", "json", "compact"] {
+        let world = World::new(|_| Action::Do);
+        let mut web = world.node.pod("web").namespace("shop").container("app");
+        web.writes_line(&format!("text {CARD} \"quoted\""));
+        web.writes_line(&format!(r#"{{"msg":"json","card":{CARD},"to":"jane@example.com"}}"#));
+        web.writes_line(&format!(r#"{{"_aws":{{"CloudWatchMetrics":[]}},"card":"{CARD}","n":1}}"#));
+        web.writes_line("DEBUG dropped");
+        // Too large for an event once it is escaped, so that it is split.
+        web.writes_line(&format!("{}{CARD}{}", "\" ".repeat(350_000), " \"".repeat(100_000)));
+        let route =
+            "[[routes]]\nredact = [\"card\", \"email\"]\ndrop = { level = \"debug\" }\noutputs = [\"cw\"]";
+        let agent = world.agent(&format!("format = \"{format}\"\n{route}"));
+        world.takes(4);
+        let ended = agent.terminate();
+        assert!(
+            ended.stderr.contains("filtered=1") && ended.stderr.contains("caught_up=true"),
+            "{}",
+            ended.stderr
+        );
+        let texts: Vec<String> = world.stored(&web).into_iter().map(|event| event.message).collect();
+        for secret in [CARD, "jane@", "dropped"] {
+            assert!(!texts.iter().any(|text| text.contains(secret)), "{secret} in an event of {format}");
+        }
+        let with = |part: &str| texts.iter().filter(|text| text.contains(part)).count();
+        assert_eq!(with("[card]"), 4, "{format}");
+        assert!(
+            texts.contains(&r#"{"_aws":{"CloudWatchMetrics":[]},"card":"[card]","n":1}"#.to_owned()),
+            "{texts:?}"
+        );
+        world.clean();
+    }
+}

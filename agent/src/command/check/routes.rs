@@ -1,0 +1,132 @@
+//! What `taffrail check` says of the routes.
+//!
+//! In: the configuration. Out: lines of the summary, and warnings of what is seldom meant. Asks nobody.
+
+use std::fmt::Write as _;
+
+use crate::config::routes::{ConditionsConfig, Json};
+use crate::config::{Config, RouteConfig};
+use crate::metadata::connection;
+
+/// What becomes of which logs, to read.
+pub fn summary(text: &mut String, config: &Config) {
+    if config.routes.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\nroutes, of which the first that matches decides");
+    for (number, route) in (1..).zip(&config.routes) {
+        let to = if route.outputs.is_empty() { "nowhere".to_owned() } else { route.outputs.join(", ") };
+        let _ = writeln!(text, "  {number:<8} {} to {to}{}", route.matches, treatment(route));
+    }
+    if !takes_all(config) {
+        let _ = writeln!(text, "  others   go nowhere");
+    }
+}
+
+/// Whether there is a route for everything that no other takes.
+fn takes_all(config: &Config) -> bool {
+    config.routes.iter().any(|route| route.matches.is_empty() && !route.goes_on)
+}
+
+fn treatment(route: &RouteConfig) -> String {
+    let mut all = Vec::new();
+    let fields = |conditions: &ConditionsConfig| Vec::from_iter(conditions.fields()).join(", ");
+    all.extend(route.keep.as_ref().map(|keep| format!("keeps by {}", fields(keep))));
+    all.extend(route.drop.as_ref().map(|drop| format!("drops by {}", fields(drop))));
+    all.extend(route.sample.as_ref().map(|sample| match &sample.by {
+        Some(by) => format!("samples {} by {}", sample.rate, by.join(".")),
+        None => format!("samples {}", sample.rate),
+    }));
+    all.extend((route.json == Json::Text).then(|| "JSON as text".to_owned()));
+    let redacted: Vec<&str> = route.redact.iter().map(|redaction| redaction.name()).collect();
+    all.extend((!redacted.is_empty()).then(|| format!("redacts {}", redacted.join(", "))));
+    all.extend(route.goes_on.then(|| "and goes on".to_owned()));
+    all.iter().map(|one| format!("; {one}")).collect()
+}
+
+/// What would hardly be meant so.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.routes.is_empty() {
+        return warnings;
+    }
+    for name in config.outputs.keys() {
+        if !config.routes.iter().any(|route| route.outputs.contains(name)) {
+            warnings.push(format!(
+                "outputs.{name}: no route names it, so that it gets nothing; add it to the `outputs` of a `[[routes]]`"
+            ));
+        }
+    }
+    let asks = connection::access(&config.metadata).is_some();
+    for (number, route) in
+        (1..).zip(&config.routes).filter(|(_, route)| !asks && route.matches.needs_metadata())
+    {
+        warnings.push(format!(
+            "routes: number {number} ({}) asks for what the API server knows of a pod, and nobody asks it here, so that \
+             no pod has any of it; in a cluster its API server is asked, or that of KUBECONFIG",
+            route.matches
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+        metadata.source = "path"
+        [[routes]]
+        match = { namespace = ["payments-*", "!payments-test"], labels.app = "api" }
+        keep = { level = ">=info", message = "x" }
+        drop = { app.status = 200 }
+        sample = { rate = 0.5, by = "app.trace_id" }
+        json = "text"
+        redact = ["email", { name = "ssn", regex = 'x' }]
+        outputs = ["a", "b"]
+        continue = true
+        [[routes]]
+        match = { container = "istio-proxy" }
+        outputs = []
+        [outputs.a]
+        type = "stdout"
+        [outputs.b]
+        type = "stdout"
+        [outputs.c]
+        type = "stdout"
+    "#;
+
+    fn config(text: &str) -> Config {
+        Config::parse(text, "f").unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn every_route_is_told_and_what_none_of_them_takes() {
+        let mut text = String::new();
+        summary(&mut text, &config(TEXT));
+        assert_eq!(
+            text,
+            "
+routes, of which the first that matches decides
+  1        namespace payments-* or !payments-test, labels.app api to a, b; keeps by level, message; drops by app.status; \
+             samples 0.5 by app.trace_id; JSON as text; redacts email, ssn; and goes on
+  2        container istio-proxy to nowhere
+  others   go nowhere
+"
+        );
+        text.clear();
+        summary(&mut text, &config("[[routes]]\noutputs = [\"a\"]\n[outputs.a]\ntype = \"stdout\"\n"));
+        assert!(text.contains("1        everything to a\n") && !text.contains("nowhere"), "{text}");
+        text.clear();
+        summary(&mut text, &Config::default());
+        assert_eq!(text, "");
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_warned_of() {
+        let said = warnings(&config(TEXT));
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].starts_with("outputs.c: no route names it"), "{said:?}");
+        assert!(said[1].starts_with("routes: number 1 (namespace payments-*"), "{said:?}");
+    }
+}

@@ -1,0 +1,78 @@
+//! The tables `[[routes]]`.
+//!
+//! In: the list of them. Out: each as it is read; every mistake at its place. What concerns several routes is checked here
+//! too: an output that is none, a route that nothing can reach, an output that a record would enter twice.
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::{Loader, Table};
+use crate::config::diagnostic::suggestion;
+use crate::config::keys::keys_of;
+use crate::config::units::quoted;
+use crate::config::{OutputConfig, RouteConfig};
+use std::collections::BTreeMap;
+
+impl<'a> Loader<'a> {
+    /// All routes, in their order.
+    pub(super) fn routes(
+        &mut self,
+        routes: Option<Spanned<DeValue<'a>>>,
+        outputs: &BTreeMap<String, OutputConfig>,
+    ) -> Vec<RouteConfig> {
+        let Some(routes) = routes else { return Vec::new() };
+        let span = routes.span();
+        let DeValue::Array(list) = routes.into_inner() else {
+            self.problem(
+                span,
+                "`routes` must be a list of tables",
+                "write `[[routes]]` above the keys of each",
+            );
+            return Vec::new();
+        };
+        let mut read: Vec<RouteConfig> = Vec::new();
+        for value in list {
+            let span = value.span();
+            let DeValue::Table(entries) = value.into_inner() else {
+                self.problem(span, "a route must be a table", "write `[[routes]]` above its keys");
+                continue;
+            };
+            let mut table = Table { span, entries, reported: Vec::new() };
+            self.unknown_keys(&mut table, &keys_of::<RouteConfig>());
+            let Some(route) = self.read::<RouteConfig>(&mut table) else { continue };
+            self.check_route(&table, &route, &read, outputs);
+            read.push(route);
+        }
+        read
+    }
+
+    fn check_route(
+        &mut self,
+        table: &Table<'_>,
+        route: &RouteConfig,
+        before: &[RouteConfig],
+        outputs: &BTreeMap<String, OutputConfig>,
+    ) {
+        let names: Vec<&str> = outputs.keys().map(String::as_str).collect();
+        for output in &route.outputs {
+            if !outputs.contains_key(output) {
+                let message = format!("there is no output {}", quoted(output));
+                self.problem(table.value_span("outputs"), &message, &suggestion(output, &names));
+            }
+            if before.iter().any(|earlier| earlier.goes_on && earlier.outputs.contains(output)) {
+                self.problem(
+                    table.value_span("outputs"),
+                    &format!("an earlier route with `continue = true` sends to {} as well", quoted(output)),
+                    "a record enters an output once: name the output in one of them only",
+                );
+            }
+        }
+        if before.iter().any(|earlier| earlier.matches.is_empty() && !earlier.goes_on) {
+            self.problem(
+                table.span.clone(),
+                "nothing reaches this route: an earlier one takes everything",
+                "move it above that one, or give that one `continue = true`",
+            );
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The walk through the routes: which of them decides over a container for one output.
+//!
+//! In: `[[routes]]`, and what is known of a container. Out: a [`Course`]. The first route that matches ends the walk, whether
+//! it names this output or not, unless it says `continue`; of those on the way the first that names the output is the one.
+//! Where a fact that is missing could lead to another end, that is said instead. Never asks anybody.
+
+use std::sync::Arc;
+
+use crate::catalog::origin::Origin;
+use crate::config::routes::{self, Globs, Json, MatchConfig, Redaction, RouteConfig};
+use crate::metadata::facts::PodFacts;
+use crate::metadata::{Extent, NodeFacts};
+use crate::record::redact::Redactor;
+use crate::record::treatment::{Sample, Treatment};
+
+/// The routes as one output sees them.
+#[derive(Debug, Clone, Default)]
+pub struct Routes(Option<Arc<Vec<Route>>>);
+
+/// One of them.
+#[derive(Debug)]
+struct Route {
+    matches: MatchConfig,
+    goes_on: bool,
+    /// What is done with records, if the route names the output: one value for all routes that do the same.
+    here: Option<Option<Arc<Treatment>>>,
+}
+
+/// What becomes of a container's records at one output.
+#[derive(Debug, Clone)]
+pub enum Course {
+    /// They are sent, and this is done with each.
+    Sent(Option<Arc<Treatment>>),
+    /// They are not: the routes send them elsewhere.
+    Elsewhere,
+    /// Nor to anybody else: no route matches.
+    Nowhere,
+    /// That depends on what is not known yet.
+    Unknown,
+}
+
+impl Course {
+    /// Whether records are sent, or may be once more is known.
+    pub fn is_here(&self) -> bool {
+        matches!(self, Course::Sent(_) | Course::Unknown)
+    }
+}
+
+/// Whether a route matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Match {
+    Yes,
+    No,
+    /// By what is not known yet.
+    Maybe,
+}
+
+impl Match {
+    fn of(truth: bool) -> Match {
+        if truth { Match::Yes } else { Match::No }
+    }
+}
+
+impl Routes {
+    /// Those of a configuration, for the output of this name. Without any, everything is sent as it is.
+    pub fn of(routes: &[RouteConfig], output: &str) -> Routes {
+        if routes.is_empty() {
+            return Routes(None);
+        }
+        let mut all: Vec<Route> = Vec::with_capacity(routes.len());
+        for (number, config) in routes.iter().enumerate() {
+            let here = config.outputs.iter().any(|name| name == output).then(|| {
+                let known = all.iter().zip(&routes[..number]).find_map(|(route, earlier)| {
+                    route.here.clone().filter(|_| is_treated_alike(earlier, config))
+                });
+                known.unwrap_or_else(|| treatment(config))
+            });
+            all.push(Route { matches: config.matches.clone(), goes_on: config.goes_on, here });
+        }
+        Routes(Some(Arc::new(all)))
+    }
+
+    /// What becomes of a container of which so much is known.
+    pub fn course(&self, facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Course {
+        let Some(routes) = &self.0 else { return Course::Sent(None) };
+        // Where a route may match that is not certain to, the walk goes both ways; all ends must be the same one.
+        let (mut ends, mut somebody) = (Vec::new(), false);
+        for route in routes.iter() {
+            let matched = matched(&route.matches, facts, origin, extent);
+            if matched == Match::No {
+                continue;
+            }
+            match &route.here {
+                Some(treatment) => ends.push(Course::Sent(treatment.clone())),
+                None if !route.goes_on => ends.push(Course::Elsewhere),
+                // The walk goes on, but somebody has it.
+                None => {
+                    somebody |= matched == Match::Yes;
+                    continue;
+                }
+            }
+            if matched == Match::Yes {
+                return same(ends);
+            }
+        }
+        ends.push(if somebody { Course::Elsewhere } else { Course::Nowhere });
+        same(ends)
+    }
+}
+
+/// The one end that all walks have come to.
+fn same(mut ends: Vec<Course>) -> Course {
+    let Some(last) = ends.pop() else { return Course::Nowhere };
+    let is_same = |end: &Course| match (end, &last) {
+        (Course::Sent(one), Course::Sent(other)) => match (one, other) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        },
+        (Course::Sent(_), _) | (_, Course::Sent(_)) => false,
+        // Not here, whoever has them instead.
+        _ => true,
+    };
+    if ends.iter().all(is_same) { last } else { Course::Unknown }
+}
+
+fn is_treated_alike(one: &RouteConfig, other: &RouteConfig) -> bool {
+    let of = |route: &RouteConfig| RouteConfig {
+        matches: MatchConfig::default(),
+        outputs: Vec::new(),
+        goes_on: false,
+        ..route.clone()
+    };
+    of(one) == of(other)
+}
+
+/// What a route does with records; `None` if that is nothing.
+fn treatment(config: &RouteConfig) -> Option<Arc<Treatment>> {
+    let RouteConfig { keep, drop, sample, json, redact, .. } = config;
+    let is_plain =
+        keep.is_none() && drop.is_none() && sample.is_none() && *json == Json::Nest && redact.is_empty();
+    if is_plain {
+        return None;
+    }
+    Some(Arc::new(Treatment {
+        keep: keep.as_ref().map(|conditions| conditions.compile()),
+        drop: drop.as_ref().map(|conditions| conditions.compile()),
+        sample: sample.as_ref().map(|sample| Sample::new(sample.rate, sample.by.clone())),
+        as_text: *json == Json::Text,
+        redactor: redactor(redact),
+    }))
+}
+
+fn redactor(redact: &[Redaction]) -> Option<Redactor> {
+    match routes::redactor(redact) {
+        Ok(redactor) => redactor,
+        // It was made once when the configuration was read.
+        Err(error) => unreachable!("redactions that were checked do not compile: {error}"),
+    }
+}
+
+fn matched(matches: &MatchConfig, facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Match {
+    let (namespace, pod, container) = origin.place();
+    let path = match origin {
+        Origin::Container(_) => None,
+        Origin::Host(host) => Some(host.path.to_string_lossy()),
+    };
+    let holds = |globs: &Option<Globs>, value: Option<&str>| globs.as_ref().is_none_or(|g| g.matches(value));
+    let by_path = holds(&matches.namespace, Some(namespace))
+        && holds(&matches.pod, Some(pod))
+        && holds(&matches.container, Some(&container))
+        && holds(&matches.node, Some(&facts.node))
+        && holds(&matches.source, Some(origin.source()))
+        && holds(&matches.file, path.as_deref());
+    if !by_path {
+        return Match::No;
+    }
+    if !matches.needs_metadata() {
+        return Match::Yes;
+    }
+    match (origin, extent) {
+        (Origin::Container(_), Extent::Missing) => Match::Maybe,
+        (Origin::Container(_), Extent::Known(_, known)) => by_pod(matches, &known.pod, &container),
+        // Nobody is asked for more than the path says, or there is nothing more to be known.
+        _ => {
+            let labels = origin.labels();
+            let label = |key: &String| labels.get(key).map(String::as_str);
+            Match::of(
+                holds(&matches.image, None)
+                    && holds(&matches.workload, None)
+                    && matches.labels.iter().all(|(key, globs)| globs.matches(label(key)))
+                    && matches.annotations.values().all(|globs| globs.matches(None)),
+            )
+        }
+    }
+}
+
+fn by_pod(matches: &MatchConfig, pod: &PodFacts, container: &str) -> Match {
+    let text = |value: Option<&String>, globs: &Globs| Match::of(globs.matches(value.map(String::as_str)));
+    let image = matches.image.as_ref().map(|globs| match pod.containers.get(container) {
+        Some(known) => Match::of(globs.matches(Some(&known.image))),
+        // The pod is known as it was before it had this container.
+        None => Match::Maybe,
+    });
+    let owners: Vec<String> =
+        pod.owners.iter().map(|(kind, name)| format!("{}/{name}", kind.field())).collect();
+    let workload = matches.workload.as_ref().map(|globs| Match::of(globs.matches_some(&owners)));
+    let labels = matches.labels.iter().map(|(key, globs)| text(pod.labels.get(key), globs));
+    let annotations = matches.annotations.iter().map(|(key, globs)| {
+        // What an earlier configuration did not want was not kept.
+        if pod.asked.contains(key) { text(pod.annotations.get(key), globs) } else { Match::Maybe }
+    });
+    let all: Vec<Match> = image.into_iter().chain(workload).chain(labels).chain(annotations).collect();
+    if all.contains(&Match::No) {
+        Match::No
+    } else if all.contains(&Match::Maybe) {
+        Match::Maybe
+    } else {
+        Match::Yes
+    }
+}
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+//! Which route decides, and where the answer has to wait.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::catalog::origin::{Container, HostLog};
+use crate::config::{Config, MetadataConfig};
+use crate::metadata::facts::Known;
+
+/// Routes to the outputs `a` and `b`, and the containers of a world.
+struct World {
+    config: Config,
+}
+
+impl World {
+    fn new(routes: &str) -> World {
+        let text = format!("{routes}\n[outputs.a]\ntype = \"stdout\"\n[outputs.b]\ntype = \"stdout\"\n");
+        World { config: Config::parse(&text, "f").unwrap_or_else(|error| panic!("{error}")) }
+    }
+
+    /// What becomes of a container at `output`: how many routes' treatments it could be told by, in words.
+    fn course(&self, output: &str, origin: &Origin, known: Option<&Known>, asked: bool) -> &'static str {
+        let facts = NodeFacts { cluster: "c".into(), node: "n1".into() };
+        let extent = match known {
+            Some(known) => Extent::Known(&self.config.metadata, known),
+            None if asked => Extent::Missing,
+            None => Extent::Path,
+        };
+        match Routes::of(&self.config.routes, output).course(&facts, origin, extent) {
+            Course::Sent(None) => "plain",
+            Course::Sent(Some(treatment)) if treatment.redactor.is_some() => "redacted",
+            Course::Sent(Some(_)) => "treated",
+            Course::Elsewhere => "elsewhere",
+            Course::Nowhere => "nowhere",
+            Course::Unknown => "unknown",
+        }
+    }
+
+    /// The same of both outputs, of which more is known than the path says, or not yet.
+    fn both(&self, origin: &Origin, known: Option<&Known>) -> [&'static str; 2] {
+        ["a", "b"].map(|output| self.course(output, origin, known, true))
+    }
+
+    /// A pod with these labels, as it is known by this configuration.
+    fn known(&self, labels: serde_json::Value) -> Known {
+        known(&self.config.metadata, labels)
+    }
+}
+
+fn known(config: &MetadataConfig, labels: serde_json::Value) -> Known {
+    let pod = json!({
+        "metadata": { "labels": labels, "annotations": { "team": "x" }, "name": "web-7d4-x",
+            "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "controller": true }] },
+        "spec": { "containers": [{ "name": "app", "image": "registry/web:1" }] },
+    });
+    let pod = PodFacts::new(serde_json::from_value(pod).expect("a pod"), config, None);
+    Known { pod: Arc::new(pod), namespace: None, node: None }
+}
+
+fn container(namespace: &str, name: &str) -> Origin {
+    let (namespace, name) = (namespace.into(), name.into());
+    Origin::Container(Container { namespace, pod: "web-0".into(), uid: "u".into(), name })
+}
+
+fn host(label: &str) -> Origin {
+    let labels = [("role".to_owned(), label.to_owned())].into();
+    Origin::Host(HostLog { source: "system".into(), path: "/var/log/syslog".into(), labels })
+}
+
+#[test]
+fn without_routes_everything_goes_everywhere() {
+    assert_eq!(World::new("").both(&container("shop", "app"), None), ["plain", "plain"]);
+}
+
+#[test]
+fn the_first_that_matches_decides_for_all_outputs_unless_it_goes_on() {
+    let ends = World::new(
+        "[[routes]]\nmatch = { namespace = \"shop\" }\noutputs = [\"a\"]\n\
+         [[routes]]\nmatch = { namespace = \"bank\" }\noutputs = []\n\
+         [[routes]]\nmatch = { container = \"app\" }\noutputs = [\"a\", \"b\"]\nredact = [\"email\"]\n",
+    );
+    assert_eq!(ends.both(&container("shop", "app"), None), ["plain", "elsewhere"]);
+    assert_eq!(ends.both(&container("bank", "app"), None), ["elsewhere", "elsewhere"]);
+    assert_eq!(ends.both(&container("else", "app"), None), ["redacted", "redacted"]);
+    assert_eq!(ends.both(&container("else", "db"), None), ["nowhere", "nowhere"]);
+    let goes_on = World::new(
+        "[[routes]]\nmatch = { namespace = \"shop\" }\noutputs = [\"a\"]\ncontinue = true\nredact = [\"email\"]\n\
+         [[routes]]\noutputs = [\"b\"]\n",
+    );
+    assert_eq!(goes_on.both(&container("shop", "app"), None), ["redacted", "plain"]);
+    assert_eq!(goes_on.both(&container("bank", "app"), None), ["elsewhere", "plain"]);
+}
+
+#[test]
+fn only_what_could_turn_out_otherwise_waits() {
+    let world = World::new(
+        "[[routes]]\nmatch = { namespace = \"shop\", labels.tier = \"secret\" }\noutputs = [\"a\"]\nredact = [\"email\"]\n\
+         [[routes]]\noutputs = [\"a\"]\n",
+    );
+    let shop = container("shop", "app");
+    assert_eq!(world.both(&shop, None), ["unknown", "elsewhere"], "no output named `b` in any of them");
+    assert_eq!(world.both(&container("bank", "app"), None)[0], "plain");
+    assert_eq!(world.both(&shop, Some(&world.known(json!({ "tier": "secret" }))))[0], "redacted");
+    assert_eq!(world.both(&shop, Some(&world.known(json!({ "tier": "x" }))))[0], "plain");
+    // Nobody is asked: what is missing is so for good, and no pattern that asks for it matches.
+    assert_eq!(world.course("a", &shop, None, false), "plain");
+    // Whichever it is, the same is done.
+    let alike = World::new(
+        "[[routes]]\nmatch = { labels.tier = \"x\" }\noutputs = [\"a\", \"b\"]\nredact = [\"email\"]\n\
+         [[routes]]\nmatch = { labels.tier = \"y\" }\noutputs = [\"a\"]\nredact = [\"email\"]\n\
+         [[routes]]\noutputs = [\"a\"]\nredact = [\"email\"]\n",
+    );
+    assert_eq!(alike.both(&shop, None), ["redacted", "unknown"]);
+}
+
+#[test]
+fn a_route_that_may_end_the_walk_is_waited_for() {
+    let world = World::new(
+        "[[routes]]\nmatch = { labels.quiet = \"*\" }\noutputs = []\n[[routes]]\noutputs = [\"a\", \"b\"]\n",
+    );
+    let shop = container("shop", "app");
+    assert_eq!(world.both(&shop, None), ["unknown", "unknown"]);
+    assert_eq!(world.both(&shop, Some(&world.known(json!({ "quiet": "" }))))[0], "elsewhere");
+    assert_eq!(world.both(&shop, Some(&world.known(json!({}))))[0], "plain");
+}
+
+#[test]
+fn everything_that_is_known_of_a_pod_is_matched() {
+    for (matches, expected) in [
+        ("image = \"registry/*\"", "plain"),
+        ("image = \"!registry/*\"", "nowhere"),
+        ("workload = \"statefulset/web\"", "plain"),
+        ("workload = \"deployment/*\"", "nowhere"),
+        ("workload = \"!statefulset/*\"", "nowhere"),
+        ("annotations.team = \"x\"", "plain"),
+        ("annotations.other = \"*\"", "nowhere"),
+        ("annotations.other = \"!a\"", "plain"),
+        ("labels.\"app.kubernetes.io/name\" = [\"w*\", \"!wine\"]", "plain"),
+        ("node = \"n1\", source = \"pods\", pod = \"web-?\"", "plain"),
+        ("node = \"n2\"", "nowhere"),
+        ("file = \"*\"", "nowhere"),
+    ] {
+        let world = World::new(&format!("[[routes]]\nmatch = {{ {matches} }}\noutputs = [\"a\"]\n"));
+        let known = world.known(json!({ "app.kubernetes.io/name": "web" }));
+        assert_eq!(world.course("a", &container("shop", "app"), Some(&known), true), expected, "{matches}");
+    }
+}
+
+#[test]
+fn what_an_earlier_configuration_did_not_keep_is_not_known() {
+    let world = World::new("[[routes]]\nmatch = { annotations.team = \"x\" }\noutputs = [\"a\"]\n");
+    let old = known(&MetadataConfig::default(), json!({}));
+    assert_eq!(world.course("a", &container("shop", "app"), Some(&old), true), "unknown");
+    // Of a container that the pod did not have then, the image is not either.
+    let world = World::new("[[routes]]\nmatch = { image = \"x\" }\noutputs = [\"a\"]\n");
+    assert_eq!(world.course("a", &container("shop", "new"), Some(&old), true), "unknown");
+}
+
+#[test]
+fn a_host_file_is_matched_by_its_own_labels_and_waits_for_nothing() {
+    for (matches, expected) in [
+        ("labels.role = \"audit\"", "plain"),
+        ("labels.role = \"!audit\"", "nowhere"),
+        ("namespace = \"_host\", source = \"system\", file = \"/var/log/*\"", "plain"),
+        ("image = \"*\"", "nowhere"),
+        ("source = \"pods\"", "nowhere"),
+    ] {
+        let world = World::new(&format!("[[routes]]\nmatch = {{ {matches} }}\noutputs = [\"a\"]\n"));
+        assert_eq!(world.course("a", &host("audit"), None, true), expected, "{matches}");
+    }
+}
