@@ -16,6 +16,7 @@ pub mod owners;
 pub mod table;
 pub mod upkeep;
 pub mod watch;
+pub mod wishes;
 
 use std::sync::Arc;
 

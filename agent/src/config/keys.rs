@@ -7,7 +7,7 @@ use serde::de::value::Error as NoValue;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
 use super::{
-    CloudWatchConfig, Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, MetadataConfig,
+    AnnotationsConfig, CloudWatchConfig, Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, MetadataConfig,
     ReadingConfig, RetainConfig, RouteConfig, StdoutConfig,
 };
 
@@ -20,7 +20,7 @@ pub const TARGETS: [&str; 2] = ["data_stream", "index"];
 
 /// The keys above the first table, and the tables.
 pub fn top_level() -> Vec<&'static str> {
-    [keys_of::<Config>(), vec!["log", "metadata", "retain", "routes", "files", "outputs"]].concat()
+    [keys_of::<Config>(), vec!["log", "metadata", "annotations", "retain", "routes", "files", "outputs"]].concat()
 }
 
 /// The keys of an Elasticsearch output that other outputs do not have.
@@ -55,6 +55,8 @@ pub fn place_of(key: &str) -> Option<String> {
         "for what is kept of unread files: move it under `[retain]`"
     } else if is_of(keys_of::<MetadataConfig>()) {
         "for what is told of pods: move it under `[metadata]`"
+    } else if is_of(keys_of::<AnnotationsConfig>()) {
+        "for what pods may say of their logs: move it under `[annotations]`"
     } else if is_of(keys_of::<LogConfig>()) || is_of(keys_of::<StdoutConfig>()) {
         "for `[log]` or outputs of type `stdout`"
     } else {

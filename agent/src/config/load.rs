@@ -160,6 +160,7 @@ impl<'a> Loader<'a> {
         let retain = self.table(&mut document, "retain", "write `[retain]` above its keys");
         let routes = document.entries.remove("routes");
         let metadata = self.table(&mut document, "metadata", "write `[metadata]` above its keys");
+        let annotations = self.table(&mut document, "annotations", "write `[annotations]` above its keys");
         let files =
             self.table(&mut document, "files", "host files have a name of your choice: `[files.NAME]`");
         let outputs =
@@ -182,6 +183,10 @@ impl<'a> Loader<'a> {
         let files = self.files(files, config.as_ref());
         let routes = self.routes(routes, &outputs);
         let metadata = metadata.and_then(|metadata| self.metadata(metadata));
+        let annotations = annotations.and_then(|mut annotations| {
+            self.unknown_keys(&mut annotations, &keys_of::<AnnotationsConfig>());
+            self.read::<AnnotationsConfig>(&mut annotations)
+        });
 
         let mut config = config?;
         self.check_config(&document, &config);
@@ -190,6 +195,7 @@ impl<'a> Loader<'a> {
         config.metadata = metadata.unwrap_or_default();
         config.metadata.asked =
             routes.iter().flat_map(|route| route.matches.annotations.keys().cloned()).collect();
+        config.annotations = annotations.unwrap_or_default();
         config.files = files;
         config.routes = routes;
         config.outputs = outputs;

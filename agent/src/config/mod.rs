@@ -95,6 +95,9 @@ pub struct Config {
     /// What documents say of pods.
     #[serde(skip)]
     pub metadata: MetadataConfig,
+    /// What pods may say of their own logs.
+    #[serde(skip)]
+    pub annotations: AnnotationsConfig,
     /// Files of the host that are read too, by a name of your choice: `[files.NAME]`. Default none.
     #[serde(skip)]
     pub files: BTreeMap<String, FilesConfig>,
@@ -121,6 +124,7 @@ impl Default for Config {
             log: LogConfig::default(),
             retain: RetainConfig::default(),
             routes: Vec::new(),
+            annotations: AnnotationsConfig::default(),
             metadata: MetadataConfig::default(),
             files: BTreeMap::new(),
             outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),

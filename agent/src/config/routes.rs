@@ -8,7 +8,7 @@ mod matches;
 use std::collections::BTreeSet;
 
 use regex::bytes::Regex;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::Value;
 
 use super::diagnostic::{Refusal, suggestion};
@@ -31,6 +31,12 @@ pub struct RouteConfig {
     /// Whether the routes below are asked too, for other outputs. Default `false`.
     #[serde(default, rename = "continue")]
     pub goes_on: bool,
+    /// Whether it follows no annotation of a pod: its logs go here as they are. Default `false`.
+    #[serde(default)]
+    pub mandatory: bool,
+    /// The outputs among which a pod may choose by `taffrail.io/output`, instead of those above. Default none.
+    #[serde(default)]
+    pub selectable_outputs: Vec<String>,
     /// Which records are sent: a table of conditions that must all hold, or a list of such tables, of which one must.
     /// Default: all records. A condition on the level holds for records without one.
     #[serde(default, deserialize_with = "conditions")]
@@ -52,7 +58,7 @@ pub struct RouteConfig {
 }
 
 /// What becomes of a body that is a JSON object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Json {
     /// It goes under `app`; its message becomes the message.

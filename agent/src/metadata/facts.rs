@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::{self, Texts};
 use super::owners::{self, Owners};
+use super::wishes::Wishes;
 use crate::catalog::origin::Container;
 use crate::config::{Choice, MetadataConfig};
 
@@ -73,6 +74,12 @@ pub struct PodFacts {
     /// among `annotations`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub asked: BTreeSet<String>,
+    /// What its annotations say of its own logs.
+    #[serde(skip_serializing_if = "Wishes::is_nothing")]
+    pub wishes: Wishes,
+    /// What of that is not understood, for people.
+    #[serde(skip)]
+    pub mistakes: Vec<String>,
     /// What it belongs to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub owners: Owners,
@@ -131,12 +138,15 @@ impl PodFacts {
             }
         }
         let mut annotations = pod.metadata.annotations.unwrap_or_default();
+        let (wishes, mistakes) = Wishes::read(&annotations);
         annotations.retain(|key, _| config.annotations.has(key) || config.asked.contains(key));
         PodFacts {
             ip: status.pod_ip,
             labels: pod.metadata.labels.unwrap_or_default(),
             annotations,
             asked: config.asked.clone(),
+            wishes,
+            mistakes,
             owners,
             containers,
         }
