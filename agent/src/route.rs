@@ -58,12 +58,12 @@ impl Plan {
             label: origin.to_string(),
             fields: encode::fields(facts, origin, extent),
             runs: Vec::new(),
-            other_run: Vec::new(),
+            other_run: encode::unknown_run(facts, origin),
         };
         if let Extent::Known(config, known) = extent
             && let Some(known) = known.pod.containers.get(&container)
         {
-            let encoded = |run| encode::run(run, &known.image, config);
+            let encoded = |run| encode::run(facts, run, &known.image, config);
             plan.runs = known.runs.iter().map(|run| (run.restart, encoded(Some(run)))).collect();
             plan.other_run = encoded(None);
         }

@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::batch::{Batch, Format, Sealed};
 use crate::catalog::file::LogFile;
@@ -160,6 +160,14 @@ impl Reading {
     /// Until when nothing of it is to be read.
     fn set_aside(&self) -> Option<Instant> {
         self.parked.max(self.limited).max(self.waits.until())
+    }
+
+    /// When what it has to read first was last written to, in [`queue::WRITTEN_TOGETHER`]: 0 where kubelet has deleted it.
+    fn oldest_written(&self) -> u64 {
+        let read = self.cursors.iter().find(|cursor| cursor.is_readable()).map(|cursor| &*cursor.file);
+        let written = read.or_else(|| self.shelf.next()).and_then(LogFile::modified);
+        let since = written.and_then(|written| written.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        since.as_secs() / queue::WRITTEN_TOGETHER.as_secs()
     }
 
     fn has_readable(&self) -> bool {

@@ -124,7 +124,7 @@ impl Events {
         if format == EventFormat::Compact {
             event.meta = Some(self.meta(plan));
         }
-        let notes = self.append_document(out, plan, id, text, record, event.meta, 0);
+        let notes = self.append_document(out, plan, id, text, record, format, 0);
         if out.len() - event.begin as usize <= EVENT_BYTES {
             self.enter(out, event);
             return notes;
@@ -135,15 +135,7 @@ impl Events {
             let marks = Marks { original_length: Some(record.content.len() as u64), ..record.marks };
             let marks = if marks.part == 0 { Marks { part, ..marks } } else { marks };
             event.begin = out.len() as u32;
-            self.append_document(
-                out,
-                plan,
-                id,
-                text,
-                &Record { content, marks, ..*record },
-                event.meta,
-                part,
-            );
+            self.append_document(out, plan, id, text, &Record { content, marks, ..*record }, format, part);
             self.enter(out, event);
         }
         notes
@@ -181,7 +173,8 @@ impl Events {
         notes
     }
 
-    /// A document as the other outputs have it, with its id; compact without what is the same for its container.
+    /// A document as the other outputs have it, with its id; compact without what is the same for its container; or in the
+    /// names of Container Insights.
     #[expect(clippy::too_many_arguments, reason = "what a document is made of")]
     fn append_document(
         &self,
@@ -190,20 +183,24 @@ impl Events {
         id: &[u8],
         text: &[u8],
         record: &Record<'_>,
-        meta: Option<u32>,
+        format: EventFormat,
         part: u32,
     ) -> Notes {
-        out.extend_from_slice(br#"{"@timestamp":""#);
-        out.extend_from_slice(text);
-        out.extend_from_slice(b"\",");
-        let notes = record::append_body(out, record.content);
+        let notes = if format == EventFormat::Insights {
+            append_insights(out, text, record)
+        } else {
+            out.extend_from_slice(br#"{"@timestamp":""#);
+            out.extend_from_slice(text);
+            out.extend_from_slice(b"\",");
+            record::append_body(out, record.content)
+        };
         out.extend_from_slice(br#","taffrail":{"id":""#);
         super::append_id(out, id, record);
         if part > 0 {
             out.extend_from_slice(format!("-{part}").as_bytes());
         }
         out.push(b'"');
-        if meta.is_some() {
+        if format == EventFormat::Compact {
             out.extend_from_slice(br#","meta":""#);
             out.extend_from_slice(self.revision.as_bytes());
             out.push(b'"');
@@ -213,18 +210,18 @@ impl Events {
             out.extend_from_slice(super::mark_members(&record.marks, notes).as_bytes());
         }
         out.push(b'}');
-        match (meta, record.stream) {
-            (None, stream) => {
-                plan.append_tail(out, stream);
-                // It ends a line, and an event is none.
-                out.truncate(out.len() - usize::from(out.ends_with(b"\n")));
-            }
-            (Some(_), Some(stream)) => {
+        match (format, record.stream) {
+            (EventFormat::Compact, Some(stream)) => {
                 out.extend_from_slice(br#","stream":""#);
                 out.extend_from_slice(stream.as_str().as_bytes());
                 out.extend_from_slice(b"\"}");
             }
-            (Some(_), None) => out.push(b'}'),
+            (EventFormat::Compact, None) => out.push(b'}'),
+            (_, stream) => {
+                plan.append_tail(out, stream);
+                // It ends a line, and an event is none.
+                out.truncate(out.len() - usize::from(out.ends_with(b"\n")));
+            }
         }
         notes
     }
@@ -271,6 +268,19 @@ impl Events {
     fn is_emf(&self, content: &[u8]) -> bool {
         content.first() == Some(&b'{') && self.emf.iter().all(|name| name.find(content).is_some())
     }
+}
+
+/// The beginning of a document in the names of Container Insights. A line without a stream, that is not one which a runtime
+/// has broken, is a host file's: its documents have no time, for the event has it.
+fn append_insights(out: &mut Vec<u8>, text: &[u8], record: &Record<'_>) -> Notes {
+    out.push(b'{');
+    if record.stream.is_none() && !record.marks.unframed {
+        return record::insights::append_host_line(out, record.content);
+    }
+    out.extend_from_slice(br#""time":""#);
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\",");
+    record::insights::append_line(out, record.content)
 }
 
 /// The content in parts that fit an event whatever escaping makes of them, none of which ends within a character.

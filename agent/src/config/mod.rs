@@ -15,6 +15,7 @@ pub mod choice;
 pub mod cloudwatch;
 pub mod connection;
 pub mod diagnostic;
+pub mod drain;
 pub mod elasticsearch;
 pub mod files;
 mod keys;
@@ -34,9 +35,10 @@ use serde::Deserialize;
 
 pub use changes::Changes;
 pub use choice::Choice;
-pub use cloudwatch::{CloudWatchConfig, EventFormat, LogClass, Rejected};
+pub use cloudwatch::{CloudWatchConfig, EventFormat, FieldNames, LogClass, Rejected};
 pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use drain::DrainConfig;
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
 pub use limits::{LimitAction, Rate, RateLimitConfig};
@@ -87,6 +89,9 @@ pub struct Config {
     /// What is kept of logs that are rotated or deleted unread.
     #[serde(skip)]
     pub retain: RetainConfig,
+    /// What is done once the node is going away.
+    #[serde(skip)]
+    pub drain: DrainConfig,
     /// What documents say of pods.
     #[serde(skip)]
     pub metadata: MetadataConfig,
@@ -115,6 +120,7 @@ impl Default for Config {
             join_timeout: Duration::from_secs(5),
             log: LogConfig::default(),
             retain: RetainConfig::default(),
+            drain: DrainConfig::default(),
             metadata: MetadataConfig::default(),
             files: BTreeMap::new(),
             outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),

@@ -111,6 +111,7 @@ fn a_file_may_set_everything() {
         join_timeout: Duration::from_millis(250),
         log: LogConfig { format: LogFormat::Json, level: LogLevel::Debug },
         retain: RetainConfig::default(),
+        drain: DrainConfig::default(),
         metadata: MetadataConfig {
             source: MetadataSource::Path,
             labels: choice("[\"app\"]"),
@@ -245,7 +246,7 @@ error: unknown key `routes`
   --> t.toml:4:3
    |
  4 | [[routes]]
-   |   ^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `metadata`, `retain`, `files` or `outputs`
+   |   ^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `drain`, `metadata`, `retain`, `files` or `outputs`
 
 error: unknown key `lvl`
   --> t.toml:6:1

@@ -17,7 +17,7 @@ use kube::core::Status;
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 
-use super::api::{List, Pod};
+use super::api::{List, Node, Pod};
 use super::table::Table;
 use crate::config::{MetadataConfig, MetadataSource};
 
@@ -205,6 +205,29 @@ impl Connection {
             .ask(|client| {
                 let request = Request::new(PODS).watch(&parameters, version);
                 async move { client.request_events::<Pod>(request.map_err(kube::Error::BuildRequest)?).await }
+            })
+            .await?;
+        Ok(events.map(|event| event.map_err(Failure::of)))
+    }
+
+    /// What happens to a node, beginning with how it is.
+    ///
+    /// # Errors
+    /// As [`Failure`] says.
+    pub async fn watch_node(
+        &self,
+        node: &str,
+        time: Duration,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<Node>, Failure>> + use<>, Failure> {
+        let parameters = WatchParams {
+            field_selector: Some(format!("metadata.name={node}")),
+            timeout: Some(u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
+            ..WatchParams::default()
+        };
+        let events = self
+            .ask(|client| {
+                let request = Request::new("/api/v1/nodes").watch(&parameters, "0");
+                async move { client.request_events::<Node>(request.map_err(kube::Error::BuildRequest)?).await }
             })
             .await?;
         Ok(events.map(|event| event.map_err(Failure::of)))

@@ -48,6 +48,10 @@ pub struct Table {
     started: SystemTime,
     /// Whether all pods there are have been seen since the start.
     complete: AtomicBool,
+    /// Whether the node is going away.
+    leaving: AtomicBool,
+    /// Told once all pods there are have been seen.
+    pub completed: Notify,
     /// Told when a container is read of whose pod nothing is known.
     pub missing: Notify,
     /// Told when something has changed.
@@ -142,6 +146,8 @@ impl Table {
             readers: Mutex::default(),
             started: SystemTime::now(),
             complete: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            completed: Notify::new(),
             missing: Notify::new(),
             changed: Notify::new(),
             stats: Stats::default(),
@@ -224,7 +230,22 @@ impl Table {
         self.tell(changed);
         if !self.complete.swap(true, Ordering::AcqRel) {
             self.changed.notify_one();
+            self.completed.notify_one();
         }
+    }
+
+    /// The node is going away, or is not; true if that is news. Readers are woken.
+    pub fn set_leaving(&self, leaving: bool) -> bool {
+        let news = self.leaving.swap(leaving, Ordering::AcqRel) != leaving;
+        if news {
+            self.wake_readers();
+        }
+        news
+    }
+
+    /// Whether the node is going away.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// Whether all pods there are have been seen since the start.
@@ -338,6 +359,10 @@ impl Table {
         }
         self.revision.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_one();
+        self.wake_readers();
+    }
+
+    fn wake_readers(&self) {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|reader| reader.wake());
     }
 

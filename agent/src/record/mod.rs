@@ -8,6 +8,7 @@
 pub mod cri;
 pub mod docker;
 pub mod escape;
+pub mod insights;
 mod json;
 pub mod level;
 pub mod time;
