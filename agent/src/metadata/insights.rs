@@ -74,11 +74,8 @@ mod tests {
 
     #[test]
     fn the_object_holds_what_is_known_as_it_is_chosen() {
-        let facts = NodeFacts {
-            cluster: "prod".into(),
-            node: "n1".into(),
-            names: FieldNames::ContainerInsights,
-        };
+        let facts =
+            NodeFacts { cluster: "prod".into(), node: "n1".into(), names: FieldNames::ContainerInsights };
         let origin = Origin::Container(Container {
             namespace: "shop".into(),
             pod: "web-0".into(),
