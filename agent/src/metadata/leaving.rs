@@ -6,7 +6,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use kube::api::WatchEvent;
@@ -92,17 +92,16 @@ impl Leaving {
         let time = WATCH_TIME.mul_f64(1.0 + 0.2 * fastrand::f64());
         let mut events = pin!(self.connection.watch_node(&self.node, time).await?);
         loop {
-            match tokio::time::timeout(self.silence(time), events.next()).await {
+            match tokio::time::timeout(self.connection.timeout(), events.next()).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(event)) => self.enter(&event?)?,
-                Err(_) => return Err(Failure::Silent(self.silence(time))),
+                Err(_) => {
+                    // A bookmark comes every minute: whoever should send it is not there any more.
+                    self.connection.reset();
+                    return Err(Failure::Silent(self.connection.timeout()));
+                }
             }
         }
-    }
-
-    /// Nothing need happen to a node for as long as a request is for.
-    fn silence(&self, time: Duration) -> Duration {
-        time + self.connection.timeout()
     }
 
     fn enter(&mut self, event: &WatchEvent<Node>) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use taffrail_tests::agent::Agent;
 use taffrail_tests::kubernetes::{self, Kubernetes};
 use taffrail_tests::node::Node;
+use taffrail_tests::wire::{Mood, Wire};
 use taffrail_tests::{eventually, let_pass, seconds};
 
 use super::{agent, document, named};
@@ -140,4 +141,24 @@ fn an_agent_that_may_not_watch_its_node_says_so_once_and_works() {
     agent.has_said("let the agent's service account `watch` nodes", 1);
     drop(agent);
     assert!(!self::agent(cluster, &node, "").stderr().contains("watch` nodes"));
+}
+
+#[test]
+fn a_mark_that_is_set_while_the_connection_is_dead_is_heard_of() {
+    let cluster = Kubernetes::shared();
+    let (node, shop) = (cluster.node(), cluster.namespace());
+    let web = cluster.pod(&node, named("web", &shop, json!({})));
+    cluster.runs(&web, &[("app", 0, "c0")]);
+    web.container("app").writes_line("hello");
+    let wire = Wire::to(cluster.address());
+    let config = node.to_file() + DRAIN + "\n[metadata]\ntimeout = \"3s\"\n";
+    let way = kubernetes::with(&cluster.kubeconfig_by(wire.address()));
+    let agent = Agent::start_by(&way, &config, &node);
+    assert!(document(&node, "hello").get("kubernetes.labels").is_none());
+    wire.becomes(Mood::Silent);
+    patch(cluster, &node, tainted(&["ToBeDeletedByClusterAutoscaler"]));
+    agent.has_said("the node cannot be watched", 1);
+    assert!(!agent.stderr().contains("going away:"));
+    wire.becomes(Mood::Carries);
+    agent.has_said("the node is going away", 1);
 }
