@@ -385,7 +385,7 @@ mod tests {
     fn plan(target: &str, safe: Safe) -> Plan {
         let container =
             Container { namespace: "shop".into(), pod: "web-0".into(), uid: "u1".into(), name: "app".into() };
-        let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
+        let facts = NodeFacts { cluster: "prod".into(), node: "n1".into(), names: Default::default() };
         Plan::new(
             &facts,
             &Origin::Container(container),
@@ -436,7 +436,7 @@ mod tests {
             path: "/var/log/syslog".into(),
             labels: [("team".to_owned(), "A/b".to_owned())].into(),
         };
-        let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
+        let facts = NodeFacts { cluster: "prod".into(), node: "n1".into(), names: Default::default() };
         let target = Plan::new(&facts, &Origin::Host(host), Extent::Path, Some((&template, Safe::Index)));
         for (op, ids, action) in [
             (BulkOp::Create, false, r#"{"create":{"_index":"logs-a_b-none-system"}}"#),

@@ -9,9 +9,12 @@
 
 pub mod api;
 pub mod cache;
+pub mod complaints;
 pub mod connection;
 pub mod encode;
 pub mod facts;
+pub mod insights;
+pub mod leaving;
 pub mod owners;
 pub mod table;
 pub mod upkeep;
@@ -23,9 +26,11 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, MetadataConfig};
+use crate::config::{Config, FieldNames, MetadataConfig};
+use complaints::Complaints;
 use connection::Connection;
 use facts::Known;
+use leaving::Leaving;
 use table::{Saved, Table};
 use upkeep::{Keeper, Upkeep};
 use watch::Watch;
@@ -37,6 +42,8 @@ pub struct NodeFacts {
     pub cluster: String,
     /// `kubernetes.node.name`.
     pub node: String,
+    /// What fields are called.
+    pub names: FieldNames,
 }
 
 /// How much is known of the pod that a container belongs to.
@@ -62,15 +69,27 @@ impl Room {
     /// Begins to ask the API server, on `runtime`; `None` where there is none, or none is wanted. Waits for nothing: what
     /// the agent before this one knew is in the table, the rest comes. Of another process, that is what it saved.
     pub fn start(config: &Config, runtime: &Handle, known: Option<Saved>) -> Option<Room> {
-        let access = connection::access(&config.metadata)?;
+        let Some(access) = connection::access(&config.metadata) else {
+            if config.drain.enabled {
+                tracing::warn!("there is no API server to ask: whether this node is going away is not known");
+            }
+            return None;
+        };
         let path = cache::path(&config.state_dir);
         let saved = known.unwrap_or_else(|| cache::load(&path));
         let table = Arc::new(Table::new(config.metadata.clone(), saved));
         let keeper = Arc::new(Keeper::new(path, table.clone()));
         let connection = Arc::new(Connection::new(access, table.clone()));
         let watch = Watch::new(connection.clone(), table.clone(), config.node.clone());
-        let upkeep = Upkeep::new(connection, table.clone(), keeper.clone(), config.node.clone());
-        let tasks = vec![runtime.spawn(watch.run()), runtime.spawn(upkeep.run())];
+        let upkeep = Upkeep::new(connection.clone(), table.clone(), keeper.clone(), config.node.clone());
+        let events = config.annotations.report_events;
+        let complaints = Complaints::new(connection.clone(), table.clone(), config.node.clone(), events);
+        let mut tasks =
+            vec![runtime.spawn(watch.run()), runtime.spawn(upkeep.run()), runtime.spawn(complaints.run())];
+        if config.drain.enabled {
+            let leaving = Leaving::new(connection, table.clone(), config.node.clone());
+            tasks.push(runtime.spawn(leaving.run()));
+        }
         Some(Room { table, keeper, tasks })
     }
 

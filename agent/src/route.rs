@@ -81,12 +81,13 @@ impl Plan {
         let mut plan = Plan {
             target: target.map(|(template, safe)| template.prepare(names, safe)),
             fields: encode::fields(facts, origin, extent),
+            other_run: encode::unknown_run(facts, origin),
             ..Plan::none(origin)
         };
         if let Extent::Known(config, known) = extent
             && let Some(known) = known.pod.containers.get(&container)
         {
-            let encoded = |run| encode::run(run, &known.image, config);
+            let encoded = |run| encode::run(facts, run, &known.image, config);
             plan.runs = known.runs.iter().map(|run| (run.restart, encoded(Some(run)))).collect();
             plan.other_run = encoded(None);
         }

@@ -79,6 +79,7 @@ pub struct OutputStats {
     /// Bytes of requests, as sent.
     pub sent_bytes: Counter,
     nowhere: AtomicU64,
+    excluded: AtomicU64,
     last_error: Mutex<Option<String>>,
     containers: Mutex<Vec<Arc<ContainerStats>>>,
 }
@@ -114,10 +115,18 @@ impl OutputStats {
         self.nowhere.load(Ordering::Relaxed)
     }
 
-    /// Of the containers of one worker there were so many, and are so many now.
-    pub fn change_nowhere(&self, before: usize, now: usize) {
-        self.nowhere.fetch_add(now as u64, Ordering::Relaxed);
-        self.nowhere.fetch_sub(before as u64, Ordering::Relaxed);
+    /// How many containers are not sent because their pods say so.
+    pub fn excluded(&self) -> u64 {
+        self.excluded.load(Ordering::Relaxed)
+    }
+
+    /// Of the containers of one worker so many went nowhere, and were excluded, and so many are now.
+    pub fn change_unsent(&self, before: (usize, usize), now: (usize, usize)) {
+        let counts = [(&self.nowhere, before.0, now.0), (&self.excluded, before.1, now.1)];
+        for (count, before, now) in counts {
+            count.fetch_add(now as u64, Ordering::Relaxed);
+            count.fetch_sub(before as u64, Ordering::Relaxed);
+        }
     }
 
     /// The container is gone and read, or not read here any more.
@@ -128,6 +137,7 @@ impl OutputStats {
     /// Nobody reads any more; whoever comes next begins with its own.
     pub fn forget_containers(&self) {
         self.nowhere.store(0, Ordering::Relaxed);
+        self.excluded.store(0, Ordering::Relaxed);
         self.lock().clear();
     }
 

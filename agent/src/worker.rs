@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::batch::{Batch, Format, Sealed};
 use crate::catalog::file::LogFile;
@@ -167,6 +167,14 @@ impl Reading {
         self.parked.max(self.limited).max(self.waits.until())
     }
 
+    /// When what it has to read first was last written to, in [`queue::WRITTEN_TOGETHER`]: 0 where kubelet has deleted it.
+    fn oldest_written(&self) -> u64 {
+        let read = self.cursors.iter().find(|cursor| cursor.is_readable()).map(|cursor| &*cursor.file);
+        let written = read.or_else(|| self.shelf.next()).and_then(LogFile::modified);
+        let since = written.and_then(|written| written.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        since.as_secs() / queue::WRITTEN_TOGETHER.as_secs()
+    }
+
     fn has_readable(&self) -> bool {
         self.is_here() && (self.shelf.has_waiting() || self.cursors.iter().any(Cursor::is_readable))
     }
@@ -210,8 +218,8 @@ pub struct Worker {
     revision: u64,
     /// Whether it has been told that containers wait for what is not known of them.
     waiting_told: bool,
-    /// How many containers no route matches.
-    nowhere: usize,
+    /// Containers that go nowhere, and that are excluded.
+    unsent: (usize, usize),
 }
 
 impl Worker {
@@ -252,7 +260,7 @@ impl Worker {
             lag_looked: Instant::now(),
             revision: 0,
             waiting_told: false,
-            nowhere: 0,
+            unsent: (0, 0),
         }
     }
 
@@ -448,7 +456,7 @@ impl Worker {
             reading.stats.lag_bytes.set(lag);
         }
         self.tell_waiting();
-        self.tell_nowhere();
+        self.tell_unsent();
         again
     }
 

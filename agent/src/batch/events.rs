@@ -13,7 +13,7 @@ use crate::config::EventFormat;
 use crate::config::template::fnv1a;
 use crate::read::{Marks, Record};
 use crate::record::treatment::Body;
-use crate::record::{self, time};
+use crate::record::{self, Notes, time};
 use crate::route::FilePlan;
 
 /// PutLogEvents, "maximum batch size": each event counts with its text and so many bytes.
@@ -127,7 +127,7 @@ impl Events {
         if format == EventFormat::Compact {
             event.meta = Some(self.meta(plan));
         }
-        self.append_document(out, plan, id, text, record, body, event.meta, 0);
+        self.append_document(out, plan, id, text, record, body, format, 0);
         if out.len() - event.begin as usize <= EVENT_BYTES {
             return self.enter(out, event);
         }
@@ -137,16 +137,8 @@ impl Events {
             let marks = Marks { original_length: Some(body.content.len() as u64), ..record.marks };
             let marks = if marks.part == 0 { Marks { part, ..marks } } else { marks };
             event.begin = out.len() as u32;
-            self.append_document(
-                out,
-                plan,
-                id,
-                text,
-                &Record { content, marks, ..*record },
-                &Body::plain(content),
-                event.meta,
-                part,
-            );
+            let record = Record { content, marks, ..*record };
+            self.append_document(out, plan, id, text, &record, &Body::plain(content), format, part);
             self.enter(out, event);
         }
     }
@@ -180,7 +172,8 @@ impl Events {
         }
     }
 
-    /// A document as the other outputs have it, with its id; compact without what is the same for its container.
+    /// A document as the other outputs have it, with its id; compact without what is the same for its container; or in the
+    /// names of Container Insights.
     #[expect(clippy::too_many_arguments, reason = "what a document is made of")]
     fn append_document(
         &self,
@@ -190,20 +183,24 @@ impl Events {
         text: &[u8],
         record: &Record<'_>,
         body: &Body<'_>,
-        meta: Option<u32>,
+        format: EventFormat,
         part: u32,
     ) {
-        out.extend_from_slice(br#"{"@timestamp":""#);
-        out.extend_from_slice(text);
-        out.extend_from_slice(b"\",");
-        let notes = body.append(out);
+        let notes = if format == EventFormat::Insights {
+            append_insights(out, text, record, &body.content)
+        } else {
+            out.extend_from_slice(br#"{"@timestamp":""#);
+            out.extend_from_slice(text);
+            out.extend_from_slice(b"\",");
+            body.append(out)
+        };
         out.extend_from_slice(br#","taffrail":{"id":""#);
         super::append_id(out, id, record);
         if part > 0 {
             out.extend_from_slice(format!("-{part}").as_bytes());
         }
         out.push(b'"');
-        if meta.is_some() {
+        if format == EventFormat::Compact {
             out.extend_from_slice(br#","meta":""#);
             out.extend_from_slice(self.revision.as_bytes());
             out.push(b'"');
@@ -213,18 +210,18 @@ impl Events {
             out.extend_from_slice(super::mark_members(&record.marks, notes).as_bytes());
         }
         out.push(b'}');
-        match (meta, record.stream) {
-            (None, stream) => {
-                plan.append_tail(out, stream);
-                // It ends a line, and an event is none.
-                out.truncate(out.len() - usize::from(out.ends_with(b"\n")));
-            }
-            (Some(_), Some(stream)) => {
+        match (format, record.stream) {
+            (EventFormat::Compact, Some(stream)) => {
                 out.extend_from_slice(br#","stream":""#);
                 out.extend_from_slice(stream.as_str().as_bytes());
                 out.extend_from_slice(b"\"}");
             }
-            (Some(_), None) => out.push(b'}'),
+            (EventFormat::Compact, None) => out.push(b'}'),
+            (_, stream) => {
+                plan.append_tail(out, stream);
+                // It ends a line, and an event is none.
+                out.truncate(out.len() - usize::from(out.ends_with(b"\n")));
+            }
         }
     }
 
@@ -270,6 +267,19 @@ impl Events {
     fn is_emf(&self, content: &[u8]) -> bool {
         content.first() == Some(&b'{') && self.emf.iter().all(|name| name.find(content).is_some())
     }
+}
+
+/// The beginning of a document in the names of Container Insights. A line without a stream, that is not one which a runtime
+/// has broken, is a host file's: its documents have no time, for the event has it.
+fn append_insights(out: &mut Vec<u8>, text: &[u8], record: &Record<'_>, content: &[u8]) -> Notes {
+    out.push(b'{');
+    if record.stream.is_none() && !record.marks.unframed {
+        return record::insights::append_host_line(out, content);
+    }
+    out.extend_from_slice(br#""time":""#);
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\",");
+    record::insights::append_line(out, content)
 }
 
 /// The content in parts that fit an event whatever escaping makes of them, none of which ends within a character.

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::batch::{Batch, Format, Sealed};
-use crate::catalog::origin::{Container, Origin};
+use crate::catalog::origin::{Container, HostLog, Origin};
+use crate::config::FieldNames;
 use crate::config::template::{Safe, Template};
 use crate::metadata::{Extent, NodeFacts};
 use crate::read::Time;
@@ -12,9 +13,13 @@ use crate::record::Stream;
 use crate::route::Plan;
 
 fn plan(pod: &str) -> Plan {
+    plan_of(pod, FieldNames::Ecs)
+}
+
+fn plan_of(pod: &str, names: FieldNames) -> Plan {
     let container =
         Container { namespace: "shop".into(), pod: pod.into(), uid: "u1".into(), name: "app".into() };
-    let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
+    let facts = NodeFacts { cluster: "prod".into(), node: "n1".into(), names };
     let template = Template::parse("/eks/{cluster}:{namespace}/{pod}").unwrap();
     Plan::new(&facts, &Origin::Container(container), Extent::Path, Some((&template, Safe::LogStream)))
 }
@@ -132,4 +137,35 @@ fn a_part_of_a_long_line_says_so() {
         "x [taffrail: cut, of 7 bytes]",
     ];
     assert_eq!(texts(&sealed), expected);
+}
+
+#[test]
+fn in_the_names_of_container_insights_a_document_is_as_awss_set_up_writes_it() {
+    let mut batch = Batch::new(Format::Events(EventFormat::Insights), None);
+    let plan = plan_of("web-0", FieldNames::ContainerInsights);
+    batch.push(plan.of_run(0), b"KEY-", &record(br#"{"level":"warn"}"#));
+    let large = [br#"{"a":""#, "x".repeat(600_000).as_bytes(), b"\"}"].concat();
+    batch.push(plan.of_run(0), b"KEY-", &record(&large));
+    let host = HostLog { source: "messages".into(), path: "/var/log/messages".into(), labels: [].into() };
+    let facts = NodeFacts { cluster: "prod".into(), node: "n1".into(), names: FieldNames::ContainerInsights };
+    let template = Template::parse("/eks/{cluster}:{node}.host.{source}").unwrap();
+    let target = Some((&template, Safe::LogStream));
+    let host = Plan::new(&facts, &Origin::Host(host), Extent::Path, target);
+    batch.push(host.of_run(0), b"K-", &Record { stream: None, ..record(b"Nov 24 15:54:01 n1 cron[7]: hi") });
+    let sealed = batch.seal(Vec::new()).unwrap();
+    let texts = texts(&sealed);
+    assert_eq!(
+        texts[0],
+        r#"{"time":"2026-11-23T15:54:01.123456789Z","log":"{\"level\":\"warn\"}","log_processed":{"level":"warn"},"taffrail":{"id":"KEY-100-260"},"stream":"stderr","kubernetes":{"pod_name":"web-0","namespace_name":"shop","pod_id":"u1","host":"n1","container_name":"app"}}"#
+    );
+    assert_eq!(
+        texts[texts.len() - 1],
+        r#"{"host":"n1","ident":"cron","pid":"7","message":"hi","taffrail":{"id":"K-100-260"},"log.file.path":"/var/log/messages"}"#
+    );
+    // With its JSON beside it, it is too large.
+    let parts: String = texts[1..texts.len() - 1]
+        .iter()
+        .map(|text| parsed(text)["log"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!((texts.len(), parts.as_bytes()), (7, &large[..]));
 }

@@ -16,7 +16,7 @@ use crate::route::Plan;
 fn plan(treatment: Option<Treatment>) -> Plan {
     let container =
         Container { namespace: "shop".into(), pod: "web-0".into(), uid: "u1".into(), name: "app".into() };
-    let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
+    let facts = NodeFacts { cluster: "prod".into(), node: "n1".into(), names: Default::default() };
     let template = Template::parse("x-{namespace}").expect("a template");
     let target = Some((&template, Safe::Index));
     Plan::new(&facts, &Origin::Container(container), Extent::Path, target).treating(treatment.map(Arc::new))

@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use aws_lc_rs::digest;
 use base64::Engine;
@@ -316,6 +317,11 @@ impl LogFile {
     /// Where it was seen last.
     pub(super) fn path(&self) -> PathBuf {
         self.roots.logs().join(&self.place().path)
+    }
+
+    /// When it was last written to; nothing where it is not on disk under its name any more.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.path().symlink_metadata().and_then(|metadata| metadata.modified()).ok()
     }
 
     /// Bytes to read, as last seen; for a compressed file the inflated size that its trailer claims.

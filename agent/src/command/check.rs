@@ -102,6 +102,10 @@ fn summary(config: &Config, name: &str) -> String {
     let _ = writeln!(text, "  records  up to {}, longer ones are {oversize}", config.max_record);
     let _ = writeln!(text, "  memory   {} for records under way, shared by the outputs", config.memory);
     let _ = writeln!(text, "  stops    within {} of SIGTERM", show_duration(config.grace));
+    if config.drain.enabled {
+        let deadline = show_duration(config.grace.max(config.drain.deadline));
+        let _ = writeln!(text, "  leaves   within {deadline} of SIGTERM where its node is going away");
+    }
     for (name, output) in &config.outputs {
         let _ = writeln!(text, "\noutput {name}, {}", output.kind());
         match output {

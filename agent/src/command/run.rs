@@ -111,9 +111,13 @@ async fn live(
             log.apply(&reload.running.config.log);
         }
     }
-    let grace = reload.running.config.grace;
+    let (grace, drain) = (reload.running.config.grace, reload.running.config.drain.deadline);
     match life {
-        Life::Agent(agent) => Ok((agent, grace - BEFORE_KILL.min(grace / 2))),
+        Life::Agent(agent) => {
+            // What a node that is going away has not sent goes with its disk.
+            let grace = if agent.is_leaving() { grace.max(drain) } else { grace };
+            Ok((agent, grace - BEFORE_KILL.min(grace / 2)))
+        }
         Life::Down(_) => Err(fail(&"ended while no configuration could be started; nothing was read")),
     }
 }

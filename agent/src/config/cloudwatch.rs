@@ -75,6 +75,8 @@ pub struct CloudWatchConfig {
     pub allowed_regions: Vec<String>,
     /// What an event holds. Default `"json"`.
     pub format: EventFormat,
+    /// What the fields of an event are called. Only with `format = "json"`. Default `"ecs"`.
+    pub fields: FieldNames,
     /// What becomes of records that CloudWatch does not take: older than 14 days or the group's retention, or more than
     /// two hours ahead. Default `"drop"`, counted by container.
     pub rejected: Rejected,
@@ -106,6 +108,7 @@ impl Default for CloudWatchConfig {
             dual_stack: false,
             allowed_regions: Vec::new(),
             format: EventFormat::default(),
+            fields: FieldNames::default(),
             rejected: Rejected::default(),
             dead_letters: ByteSize::mib(100),
             account_tps: 5000,
@@ -124,6 +127,14 @@ impl CloudWatchConfig {
     /// Group and stream as one template, with a `:` between them, which neither can hold.
     pub fn target(&self) -> Template {
         self.log_group.joined(":", &self.log_stream)
+    }
+
+    /// How events are made.
+    pub fn event_format(&self) -> EventFormat {
+        match self.fields {
+            FieldNames::Ecs => self.format,
+            FieldNames::ContainerInsights => EventFormat::Insights,
+        }
     }
 
     /// How its requests are signed.
@@ -158,6 +169,9 @@ pub enum EventFormat {
     /// The document without the metadata of its container, which each call carries once: `taffrail.meta` is the revision
     /// that both have.
     Compact,
+    /// The document in the names of Container Insights, which `fields` asks for.
+    #[serde(skip)]
+    Insights,
 }
 
 impl EventFormat {
@@ -167,8 +181,23 @@ impl EventFormat {
             EventFormat::Raw => "raw",
             EventFormat::Json => "json",
             EventFormat::Compact => "compact",
+            EventFormat::Insights => "json",
         }
     }
+}
+
+/// What the fields of an event are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FieldNames {
+    /// As in the documents of an Elasticsearch output: `message`, `kubernetes.pod.name`.
+    #[default]
+    Ecs,
+    /// As AWS's Fluent Bit set-up for Container Insights has them, so that queries of its log groups go on working: of a
+    /// container `time`, `stream`, `log`, `log_processed` (a JSON line's object) and `kubernetes.pod_name`,
+    /// `namespace_name`, `pod_id`, `host`, `container_name`, `docker_id`, `container_image`, `pod_ip`, `labels` and
+    /// `annotations`, as `[metadata]` chooses; of a host file `message`, and of a line of syslog `host`, `ident` and `pid`.
+    ContainerInsights,
 }
 
 /// What becomes of a record that is too old or too new.

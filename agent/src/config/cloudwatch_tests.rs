@@ -29,6 +29,10 @@ fn everything_has_a_default() {
 #[test]
 fn what_cannot_be_is_told_with_what_can() {
     for (lines, said) in [
+        (
+            "fields = \"container-insights\"\nformat = \"compact\"",
+            "`fields` has no meaning with `format = \"compact\"`; leave one of them out",
+        ),
         ("retention_days = 31", "`retention_days`: CloudWatch cannot keep events for 31 days; write 60, or"),
         (
             "retention_days = 9999",

@@ -7,8 +7,8 @@ use serde::de::value::Error as NoValue;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
 use super::{
-    AnnotationsConfig, CloudWatchConfig, Config, ElasticsearchConfig, FileConfig, FilesConfig, LogConfig, MetadataConfig,
-    ReadingConfig, RetainConfig, RouteConfig, StdoutConfig,
+    AnnotationsConfig, CloudWatchConfig, Config, DrainConfig, ElasticsearchConfig, FileConfig, FilesConfig,
+    LogConfig, MetadataConfig, ReadingConfig, RetainConfig, RouteConfig, StdoutConfig,
 };
 
 /// What `type` of an output may be.
@@ -20,7 +20,8 @@ pub const TARGETS: [&str; 2] = ["data_stream", "index"];
 
 /// The keys above the first table, and the tables.
 pub fn top_level() -> Vec<&'static str> {
-    [keys_of::<Config>(), vec!["log", "metadata", "annotations", "retain", "routes", "files", "outputs"]].concat()
+    let tables = vec!["log", "drain", "metadata", "annotations", "retain", "routes", "files", "outputs"];
+    [keys_of::<Config>(), tables].concat()
 }
 
 /// The keys of an Elasticsearch output that other outputs do not have.
@@ -53,6 +54,8 @@ pub fn place_of(key: &str) -> Option<String> {
         "for routes: move it under a `[[routes]]`"
     } else if is_of(keys_of::<RetainConfig>()) {
         "for what is kept of unread files: move it under `[retain]`"
+    } else if is_of(keys_of::<DrainConfig>()) {
+        "for a node that is going away: move it under `[drain]`"
     } else if is_of(keys_of::<MetadataConfig>()) {
         "for what is told of pods: move it under `[metadata]`"
     } else if is_of(keys_of::<AnnotationsConfig>()) {

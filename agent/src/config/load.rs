@@ -26,7 +26,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::diagnostic::{Diagnostic, Diagnostics, Source, nearest, suggestion};
 use super::keys::{TARGET, keys_of, place_of, top_level};
 use super::units::{quoted, show_duration};
-use super::{ByteSize, Config, LogConfig, RetainConfig};
+use super::{AnnotationsConfig, ByteSize, Config, DrainConfig, LogConfig, MetadataSource, RetainConfig};
 
 /// A larger file is no configuration, and is not read into memory.
 const FILE_BYTES: u64 = 1 << 20;
@@ -159,6 +159,7 @@ impl<'a> Loader<'a> {
         let log = self.table(&mut document, "log", "write `[log]` above its keys");
         let retain = self.table(&mut document, "retain", "write `[retain]` above its keys");
         let routes = document.entries.remove("routes");
+        let drain = self.table(&mut document, "drain", "write `[drain]` above its keys");
         let metadata = self.table(&mut document, "metadata", "write `[metadata]` above its keys");
         let annotations = self.table(&mut document, "annotations", "write `[annotations]` above its keys");
         let files =
@@ -178,6 +179,12 @@ impl<'a> Loader<'a> {
             self.time(&retain, "copy_after", read.copy_after, allowed);
             Some(read)
         });
+        let drain = drain.and_then(|mut drain| {
+            self.unknown_keys(&mut drain, &keys_of::<DrainConfig>());
+            let read = self.read::<DrainConfig>(&mut drain)?;
+            self.time(&drain, "deadline", read.deadline, Duration::from_secs(1)..=Duration::from_secs(3600));
+            Some((read, drain.value_span("enabled")))
+        });
         let outputs =
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
         let files = self.files(files, config.as_ref());
@@ -188,10 +195,19 @@ impl<'a> Loader<'a> {
             self.read::<AnnotationsConfig>(&mut annotations)
         });
 
+        let asked = metadata.as_ref().is_none_or(|metadata| metadata.source != MetadataSource::Path);
+        if let Some((_, place)) = drain.as_ref().filter(|(read, _)| read.enabled && !asked) {
+            self.problem(
+                place.clone(),
+                "`[drain]` asks the API server, and `metadata.source` is `\"path\"`",
+                "leave one of them out",
+            );
+        }
         let mut config = config?;
         self.check_config(&document, &config);
         config.log = log.unwrap_or_default();
         config.retain = retain.unwrap_or_default();
+        config.drain = drain.map(|(read, _)| read).unwrap_or_default();
         config.metadata = metadata.unwrap_or_default();
         config.metadata.asked =
             routes.iter().flat_map(|route| route.matches.annotations.keys().cloned()).collect();

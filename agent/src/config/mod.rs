@@ -10,11 +10,13 @@
 //! [`limits`] those of rate limits. `load` reads them all, `values`, [`units`], [`choice`] and [`template`] read single
 //! values, [`diagnostic`] shows mistakes.
 
+pub mod annotations;
 pub mod changes;
 pub mod choice;
 pub mod cloudwatch;
 pub mod connection;
 pub mod diagnostic;
+pub mod drain;
 pub mod elasticsearch;
 pub mod files;
 mod keys;
@@ -33,11 +35,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use annotations::{AnnotationsConfig, Wish};
 pub use changes::Changes;
 pub use choice::Choice;
-pub use cloudwatch::{CloudWatchConfig, EventFormat, LogClass, Rejected};
+pub use cloudwatch::{CloudWatchConfig, EventFormat, FieldNames, LogClass, Rejected};
 pub use connection::{AuthConfig, SecretSource, TlsConfig};
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use drain::DrainConfig;
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
 pub use limits::{LimitAction, Rate, RateLimitConfig};
@@ -92,6 +96,9 @@ pub struct Config {
     /// Which logs go where: `[[routes]]`, in their order. Default: everything goes to every output.
     #[serde(skip)]
     pub routes: Vec<RouteConfig>,
+    /// What is done once the node is going away.
+    #[serde(skip)]
+    pub drain: DrainConfig,
     /// What documents say of pods.
     #[serde(skip)]
     pub metadata: MetadataConfig,
@@ -125,6 +132,7 @@ impl Default for Config {
             retain: RetainConfig::default(),
             routes: Vec::new(),
             annotations: AnnotationsConfig::default(),
+            drain: DrainConfig::default(),
             metadata: MetadataConfig::default(),
             files: BTreeMap::new(),
             outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),

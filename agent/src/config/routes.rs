@@ -57,6 +57,24 @@ pub struct RouteConfig {
     pub redact: Vec<Redaction>,
 }
 
+impl RouteConfig {
+    /// What stands for none: everything goes to the output of this name.
+    pub fn everything(output: &str) -> RouteConfig {
+        RouteConfig {
+            matches: MatchConfig::default(),
+            outputs: vec![output.to_owned()],
+            goes_on: false,
+            mandatory: false,
+            selectable_outputs: Vec::new(),
+            keep: None,
+            drop: None,
+            sample: None,
+            json: Json::Nest,
+            redact: Vec::new(),
+        }
+    }
+}
+
 /// What becomes of a body that is a JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -112,6 +112,8 @@ fn a_file_may_set_everything() {
         log: LogConfig { format: LogFormat::Json, level: LogLevel::Debug },
         retain: RetainConfig::default(),
         routes: Vec::new(),
+        annotations: AnnotationsConfig::default(),
+        drain: DrainConfig::default(),
         metadata: MetadataConfig {
             source: MetadataSource::Path,
             labels: choice("[\"app\"]"),
@@ -247,7 +249,7 @@ error: unknown key `transforms`
   --> t.toml:4:3
    |
  4 | [[transforms]]
-   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `metadata`, `retain`, `routes`, `files` or `outputs`
+   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `log`, `drain`, `metadata`, `annotations`, `retain`, `routes`, `files` or `outputs`
 
 error: unknown key `lvl`
   --> t.toml:6:1

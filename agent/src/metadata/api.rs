@@ -38,6 +38,8 @@ pub struct Node {
     pub metadata: Meta,
     /// What the cloud calls it.
     pub spec: NodeSpec,
+    /// How it is.
+    pub status: NodeStatus,
 }
 
 /// What of a node's specification matters.
@@ -47,6 +49,37 @@ pub struct NodeSpec {
     /// Such as `aws:///ap-northeast-1a/i-0123456789abcdef0`.
     #[serde(rename = "providerID")]
     pub provider_id: String,
+    /// What keeps pods away.
+    pub taints: Vec<Taint>,
+}
+
+/// What keeps pods away from a node.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Taint {
+    /// Why.
+    pub key: String,
+}
+
+/// What of a node's status matters.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// How it is.
+    pub conditions: Vec<Condition>,
+}
+
+/// One thing that a node is, or is not.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Condition {
+    /// Such as `Ready`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Why, for people.
+    pub message: String,
 }
 
 /// What every object carries.
@@ -61,6 +94,8 @@ pub struct Meta {
     pub uid: String,
     /// When it was made, RFC 3339.
     pub creation_timestamp: Option<String>,
+    /// When it was asked to go, if it was.
+    pub deletion_timestamp: Option<String>,
     /// The version of the cluster's state that it was last changed in.
     pub resource_version: String,
     /// Labels.

@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use kube::api::{GetParams, ListParams, WatchEvent, WatchParams};
+use kube::api::{GetParams, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Request;
 use kube::core::Status;
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 
-use super::api::{List, Pod};
+use super::api::{List, Node, Pod};
 use super::table::Table;
 use crate::config::{MetadataConfig, MetadataSource};
 
@@ -171,6 +171,23 @@ impl Connection {
         .await
     }
 
+    /// Makes an object in a collection.
+    ///
+    /// # Errors
+    /// As [`Failure`] says.
+    pub async fn create(&self, collection: &str, object: &serde_json::Value) -> Result<(), Failure> {
+        let body = object.to_string().into_bytes();
+        self.ask(|client| {
+            let request = Request::new(collection).create(&PostParams::default(), body.clone());
+            async move {
+                let _: serde_json::Value =
+                    client.request(request.map_err(kube::Error::BuildRequest)?).await?;
+                Ok(())
+            }
+        })
+        .await
+    }
+
     /// The pods of a node, not older than `version`.
     ///
     /// # Errors
@@ -205,6 +222,29 @@ impl Connection {
             .ask(|client| {
                 let request = Request::new(PODS).watch(&parameters, version);
                 async move { client.request_events::<Pod>(request.map_err(kube::Error::BuildRequest)?).await }
+            })
+            .await?;
+        Ok(events.map(|event| event.map_err(Failure::of)))
+    }
+
+    /// What happens to a node, beginning with how it is.
+    ///
+    /// # Errors
+    /// As [`Failure`] says.
+    pub async fn watch_node(
+        &self,
+        node: &str,
+        time: Duration,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<Node>, Failure>> + use<>, Failure> {
+        let parameters = WatchParams {
+            field_selector: Some(format!("metadata.name={node}")),
+            timeout: Some(u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
+            ..WatchParams::default()
+        };
+        let events = self
+            .ask(|client| {
+                let request = Request::new("/api/v1/nodes").watch(&parameters, "0");
+                async move { client.request_events::<Node>(request.map_err(kube::Error::BuildRequest)?).await }
             })
             .await?;
         Ok(events.map(|event| event.map_err(Failure::of)))

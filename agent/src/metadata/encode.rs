@@ -5,14 +5,17 @@
 
 use super::api::Texts;
 use super::facts::{NodeLabels, Run};
-use super::{Extent, NodeFacts};
+use super::{Extent, NodeFacts, insights};
 use crate::catalog::origin::{Container, HostLog, Origin};
-use crate::config::MetadataConfig;
+use crate::config::{FieldNames, MetadataConfig};
 use crate::record::escape;
 
 /// The fields that say whose log it is, without the braces of the document that holds them:
 /// `"kubernetes":{…},"orchestrator":{…}` for a container, `"host":{…},"log.file.path":"…",…` for a file of the host.
 pub fn fields(facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Vec<u8> {
+    if facts.names == FieldNames::ContainerInsights {
+        return insights::fields(facts, origin, extent);
+    }
     let mut out = Vec::with_capacity(256);
     match origin {
         Origin::Container(container) => put_container(&mut out, facts, container, extent),
@@ -27,8 +30,19 @@ pub fn fields(facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Vec<u8>
     out
 }
 
+/// What is said before [`fields`] where nothing is known of the run.
+pub fn unknown_run(facts: &NodeFacts, origin: &Origin) -> Vec<u8> {
+    match (facts.names, origin) {
+        (FieldNames::ContainerInsights, Origin::Container(_)) => insights::OPENING.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
 /// What is said of one run of a container, such as `"container":{…},`: empty if that is nothing.
-pub fn run(run: Option<&Run>, image: &str, config: &MetadataConfig) -> Vec<u8> {
+pub fn run(facts: &NodeFacts, run: Option<&Run>, image: &str, config: &MetadataConfig) -> Vec<u8> {
+    if facts.names == FieldNames::ContainerInsights {
+        return insights::run(run, image, config);
+    }
     let has = |field: &str| config.fields.has(field);
     let mut members = Members::new(r#""container":{"#);
     if let Some(run) = run {
@@ -103,7 +117,7 @@ fn put_cloud(out: &mut Vec<u8>, cloud: &Texts, config: &MetadataConfig) {
 
 /// An object of texts, with the keys as they are: a key may have dots, which only a field that is mapped as one
 /// (`flattened`, `flat_object`) takes without making a tree of them.
-fn put_texts<'a>(
+pub(super) fn put_texts<'a>(
     out: &mut Vec<u8>,
     name: &str,
     texts: impl IntoIterator<Item = (&'a String, &'a String)>,
@@ -126,7 +140,7 @@ fn put_host(out: &mut Vec<u8>, facts: &NodeFacts, host: &HostLog) {
     put_texts(out, "labels", &host.labels, true);
 }
 
-fn put(out: &mut Vec<u8>, before: &str, value: &str) {
+pub(super) fn put(out: &mut Vec<u8>, before: &str, value: &str) {
     out.extend_from_slice(before.as_bytes());
     escape::append_escaped(out, value.as_bytes());
 }
@@ -190,9 +204,12 @@ mod tests {
     use crate::metadata::facts::{Known, NamespaceFacts, PodFacts};
     use serde_json::{Value, json};
 
+    fn facts() -> NodeFacts {
+        NodeFacts { cluster: "prod".into(), node: "n1".into(), names: Default::default() }
+    }
+
     fn shown(origin: Origin, extent: Extent<'_>) -> Value {
-        let facts = NodeFacts { cluster: "prod".into(), node: "n1".into() };
-        let text = format!("{{{}}}", String::from_utf8(super::fields(&facts, &origin, extent)).unwrap());
+        let text = format!("{{{}}}", String::from_utf8(super::fields(&facts(), &origin, extent)).unwrap());
         serde_json::from_str(&text).unwrap()
     }
 
@@ -287,12 +304,12 @@ mod tests {
         assert_eq!((kubernetes.get("statefulset"), shown.get("annotations")), (None, None));
         let ran = Run { restart: 0, runtime: "containerd".into(), id: "c0".into(), image: "web:1".into() };
         assert_eq!(
-            String::from_utf8(run(Some(&ran), "web:2", &config)).unwrap(),
+            String::from_utf8(run(&facts(), Some(&ran), "web:2", &config)).unwrap(),
             r#""container":{"runtime":"containerd","image":{"name":"web:1"}},"#
         );
-        assert_eq!(run(None, "", &config), b"");
+        assert_eq!(run(&facts(), None, "", &config), b"");
         let nothing: MetadataConfig = toml::from_str("fields = []").unwrap();
-        assert_eq!(run(Some(&ran), "web:2", &nothing), b"");
+        assert_eq!(run(&facts(), Some(&ran), "web:2", &nothing), b"");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::api;
+use super::complaints::Mistake;
 use super::facts::{Known, NamespaceFacts, NodeLabels, PodFacts, PodKey};
 use crate::catalog::origin::Container;
 use crate::config::MetadataConfig;
@@ -38,6 +39,9 @@ pub struct Stats {
     pub events: Counter,
 }
 
+/// So many mistakes of one pod are told.
+const MISTAKES: usize = 10;
+
 /// The table.
 #[derive(Debug)]
 pub struct Table {
@@ -48,10 +52,16 @@ pub struct Table {
     started: SystemTime,
     /// Whether all pods there are have been seen since the start.
     complete: AtomicBool,
+    /// Whether the node is going away.
+    leaving: AtomicBool,
+    /// Told once all pods there are have been seen.
+    pub completed: Notify,
     /// Told when a container is read of whose pod nothing is known.
     pub missing: Notify,
     /// Told when something has changed.
     pub changed: Notify,
+    /// Told when there are mistakes to take.
+    pub mistaken: Notify,
     /// What was asked of the API server.
     pub stats: Stats,
 }
@@ -59,6 +69,8 @@ pub struct Table {
 #[derive(Debug, Default)]
 struct State {
     pods: HashMap<PodKey, Entry>,
+    /// What is wrong in annotations, and not told yet.
+    mistakes: Vec<Mistake>,
     claims: HashMap<PodKey, Weak<()>>,
     namespaces: HashMap<String, Looked>,
     node: Option<Arc<NodeLabels>>,
@@ -142,8 +154,11 @@ impl Table {
             readers: Mutex::default(),
             started: SystemTime::now(),
             complete: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            completed: Notify::new(),
             missing: Notify::new(),
             changed: Notify::new(),
+            mistaken: Notify::new(),
             stats: Stats::default(),
         }
     }
@@ -203,8 +218,17 @@ impl Table {
                 Change::Gone(pod) => state.delete(&PodKey::of_object(&pod), &pod.metadata.uid),
             };
         }
+        let mistaken = !state.mistakes.is_empty();
         drop(state);
         self.tell(changed);
+        if mistaken {
+            self.mistaken.notify_one();
+        }
+    }
+
+    /// The mistakes that were met since the last call.
+    pub fn take_mistakes(&self) -> Vec<Mistake> {
+        std::mem::take(&mut self.lock().mistakes)
     }
 
     /// Everything there is has been seen: whatever else is in the table is deleted.
@@ -224,7 +248,22 @@ impl Table {
         self.tell(changed);
         if !self.complete.swap(true, Ordering::AcqRel) {
             self.changed.notify_one();
+            self.completed.notify_one();
         }
+    }
+
+    /// The node is going away, or is not; true if that is news. Readers are woken.
+    pub fn set_leaving(&self, leaving: bool) -> bool {
+        let news = self.leaving.swap(leaving, Ordering::AcqRel) != leaving;
+        if news {
+            self.wake_readers();
+        }
+        news
+    }
+
+    /// Whether the node is going away.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// Whether all pods there are have been seen since the start.
@@ -338,6 +377,10 @@ impl Table {
         }
         self.revision.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_one();
+        self.wake_readers();
+    }
+
+    fn wake_readers(&self) {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|reader| reader.wake());
     }
 
@@ -350,12 +393,18 @@ impl State {
     fn put(&mut self, pod: api::Pod, config: &MetadataConfig) -> bool {
         let key = PodKey::of_object(&pod);
         let uid = pod.metadata.uid.clone();
+        let place = (pod.metadata.namespace.clone(), pod.metadata.name.clone());
         let before = self.pods.get(&key);
         let facts = PodFacts::new(pod, config, before.map(|entry| &*entry.known.pod));
         if before
             .is_some_and(|entry| *entry.known.pod == facts && entry.uid == uid && entry.deleted.is_none())
         {
             return false;
+        }
+        let is_new = |what: &&String| !before.is_some_and(|entry| entry.known.pod.mistakes.contains(what));
+        for what in facts.mistakes.iter().filter(is_new).take(MISTAKES) {
+            let (namespace, pod) = place.clone();
+            self.mistakes.push(Mistake { namespace, pod, uid: uid.clone(), what: what.clone() });
         }
         let known = self.compose(&key, Arc::new(facts));
         self.pods.insert(key, Entry { uid, deleted: None, known });

@@ -23,17 +23,17 @@ use crate::output::backoff::Backoff;
 
 /// How long one request is for, chosen anew for each from this much up to a fifth more. Whoever ends it earlier (a load
 /// balancer) makes no difference.
-const WATCH_TIME: Duration = Duration::from_secs(240);
+pub(super) const WATCH_TIME: Duration = Duration::from_secs(240);
 
 /// A request that ends sooner than this was no success, whatever it said: the next one waits.
-const LEAST_TIME: Duration = Duration::from_secs(5);
+pub(super) const LEAST_TIME: Duration = Duration::from_secs(5);
 
 /// How long the first request waits at most, chosen at random, while nothing that is being read is unknown.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Waits after failures.
-const LEAST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const LEAST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Events that are there together are entered together.
 const EVENTS_AT_ONCE: usize = 256;
@@ -64,19 +64,39 @@ pub struct Watch {
     streams: bool,
     /// The trouble that has been told and lasts, and since when.
     trouble: Option<(Discriminant<Failure>, Instant)>,
+    in_step: bool,
 }
 
 impl Watch {
     /// A watch over the pods of `node`.
     pub fn new(connection: Arc<Connection>, table: Arc<Table>, node: String) -> Watch {
         let listed = Instant::now();
-        Watch { connection, table, node, seen: None, least: None, listed, streams: true, trouble: None }
+        Watch {
+            connection,
+            table,
+            node,
+            seen: None,
+            least: None,
+            listed,
+            streams: true,
+            trouble: None,
+            in_step: false,
+        }
+    }
+
+    /// Without any chance in its pauses. For a simulation that shows what the chance is for.
+    pub fn in_step(self) -> Watch {
+        Watch { in_step: true, ..self }
     }
 
     /// Watches until it is dropped.
     pub async fn run(mut self) {
-        self.first_pause().await;
         let mut backoff = Backoff::new(LEAST_PAUSE, LONGEST_PAUSE);
+        if self.in_step {
+            backoff = backoff.in_step();
+        } else {
+            self.first_pause().await;
+        }
         loop {
             let begun = Instant::now();
             let ended = self.attempt().await;

@@ -11,19 +11,25 @@ pub struct Backoff {
     first: Duration,
     most: Duration,
     tries: u32,
+    in_step: bool,
 }
 
 impl Backoff {
     /// Ceilings of `first`, twice `first`, and so on up to `most`.
     pub fn new(first: Duration, most: Duration) -> Backoff {
-        Backoff { first, most, tries: 0 }
+        Backoff { first, most, tries: 0, in_step: false }
+    }
+
+    /// Without any chance: each wait is its ceiling. For a simulation that shows what the chance is for.
+    pub fn in_step(self) -> Backoff {
+        Backoff { in_step: true, ..self }
     }
 
     /// The next wait, at least `asked` if the server named a time (Retry-After).
     pub fn next(&mut self, asked: Option<Duration>) -> Duration {
         let ceiling = self.first.saturating_mul(1 << self.tries.min(20)).min(self.most);
         self.tries += 1;
-        let wait = ceiling.mul_f64(fastrand::f64());
+        let wait = if self.in_step { ceiling } else { ceiling.mul_f64(fastrand::f64()) };
         // A server that asks for a day is asked again after ten times the usual most.
         asked.map_or(wait, |asked| asked.min(self.most * 10) + wait)
     }

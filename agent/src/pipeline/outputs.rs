@@ -17,7 +17,7 @@ use crate::catalog::file::{KeyMaker, LogFile};
 use crate::catalog::host;
 use crate::catalog::place::Descriptors;
 use crate::config::template::Safe;
-use crate::config::{ByteSize, Color, Config, FilesFormat, OutputConfig, Start, StdoutFormat};
+use crate::config::{ByteSize, Color, Config, FieldNames, FilesFormat, OutputConfig, Start, StdoutFormat};
 use crate::metadata::{NodeFacts, Room};
 use crate::output::Stop;
 use crate::output::cloudwatch::{self, CloudWatch};
@@ -76,7 +76,11 @@ impl Agent {
             tracing::info!(output = name, batch = %ByteSize::new(batch), wanted = %reading.batch,
                 "batches are smaller than configured, so that they fit its share of `memory`");
         }
-        let facts = NodeFacts { cluster: config.cluster.clone(), node: config.node.clone() };
+        let names = match output {
+            OutputConfig::CloudWatch(cw) => cw.fields,
+            _ => FieldNames::default(),
+        };
+        let facts = NodeFacts { cluster: config.cluster.clone(), node: config.node.clone(), names };
         let (format, gzip, in_flight, target) = match output {
             OutputConfig::Elasticsearch(es) => (
                 Format::Bulk { op: es.op, ids: es.document_id },
@@ -84,9 +88,12 @@ impl Agent {
                 es.in_flight,
                 Some((es.target.template().clone(), Safe::Index)),
             ),
-            OutputConfig::CloudWatch(cw) => {
-                (Format::Events(cw.format), None, CLOUDWATCH_BATCHES, Some((cw.target(), Safe::LogStream)))
-            }
+            OutputConfig::CloudWatch(cw) => (
+                Format::Events(cw.event_format()),
+                None,
+                CLOUDWATCH_BATCHES,
+                Some((cw.target(), Safe::LogStream)),
+            ),
             OutputConfig::File(file) => (Format::Lines, None, 1, Some((file.path.clone(), Safe::Path))),
             OutputConfig::Stdout(out) => {
                 let color = match out.color {
@@ -129,7 +136,7 @@ impl Agent {
             _ => config.max_record.as_usize(),
         };
         let limits = reading.rate_limit.clone().map(|limits| Arc::new(RateLimits::new(limits)));
-        let routes = Routes::of(&config.routes, name);
+        let routes = Routes::of(config, name);
         let mut ready = Vec::with_capacity(workers);
         for shard in 0..workers {
             let sink = match (output, &client, &self.runtime) {

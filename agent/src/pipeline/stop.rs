@@ -28,6 +28,9 @@ use crate::worker::Event;
 /// a pipe that nobody reads, and is left behind.
 const LAST_MOMENT: Duration = Duration::from_millis(300);
 
+/// How often it is looked whether everything is delivered.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// The same for one that stands still and only has to wake up: as long as a busy machine may need.
 const WHEN_PAUSED: Duration = Duration::from_secs(30);
 
@@ -87,6 +90,9 @@ impl Hasten {
 impl Agent {
     /// Reads on until every output has delivered what is on disk now, or until `deadline`; saves, and ends.
     pub fn stop(mut self, deadline: Instant) -> Outcome {
+        if self.is_leaving() {
+            self.read_on(deadline);
+        }
         // What was written before this moment is known after it; what comes later is the next process's.
         let pods = self.catalog.as_ref().is_none_or(|catalog| catalog.refresh(deadline));
         let host = self.host_files.as_ref().is_none_or(|catalog| catalog.refresh(deadline));
@@ -117,6 +123,29 @@ impl Agent {
         // Last: without it, the next start asks the API server for what it would have known.
         self.metadata.take().into_iter().for_each(Room::stop);
         Outcome { caught_up: self.caught_up }
+    }
+
+    /// Whether the node is going away.
+    pub fn is_leaving(&self) -> bool {
+        self.metadata.as_ref().is_some_and(|metadata| metadata.table().is_leaving())
+    }
+
+    /// Goes on as it is until everything is delivered, what is written meanwhile included, or until `deadline`: no later
+    /// process comes to what is left.
+    fn read_on(&mut self, deadline: Instant) {
+        let lag = |agent: &Agent| {
+            let outputs = agent.outputs.iter();
+            let containers = outputs.flat_map(|(_, stats)| stats.containers());
+            containers.map(|container| container.lag_bytes.get()).sum::<u64>()
+        };
+        while lag(self) > 0 && Instant::now() < deadline {
+            match self.events.1.recv_timeout(LOOK_EVERY) {
+                Ok(Event::Ended(caught_up)) => self.has_ended(caught_up),
+                // Whoever is in a hurry says so again to what follows.
+                Ok(Event::Hasten) => return self.hasten().now(),
+                Ok(Event::Stands) | Err(_) => {}
+            }
+        }
     }
 
     /// Takes the agent down for another that goes on in its place. Nothing new is read or sent, and up to `settle` is

@@ -9,6 +9,7 @@ pub mod condition;
 pub mod cri;
 pub mod docker;
 pub mod escape;
+pub mod insights;
 mod json;
 pub mod level;
 pub mod redact;

@@ -2,28 +2,48 @@
 //!
 //! In: `[[routes]]`, and what is known of a container. Out: a [`Course`]. The first route that matches ends the walk, whether
 //! it names this output or not, unless it says `continue`; of those on the way the first that names the output is the one.
-//! Where a fact that is missing could lead to another end, that is said instead. Never asks anybody.
+//! What a pod wishes for its own logs changes what a route says, as far as `[annotations]` and the route allow; which route
+//! decides it does not change. Where a fact that is missing could lead to another end, that is said instead. Never asks
+//! anybody.
 
 use std::sync::Arc;
 
 use crate::catalog::origin::Origin;
-use crate::config::routes::{self, Globs, Json, MatchConfig, Redaction, RouteConfig};
+use crate::config::routes::{self, Globs, Json, MatchConfig, Redaction, RouteConfig, SampleConfig};
+use crate::config::{AnnotationsConfig, Config, Wish};
 use crate::metadata::facts::PodFacts;
+use crate::metadata::wishes::Wanted;
 use crate::metadata::{Extent, NodeFacts};
 use crate::record::redact::Redactor;
 use crate::record::treatment::{Sample, Treatment};
 
 /// The routes as one output sees them.
 #[derive(Debug, Clone, Default)]
-pub struct Routes(Option<Arc<Vec<Route>>>);
+pub struct Routes(Option<Arc<Walk>>);
+
+/// Them, with whose they are.
+#[derive(Debug)]
+struct Walk {
+    output: String,
+    annotations: AnnotationsConfig,
+    routes: Vec<Route>,
+}
 
 /// One of them.
 #[derive(Debug)]
 struct Route {
-    matches: MatchConfig,
-    goes_on: bool,
-    /// What is done with records, if the route names the output: one value for all routes that do the same.
+    config: RouteConfig,
+    /// What is done with records, if the route names the output, or lets pods choose it: one value for all routes that do
+    /// the same.
     here: Option<Option<Arc<Treatment>>>,
+}
+
+/// What a container's pod wishes for its logs, and may.
+enum Wishing {
+    Nothing,
+    /// That is not known, and could decide.
+    Unknown,
+    This(Wanted),
 }
 
 /// What becomes of a container's records at one output.
@@ -33,6 +53,8 @@ pub enum Course {
     Sent(Option<Arc<Treatment>>),
     /// They are not: the routes send them elsewhere.
     Elsewhere,
+    /// They are not: their pod wishes so.
+    Excluded,
     /// Nor to anybody else: no route matches.
     Nowhere,
     /// That depends on what is not known yet.
@@ -62,37 +84,44 @@ impl Match {
 }
 
 impl Routes {
-    /// Those of a configuration, for the output of this name. Without any, everything is sent as it is.
-    pub fn of(routes: &[RouteConfig], output: &str) -> Routes {
-        if routes.is_empty() {
-            return Routes(None);
+    /// Those of a configuration, for the output of this name. Without any, everything is sent as it is, or as its pod wishes.
+    pub fn of(config: &Config, output: &str) -> Routes {
+        let annotations = config.annotations.clone();
+        let mut configs = config.routes.clone();
+        if configs.is_empty() {
+            if annotations.is_nothing() {
+                return Routes(None);
+            }
+            configs.push(RouteConfig::everything(output));
         }
-        let mut all: Vec<Route> = Vec::with_capacity(routes.len());
-        for (number, config) in routes.iter().enumerate() {
-            let here = config.outputs.iter().any(|name| name == output).then(|| {
-                let known = all.iter().zip(&routes[..number]).find_map(|(route, earlier)| {
-                    route.here.clone().filter(|_| is_treated_alike(earlier, config))
+        let mut routes: Vec<Route> = Vec::with_capacity(configs.len());
+        for config in configs {
+            let named = config.outputs.iter().chain(&config.selectable_outputs).any(|name| name == output);
+            let here = named.then(|| {
+                let known = routes.iter().find_map(|earlier| {
+                    earlier.here.clone().filter(|_| is_treated_alike(&earlier.config, &config))
                 });
-                known.unwrap_or_else(|| treatment(config))
+                known.unwrap_or_else(|| treatment(&config))
             });
-            all.push(Route { matches: config.matches.clone(), goes_on: config.goes_on, here });
+            routes.push(Route { config, here });
         }
-        Routes(Some(Arc::new(all)))
+        Routes(Some(Arc::new(Walk { output: output.to_owned(), annotations, routes })))
     }
 
     /// What becomes of a container of which so much is known.
     pub fn course(&self, facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Course {
-        let Some(routes) = &self.0 else { return Course::Sent(None) };
+        let Some(walk) = &self.0 else { return Course::Sent(None) };
+        let wishing = walk.wishing(origin, extent);
         // Where a route may match that is not certain to, the walk goes both ways; all ends must be the same one.
         let (mut ends, mut somebody) = (Vec::new(), false);
-        for route in routes.iter() {
-            let matched = matched(&route.matches, facts, origin, extent);
+        for route in &walk.routes {
+            let matched = matched(&route.config.matches, facts, origin, extent);
             if matched == Match::No {
                 continue;
             }
-            match &route.here {
-                Some(treatment) => ends.push(Course::Sent(treatment.clone())),
-                None if !route.goes_on => ends.push(Course::Elsewhere),
+            match route.end(&walk.output, &wishing) {
+                Some(end) => ends.push(end),
+                None if !route.config.goes_on => ends.push(Course::Elsewhere),
                 // The walk goes on, but somebody has it.
                 None => {
                     somebody |= matched == Match::Yes;
@@ -108,6 +137,61 @@ impl Routes {
     }
 }
 
+impl Walk {
+    fn wishing(&self, origin: &Origin, extent: Extent<'_>) -> Wishing {
+        let Origin::Container(container) = origin else { return Wishing::Nothing };
+        let allows = |wish: &Wish| self.annotations.allows(&container.namespace, *wish);
+        match extent {
+            Extent::Path => Wishing::Nothing,
+            Extent::Missing if Wish::ALL.iter().any(|wish| wish.is_decisive() && allows(wish)) => {
+                Wishing::Unknown
+            }
+            Extent::Missing => Wishing::Nothing,
+            Extent::Known(_, known) => {
+                let wanted = known.pod.wishes.of(&container.name);
+                let refused = Wish::ALL.into_iter().filter(|wish| !allows(wish));
+                let wanted = refused.fold(wanted, Wanted::without);
+                if wanted.is_nothing() { Wishing::Nothing } else { Wishing::This(wanted) }
+            }
+        }
+    }
+}
+
+impl Route {
+    /// Where a walk ends that comes to this route, if it has to do with this output.
+    fn end(&self, output: &str, wishing: &Wishing) -> Option<Course> {
+        let treatment = self.here.as_ref()?;
+        let has = |names: &[String]| names.iter().any(|name| name == output);
+        let sent = || Course::Sent(treatment.clone());
+        let wanted = match wishing {
+            _ if self.config.mandatory => return has(&self.config.outputs).then(sent),
+            Wishing::Nothing => return has(&self.config.outputs).then(sent),
+            Wishing::Unknown => return Some(Course::Unknown),
+            Wishing::This(wanted) => wanted,
+        };
+        let may_choose = |name: &String| self.config.selectable_outputs.contains(name);
+        let chosen = wanted.outputs.as_ref().filter(|names| names.iter().any(may_choose));
+        let is_here = match chosen {
+            Some(names) => has(names) && has(&self.config.selectable_outputs),
+            None => has(&self.config.outputs),
+        };
+        if !is_here {
+            return None;
+        }
+        if wanted.exclude == Some(true) {
+            return Some(Course::Excluded);
+        }
+        let mut config = self.config.clone();
+        config.json = wanted.json.unwrap_or(config.json);
+        if let Some(rate) = wanted.sample() {
+            let by = config.sample.take();
+            let rate = by.as_ref().map_or(rate, |sample| sample.rate.min(rate));
+            config.sample = Some(SampleConfig { rate, by: by.and_then(|sample| sample.by) });
+        }
+        Some(if config == self.config { sent() } else { Course::Sent(self::treatment(&config)) })
+    }
+}
+
 /// The one end that all walks have come to.
 fn same(mut ends: Vec<Course>) -> Course {
     let Some(last) = ends.pop() else { return Course::Nowhere };
@@ -120,14 +204,17 @@ fn same(mut ends: Vec<Course>) -> Course {
         // Not here, whoever has them instead.
         _ => true,
     };
-    if ends.iter().all(is_same) { last } else { Course::Unknown }
+    let is_unknown = ends.iter().any(|end| matches!(end, Course::Unknown));
+    if !is_unknown && ends.iter().all(is_same) { last } else { Course::Unknown }
 }
 
 fn is_treated_alike(one: &RouteConfig, other: &RouteConfig) -> bool {
     let of = |route: &RouteConfig| RouteConfig {
         matches: MatchConfig::default(),
         outputs: Vec::new(),
+        selectable_outputs: Vec::new(),
         goes_on: false,
+        mandatory: false,
         ..route.clone()
     };
     of(one) == of(other)

@@ -22,17 +22,18 @@ impl World {
 
     /// What becomes of a container at `output`: how many routes' treatments it could be told by, in words.
     fn course(&self, output: &str, origin: &Origin, known: Option<&Known>, asked: bool) -> &'static str {
-        let facts = NodeFacts { cluster: "c".into(), node: "n1".into() };
+        let facts = NodeFacts { cluster: "c".into(), node: "n1".into(), names: Default::default() };
         let extent = match known {
             Some(known) => Extent::Known(&self.config.metadata, known),
             None if asked => Extent::Missing,
             None => Extent::Path,
         };
-        match Routes::of(&self.config.routes, output).course(&facts, origin, extent) {
+        match Routes::of(&self.config, output).course(&facts, origin, extent) {
             Course::Sent(None) => "plain",
             Course::Sent(Some(treatment)) if treatment.redactor.is_some() => "redacted",
             Course::Sent(Some(_)) => "treated",
             Course::Elsewhere => "elsewhere",
+            Course::Excluded => "excluded",
             Course::Nowhere => "nowhere",
             Course::Unknown => "unknown",
         }

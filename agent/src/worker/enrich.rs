@@ -89,7 +89,7 @@ fn decide(settings: &Settings, origin: &Origin, extent: Extent<'_>) -> (Course, 
             let target = settings.target.as_ref().map(|(template, safe)| (template, *safe));
             Plan::new(&settings.facts, origin, extent, target).treating(treatment.clone())
         }
-        Course::Elsewhere | Course::Nowhere | Course::Unknown => Plan::none(origin),
+        Course::Elsewhere | Course::Excluded | Course::Nowhere | Course::Unknown => Plan::none(origin),
     };
     (course, plan)
 }

@@ -52,17 +52,26 @@ impl Worker {
         }
     }
 
-    /// Counts the containers that go nowhere, and says so when there is the first.
-    pub(super) fn tell_nowhere(&mut self) {
+    /// Counts the containers that go nowhere or are excluded, and says so when there is the first.
+    pub(super) fn tell_unsent(&mut self) {
         let nowhere = self.containers.iter().filter(|c| matches!(c.course, Course::Nowhere));
-        let (first, count) = (nowhere.clone().next(), nowhere.count());
-        let before = std::mem::replace(&mut self.nowhere, count);
-        self.stats.change_nowhere(before, count);
-        if let (0, Some(reading)) = (before, first) {
+        let excluded = self.containers.iter().filter(|c| matches!(c.course, Course::Excluded));
+        let firsts = (nowhere.clone().next(), excluded.clone().next());
+        let now = (nowhere.count(), excluded.count());
+        let before = std::mem::replace(&mut self.unsent, now);
+        self.stats.change_unsent(before, now);
+        if let (0, Some(reading)) = (before.0, firsts.0) {
             tracing::info!(
                 output = self.settings.output,
                 container = reading.plan.label,
                 "no route matches a container: its records go nowhere; add a `[[routes]]` at the end for all others"
+            );
+        }
+        if let (0, Some(reading)) = (before.1, firsts.1) {
+            tracing::info!(
+                output = self.settings.output,
+                container = reading.plan.label,
+                "an annotation of a pod excludes its logs, as `[annotations]` allows; more such containers are counted"
             );
         }
     }

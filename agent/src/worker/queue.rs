@@ -2,7 +2,8 @@
 //!
 //! In: containers that have something to read, and what each turn took. Out: the one that has had the least. One that
 //! was silent has had as much as the one whose turn it is: it comes next, before all that have a backlog, and has
-//! saved up nothing. So a line waits for one turn of a flood, and not for a round of everyone's. Never looks at a file.
+//! saved up nothing. On a node that is going away, those whose oldest log was last written longest ago come before all
+//! others. So a line waits for one turn of a flood, and not for a round of everyone's. Never looks at a file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// And so many times what a look takes: 5% of a core, however many containers there are.
 const REST: u32 = 19;
 
+/// What is written to within this time is as old: of logs that are written to now, none comes first.
+pub(super) const WRITTEN_TOGETHER: Duration = Duration::from_secs(10);
+
 /// The containers that have something to read.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -35,6 +39,8 @@ pub(super) struct Queue {
 /// The order of turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
+    /// When what it has to read was last written to, where that comes first.
+    written: u64,
     had: u64,
     /// Among equals, one that was silent is first, or whose turn was broken off,
     backlog: bool,
@@ -47,6 +53,8 @@ struct Rank {
 /// What one container has had, in bytes; it only ever matters in comparison.
 #[derive(Debug, Default)]
 pub(super) struct Share {
+    /// On a node that is going away: when what it has to read was last written to, in [`WRITTEN_TOGETHER`].
+    pub written: Option<u64>,
     had: u64,
     /// Of a turn that was broken off.
     unfinished: u64,
@@ -103,8 +111,9 @@ impl Queue {
                 self.arrivals += 1;
                 share.arrival = self.arrivals;
             }
-            let Share { had, backlog, turn, arrival, .. } = *share;
-            self.waiting.insert(Rank { had, backlog, turn, arrival }, origin.clone());
+            let Share { written, had, backlog, turn, arrival, .. } = *share;
+            let written = written.unwrap_or_default();
+            self.waiting.insert(Rank { written, had, backlog, turn, arrival }, origin.clone());
         }
     }
 
@@ -198,6 +207,17 @@ mod tests {
             let waited = std::iter::from_fn(|| world.turn()).take_while(|at| *at != 1000).count();
             assert!(waited <= 2, "{waited} turns");
         }
+    }
+
+    #[test]
+    fn on_a_node_that_is_going_away_the_oldest_log_comes_first_and_equals_take_turns() {
+        let mut world = World::of(&[(1 << 20, 256 << 10), (1 << 20, 256 << 10), (1 << 20, 256 << 10)]);
+        for (at, written) in [7, 3, 7].into_iter().enumerate() {
+            world.containers[at].1.written = Some(written);
+        }
+        world.look();
+        let turns: Vec<usize> = std::iter::from_fn(|| world.turn()).collect();
+        assert_eq!(turns, [1, 1, 1, 1, 0, 2, 0, 2, 0, 2, 0, 2]);
     }
 
     #[test]

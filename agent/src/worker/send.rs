@@ -30,6 +30,9 @@ impl Worker {
 
     /// How long a batch waits to become fuller: as configured, or longer where the destination asks for fewer requests.
     pub(super) fn linger(&self) -> Duration {
+        if self.is_leaving() {
+            return Duration::ZERO;
+        }
         match &self.sink {
             Sink::CloudWatch(sender, _) => sender.linger(),
             Sink::Elasticsearch(..) | Sink::Files(_) | Sink::Stdout(_) => self.settings.linger,

@@ -65,6 +65,11 @@ impl Shelf {
         !self.waiting.is_empty()
     }
 
+    /// The file whose turn is next.
+    pub fn next(&self) -> Option<&LogFile> {
+        self.waiting.last().map(|waiting| &*waiting.file)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.released.is_empty()
     }

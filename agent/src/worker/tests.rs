@@ -72,7 +72,7 @@ impl World {
             Settings {
                 output: "o".into(),
                 shard: (0, 1),
-                facts: NodeFacts { cluster: "c".into(), node: "n".into() },
+                facts: NodeFacts { cluster: "c".into(), node: "n".into(), names: Default::default() },
                 table: self.table.clone(),
                 target: Some((template, Safe::Path)),
                 routes: self.routes.clone(),

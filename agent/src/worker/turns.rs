@@ -48,6 +48,7 @@ impl Worker {
     /// Turns of the containers that have something to read, until the batch is full; false if there was nothing.
     pub(super) fn round(&mut self) -> bool {
         let (mut progress, mut looked, mut read) = (false, false, 0);
+        let leaving = self.is_leaving();
         while read < ROUND && !self.is_full() {
             if !looked && self.queue.is_look_due() {
                 self.line_up();
@@ -62,6 +63,7 @@ impl Worker {
             let more = useful && reading.set_aside().is_none() && reading.has_readable();
             reading.share.charge(&mut self.queue, bytes, more);
             if more {
+                reading.share.written = leaving.then(|| reading.oldest_written());
                 self.queue.add(&origin, &mut reading.share);
             }
             progress |= useful;
@@ -70,9 +72,14 @@ impl Worker {
         progress
     }
 
+    /// Whether the node is going away.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.settings.table.as_ref().is_some_and(|table| table.is_leaving())
+    }
+
     /// Puts every container into the queue that has something to read.
     fn line_up(&mut self) {
-        let now = Instant::now();
+        let (now, leaving) = (Instant::now(), self.is_leaving());
         self.inflating = 0;
         for reading in &mut self.containers {
             reading.parked = reading.parked.filter(|until| *until > now);
@@ -80,6 +87,7 @@ impl Worker {
             reading.waits.end_at(now);
             self.inflating += reading.cursors.iter().filter(|c| c.is_inflating()).count();
             if !reading.share.is_queued() && reading.set_aside().is_none() && reading.has_readable() {
+                reading.share.written = leaving.then(|| reading.oldest_written());
                 self.queue.add(&reading.stats.origin, &mut reading.share);
             }
         }

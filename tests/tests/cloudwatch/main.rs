@@ -4,6 +4,7 @@
 mod moto {
     mod delivery;
     mod faults;
+    mod insights;
     mod kit;
     mod rejected;
 }

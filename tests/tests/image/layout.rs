@@ -53,7 +53,13 @@ fn the_image_is_one_layer_with_the_agent_roots_of_trust_users_and_what_it_is_mad
         |name: &str| fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(text("etc/passwd").contains("\ntaffrail:x:65532:65532:"));
     assert!(text("etc/group").contains("\ntaffrail:x:65532:"));
-    assert!(text("etc/ssl/certs/ca-certificates.crt").matches("BEGIN CERTIFICATE").count() > 50);
+    let roots = text("etc/ssl/certs/ca-certificates.crt");
+    assert!(roots.matches("BEGIN CERTIFICATE").count() > 50);
+    // What this machine was told to trust besides is nobody else's business.
+    for own in fs::read_dir("/usr/local/share/ca-certificates").into_iter().flatten().flatten() {
+        let own = fs::read_to_string(own.path()).unwrap_or_default();
+        assert!(own.trim().is_empty() || !roots.contains(own.trim()), "a root of this machine alone");
+    }
     let bill: Value = serde_json::from_str(&text("usr/share/sbom/taffrail.cdx.json")).expect("JSON");
     let crates = bill["components"].as_array().expect("components");
     assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&json!("CycloneDX"), &json!("1.5")));

@@ -1,6 +1,7 @@
 //! Metadata from a real Kubernetes API server.
 
 mod away;
+mod drain;
 mod kit;
 mod labels;
 mod owners;

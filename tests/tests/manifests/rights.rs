@@ -30,10 +30,11 @@ fn each_service_account_may_do_what_its_overlay_needs_and_nothing_else() {
     }
     let with = |names: &[&str]| kustomize_with("overlays/cloudwatch", names);
     overlays.push(("node-labels".into(), with(&["node-labels"]), vec!["get /nodes"]));
+    overlays.push(("drain".into(), with(&["drain"]), vec!["watch /nodes"]));
     overlays.push(("report-events".into(), with(&["report-events"]), vec!["create /events"]));
     overlays.push(("chart".into(), chart(json!({})).unwrap(), vec![]));
-    let all = chart(json!({ "rbac": { "nodes": true, "events": true } })).unwrap();
-    overlays.push(("chart with all".into(), all, vec!["get /nodes", "create /events"]));
+    let all = chart(json!({ "rbac": { "nodes": true, "drain": true, "events": true } })).unwrap();
+    overlays.push(("chart with all".into(), all, vec!["get /nodes", "watch /nodes", "create /events"]));
 
     // Overlays whose rights are the same to the letter are asked about once.
     let mut asked: BTreeMap<String, String> = BTreeMap::new();
@@ -71,7 +72,7 @@ fn each_service_account_may_do_what_its_overlay_needs_and_nothing_else() {
         });
     }
     // The overlays differ in no right; only components and the chart bring others.
-    assert_eq!(asked.len(), 5, "{:?}", asked.values());
+    assert_eq!(asked.len(), 6, "{:?}", asked.values());
 }
 
 /// The same by what the agent truly asks, and by what it never should.

@@ -5,7 +5,7 @@
 
 use super::{Loader, Table};
 use crate::config::ByteSize;
-use crate::config::cloudwatch::CloudWatchConfig;
+use crate::config::cloudwatch::{CloudWatchConfig, EventFormat, FieldNames};
 use crate::config::keys::{keys_of, reading};
 
 impl<'a> Loader<'a> {
@@ -32,6 +32,10 @@ impl<'a> Loader<'a> {
                 "`external_id` has no meaning without `role_arn`",
                 "add `role_arn`",
             );
+        }
+        if output.fields == FieldNames::ContainerInsights && output.format != EventFormat::Json {
+            let message = format!("`fields` has no meaning with `format = \"{}\"`", output.format.as_str());
+            self.problem(table.value_span("fields"), &message, "leave one of them out");
         }
         for (key, set) in [("fips", output.fips), ("dual_stack", output.dual_stack)] {
             if set && output.endpoint.is_some() {

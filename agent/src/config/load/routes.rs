@@ -54,11 +54,13 @@ impl<'a> Loader<'a> {
         outputs: &BTreeMap<String, OutputConfig>,
     ) {
         let names: Vec<&str> = outputs.keys().map(String::as_str).collect();
-        for output in &route.outputs {
-            if !outputs.contains_key(output) {
+        for (key, list) in [("outputs", &route.outputs), ("selectable_outputs", &route.selectable_outputs)] {
+            for output in list.iter().filter(|output| !outputs.contains_key(*output)) {
                 let message = format!("there is no output {}", quoted(output));
-                self.problem(table.value_span("outputs"), &message, &suggestion(output, &names));
+                self.problem(table.value_span(key), &message, &suggestion(output, &names));
             }
+        }
+        for output in &route.outputs {
             if before.iter().any(|earlier| earlier.goes_on && earlier.outputs.contains(output)) {
                 self.problem(
                     table.value_span("outputs"),

@@ -99,3 +99,27 @@ fn where_a_label_decides_nothing_goes_without_it_and_the_end_does_not_wait() {
     let written = fs::read_to_string(world.folder.path().join("x.ndjson")).unwrap();
     assert!(written.contains("one"), "{written}");
 }
+
+#[test]
+fn on_a_node_that_is_going_away_the_oldest_log_is_read_first_and_nothing_lingers() {
+    let logs = [("a_b_u/app/0.log", "new"), ("a_c_u/app/0.log", "old"), ("a_d_u/app/0.log", "gone")];
+    let texts = logs.map(|(path, text)| (path, format!("{LINE} {text}\n")));
+    let world = World::with(&texts.each_ref().map(|(path, text)| (*path, text.as_str())));
+    let world = world.asking(Duration::ZERO);
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    fs::File::options().write(true).open(world.log(logs[1].0)).unwrap().set_modified(hour_ago).unwrap();
+    let mut worker = world.worker();
+    worker.settings.linger = Duration::from_secs(300);
+    fs::remove_file(world.log(logs[2].0)).unwrap();
+    assert!(world.table.as_ref().unwrap().set_leaving(true));
+    while worker.step() {}
+    // What is gone under its name is held open, or retained.
+    let messages = world.messages();
+    assert_eq!(messages[messages.len() - 2..], ["old", "new"], "{messages:?}");
+    append(&world.log(logs[0].0), &format!("{LINE} more\n"));
+    assert!(world.table.as_ref().unwrap().set_leaving(false));
+    world.catalog.refresh(soon());
+    worker.take_news();
+    while worker.step() {}
+    assert_eq!(world.messages(), messages, "it lingers again");
+}
