@@ -46,13 +46,19 @@ impl World {
 
     /// A pod with these labels, as it is known by this configuration.
     fn known(&self, labels: serde_json::Value) -> Known {
-        known(&self.config.metadata, labels)
+        known(&self.config.metadata, labels, json!({ "team": "x" }))
+    }
+
+    /// What becomes of a container in `shop` whose pod has these annotations.
+    fn annotated(&self, annotations: serde_json::Value) -> [&'static str; 2] {
+        let known = known(&self.config.metadata, json!({}), annotations);
+        self.both(&container("shop", "app"), Some(&known))
     }
 }
 
-fn known(config: &MetadataConfig, labels: serde_json::Value) -> Known {
+fn known(config: &MetadataConfig, labels: serde_json::Value, annotations: serde_json::Value) -> Known {
     let pod = json!({
-        "metadata": { "labels": labels, "annotations": { "team": "x" }, "name": "web-7d4-x",
+        "metadata": { "labels": labels, "annotations": annotations, "name": "web-7d4-x",
             "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "controller": true }] },
         "spec": { "containers": [{ "name": "app", "image": "registry/web:1" }] },
     });
@@ -152,7 +158,7 @@ fn everything_that_is_known_of_a_pod_is_matched() {
 #[test]
 fn what_an_earlier_configuration_did_not_keep_is_not_known() {
     let world = World::new("[[routes]]\nmatch = { annotations.team = \"x\" }\noutputs = [\"a\"]\n");
-    let old = known(&MetadataConfig::default(), json!({}));
+    let old = known(&MetadataConfig::default(), json!({}), json!({ "team": "x" }));
     assert_eq!(world.course("a", &container("shop", "app"), Some(&old), true), "unknown");
     // Of a container that the pod did not have then, the image is not either.
     let world = World::new("[[routes]]\nmatch = { image = \"x\" }\noutputs = [\"a\"]\n");
@@ -171,4 +177,42 @@ fn a_host_file_is_matched_by_its_own_labels_and_waits_for_nothing() {
         let world = World::new(&format!("[[routes]]\nmatch = {{ {matches} }}\noutputs = [\"a\"]\n"));
         assert_eq!(world.course("a", &host("audit"), None, true), expected, "{matches}");
     }
+}
+
+#[test]
+fn a_pod_says_how_its_logs_are_read_and_no_more_unless_it_is_allowed_to() {
+    let wishes =
+        json!({ "taffrail.io/json": "text", "taffrail.io/exclude": "true", "taffrail.io/output": "b" });
+    let world = World::new("");
+    assert_eq!(world.annotated(wishes.clone()), ["treated", "treated"]);
+    assert_eq!(world.annotated(json!({ "taffrail.io/json.db": "text" })), ["plain", "plain"]);
+    assert_eq!(World::new("[annotations]\nallow = []\n").annotated(wishes.clone()), ["plain", "plain"]);
+    let elsewhere = World::new("[annotations.namespaces]\n\"team-*\" = [\"exclude\"]\n");
+    assert_eq!(elsewhere.annotated(wishes.clone()), ["treated", "treated"]);
+    let here = World::new("[annotations.namespaces]\n\"sh*\" = [\"exclude\"]\n");
+    assert_eq!(here.annotated(wishes), ["excluded", "excluded"]);
+    assert_eq!(here.annotated(json!({ "fluentbit.io/exclude": "true" })), ["excluded", "excluded"]);
+    // Before it is known whether a pod excludes its logs, nothing of them is sent; how they are read is no reason to wait.
+    assert_eq!(here.both(&container("shop", "app"), None), ["unknown", "unknown"]);
+    assert_eq!(here.both(&container("bank", "app"), None), ["plain", "plain"]);
+}
+
+#[test]
+fn what_is_mandatory_follows_no_annotation_and_a_pod_chooses_among_what_is_offered() {
+    let world = World::new(
+        "[annotations]\nallow = [\"exclude\", \"output\", \"sample\"]\n\
+         [[routes]]\nmatch = { container = \"app\" }\noutputs = [\"a\"]\nmandatory = true\ncontinue = true\n\
+         [[routes]]\nmatch = { namespace = \"shop\" }\noutputs = [\"b\"]\n",
+    );
+    assert_eq!(world.annotated(json!({ "taffrail.io/exclude": "true" })), ["plain", "excluded"]);
+    assert_eq!(world.annotated(json!({ "taffrail.io/sample": "0.5" })), ["plain", "treated"]);
+    assert_eq!(world.annotated(json!({ "taffrail.io/output": "a" })), ["plain", "plain"], "not offered");
+    assert_eq!(world.both(&container("shop", "app"), None), ["plain", "unknown"]);
+    let offers = World::new(
+        "[annotations]\nallow = [\"output\"]\n\
+         [[routes]]\noutputs = [\"a\"]\nselectable_outputs = [\"b\"]\nredact = [\"email\"]\n",
+    );
+    assert_eq!(offers.annotated(json!({})), ["redacted", "elsewhere"]);
+    assert_eq!(offers.annotated(json!({ "taffrail.io/output": "b" })), ["elsewhere", "redacted"]);
+    assert_eq!(offers.annotated(json!({ "taffrail.io/output": "none" })), ["redacted", "elsewhere"]);
 }

@@ -1,5 +1,6 @@
 //! Metadata from a real Kubernetes API server.
 
+mod annotations;
 mod away;
 mod drain;
 mod kit;
