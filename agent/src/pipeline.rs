@@ -5,6 +5,7 @@
 //! [`follow`](Agent::follow).
 
 mod budget;
+mod fallback;
 mod outputs;
 mod progress;
 mod stop;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::config::Config;
 use crate::pipeline::{Agent, Outcome, StartError};
 use crate::privilege;
 use log::Log;
@@ -55,7 +56,7 @@ pub fn run(path: Option<&Path>) -> ExitCode {
             Err(error) => return fail(&error),
         };
         match live(agent, reload, &log, &mut signals).await {
-            Ok((agent, grace)) => stop(agent, grace, &mut signals).await,
+            Ok((agent, grace, config)) => stop(agent, grace, config, &mut signals).await,
             Err(code) => code,
         }
     })
@@ -80,13 +81,13 @@ fn start(loaded: &Loaded, by_default: bool) -> Result<Agent, ExitCode> {
 }
 
 /// Lets the agent run, and others in its place as the configuration changes, until a signal says that it is to end.
-/// Returns the last one, and how long it may go on.
+/// Returns the last one, how long it may go on, and its configuration.
 async fn live(
     agent: Agent,
     mut reload: Reload,
     log: &Log,
     signals: &mut Signals,
-) -> Result<(Box<Agent>, Duration), ExitCode> {
+) -> Result<(Box<Agent>, Duration, Config), ExitCode> {
     let mut life = Life::Agent(Box::new(agent));
     while signals.ends == 0 {
         let wanted = tokio::select! {
@@ -116,7 +117,7 @@ async fn live(
         Life::Agent(agent) => {
             // What a node that is going away has not sent goes with its disk.
             let grace = if agent.is_leaving() { grace.max(drain) } else { grace };
-            Ok((agent, grace - BEFORE_KILL.min(grace / 2)))
+            Ok((agent, grace - BEFORE_KILL.min(grace / 2), reload.running.config))
         }
         Life::Down(_) => Err(fail(&"ended while no configuration could be started; nothing was read")),
     }
@@ -154,7 +155,7 @@ async fn swap(
 }
 
 /// Reads on until everything is delivered, or for `grace`; saves and ends.
-async fn stop(agent: Box<Agent>, grace: Duration, signals: &mut Signals) -> ExitCode {
+async fn stop(agent: Box<Agent>, grace: Duration, config: Config, signals: &mut Signals) -> ExitCode {
     let begun = signals.first_end.unwrap_or_else(Instant::now);
     tracing::info!(
         seconds = grace.as_secs_f32(),
@@ -166,7 +167,7 @@ async fn stop(agent: Box<Agent>, grace: Duration, signals: &mut Signals) -> Exit
     }
     // A thread that nobody joins: if the disk hangs, a third signal still ends the process.
     let (done, mut stopped) = oneshot::channel();
-    std::thread::spawn(move || done.send(agent.stop(begun + grace)));
+    std::thread::spawn(move || done.send(agent.stop_by(&config, begun + grace)));
     let outcome = loop {
         let heard = tokio::select! {
             outcome = &mut stopped => break outcome,

@@ -11,7 +11,7 @@ use super::units;
 /// The table. A node that goes takes its disk along, and with it what was not delivered: then records no longer wait to
 /// fill a batch, the oldest are read first, and the agent has longer to end. A plain update of the agent ends it within
 /// `grace`, as ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DrainConfig {
     /// Whether the agent watches its node at the API server for marks of Karpenter, the cluster autoscaler, the AWS node
@@ -21,10 +21,13 @@ pub struct DrainConfig {
     /// `terminationGracePeriodSeconds` must be at least that, and at least `grace`. Default `"90s"`.
     #[serde(deserialize_with = "units::duration")]
     pub deadline: Duration,
+    /// The output to whose destination others hand over what is left of them, by name: those that have delivered nothing for
+    /// half of that time. Of type `elasticsearch` or `cloudwatch`. Default none.
+    pub fallback: Option<String>,
 }
 
 impl Default for DrainConfig {
     fn default() -> DrainConfig {
-        DrainConfig { enabled: false, deadline: Duration::from_secs(90) }
+        DrainConfig { enabled: false, deadline: Duration::from_secs(90), fallback: None }
     }
 }

@@ -26,7 +26,9 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::diagnostic::{Diagnostic, Diagnostics, Source, nearest, suggestion};
 use super::keys::{TARGET, keys_of, place_of, top_level};
 use super::units::{quoted, show_duration};
-use super::{AnnotationsConfig, ByteSize, Config, DrainConfig, LogConfig, MetadataSource, RetainConfig};
+use super::{
+    AnnotationsConfig, ByteSize, Config, DrainConfig, LogConfig, MetadataSource, OutputConfig, RetainConfig,
+};
 
 /// A larger file is no configuration, and is not read into memory.
 const FILE_BYTES: u64 = 1 << 20;
@@ -183,7 +185,7 @@ impl<'a> Loader<'a> {
             self.unknown_keys(&mut drain, &keys_of::<DrainConfig>());
             let read = self.read::<DrainConfig>(&mut drain)?;
             self.time(&drain, "deadline", read.deadline, Duration::from_secs(1)..=Duration::from_secs(3600));
-            Some((read, drain.value_span("enabled")))
+            Some((read, drain.value_span("enabled"), drain.value_span("fallback")))
         });
         let outputs =
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
@@ -196,7 +198,18 @@ impl<'a> Loader<'a> {
         });
 
         let asked = metadata.as_ref().is_none_or(|metadata| metadata.source != MetadataSource::Path);
-        if let Some((_, place)) = drain.as_ref().filter(|(read, _)| read.enabled && !asked) {
+        if let Some((DrainConfig { fallback: Some(name), .. }, _, place)) = &drain
+            && !matches!(
+                outputs.get(name),
+                Some(OutputConfig::Elasticsearch(_) | OutputConfig::CloudWatch(_))
+            )
+        {
+            let names: Vec<&str> = outputs.keys().map(String::as_str).collect();
+            let message =
+                format!("there is no output {} of type `elasticsearch` or `cloudwatch`", quoted(name));
+            self.problem(place.clone(), &message, &suggestion(name, &names));
+        }
+        if let Some((_, place, _)) = drain.as_ref().filter(|(read, ..)| read.enabled && !asked) {
             self.problem(
                 place.clone(),
                 "`[drain]` asks the API server, and `metadata.source` is `\"path\"`",
@@ -207,7 +220,7 @@ impl<'a> Loader<'a> {
         self.check_config(&document, &config);
         config.log = log.unwrap_or_default();
         config.retain = retain.unwrap_or_default();
-        config.drain = drain.map(|(read, _)| read).unwrap_or_default();
+        config.drain = drain.map(|(read, ..)| read).unwrap_or_default();
         config.metadata = metadata.unwrap_or_default();
         config.metadata.asked =
             routes.iter().flat_map(|route| route.matches.annotations.keys().cloned()).collect();

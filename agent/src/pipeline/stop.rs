@@ -132,7 +132,7 @@ impl Agent {
 
     /// Goes on as it is until everything is delivered, what is written meanwhile included, or until `deadline`: no later
     /// process comes to what is left.
-    fn read_on(&mut self, deadline: Instant) {
+    pub(super) fn read_on(&mut self, deadline: Instant) {
         let lag = |agent: &Agent| {
             let outputs = agent.outputs.iter();
             let containers = outputs.flat_map(|(_, stats)| stats.containers());

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use taffrail_tests::agent::Agent;
 use taffrail_tests::kubernetes::{self, Kubernetes};
 use taffrail_tests::node::Node;
+use taffrail_tests::server::{Kind, Server};
 use taffrail_tests::wire::{Mood, Wire};
 use taffrail_tests::{eventually, let_pass, seconds};
 
@@ -161,4 +162,35 @@ fn a_mark_that_is_set_while_the_connection_is_dead_is_heard_of() {
     assert!(!agent.stderr().contains("going away:"));
     wire.becomes(Mood::Carries);
     agent.has_said("the node is going away", 1);
+}
+
+#[test]
+fn at_the_end_what_an_output_cannot_deliver_goes_to_the_fallback_in_opensearch() {
+    let cluster = Kubernetes::shared();
+    let (node, shop) = (cluster.node(), cluster.namespace());
+    let web = cluster.pod(&node, named("web", &shop, json!({})));
+    cluster.runs(&web, &[("app", 0, "c0")]);
+    let mut app = web.container("app");
+    app.writes(200);
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
+    // The fallback's own part of the logs is empty: whatever is there was another's.
+    let config = space.dated(&node)
+        + "\n[outputs.away]\ntype = \"elasticsearch\"\nendpoints = [\"http://127.0.0.1:9\"]\nindex = \"x-{date}\"\n\
+           [[routes]]\noutputs = [\"away\"]\n[drain]\nenabled = true\ndeadline = \"16s\"\nfallback = \"search\"\n";
+    let agent = Agent::start_by(
+        &kubernetes::with(&cluster.kubeconfig()),
+        &("grace = \"4s\"\n".to_owned() + &config),
+        &node,
+    );
+    agent.has_said("cannot deliver", 1);
+    patch(cluster, &node, tainted(&["karpenter.sh/disrupted"]));
+    agent.has_said("the node is going away", 1);
+    agent.ask_to_end();
+    let ended = agent.ends();
+    assert!(
+        ended.stderr.contains("goes to the fallback") && ended.stderr.contains("caught_up=true"),
+        "{}",
+        ended.stderr
+    );
+    taffrail_tests::verify::exactly_once(seconds(60), || space.documents(), &[&app]);
 }
