@@ -104,7 +104,11 @@ fn summary(config: &Config, name: &str) -> String {
     let _ = writeln!(text, "  stops    within {} of SIGTERM", show_duration(config.grace));
     if config.drain.enabled {
         let deadline = show_duration(config.grace.max(config.drain.deadline));
-        let _ = writeln!(text, "  leaves   within {deadline} of SIGTERM where its node is going away");
+        let fallback = config.drain.fallback.as_ref();
+        let last = fallback
+            .map(|name| format!("; what cannot be delivered then goes to {name}"))
+            .unwrap_or_default();
+        let _ = writeln!(text, "  leaves   within {deadline} of SIGTERM where its node is going away{last}");
     }
     for (name, output) in &config.outputs {
         let _ = writeln!(text, "\noutput {name}, {}", output.kind());

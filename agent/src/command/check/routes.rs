@@ -5,11 +5,14 @@
 use std::fmt::Write as _;
 
 use crate::config::routes::{ConditionsConfig, Json};
-use crate::config::{Config, RouteConfig};
+use crate::config::{AnnotationsConfig, Config, RouteConfig};
 use crate::metadata::connection;
 
 /// What becomes of which logs, to read.
 pub fn summary(text: &mut String, config: &Config) {
+    if config.annotations != AnnotationsConfig::default() {
+        let _ = writeln!(text, "\nannotations of pods that are followed\n  {}", config.annotations);
+    }
     if config.routes.is_empty() {
         return;
     }
@@ -40,6 +43,9 @@ fn treatment(route: &RouteConfig) -> String {
     all.extend((route.json == Json::Text).then(|| "JSON as text".to_owned()));
     let redacted: Vec<&str> = route.redact.iter().map(|redaction| redaction.name()).collect();
     all.extend((!redacted.is_empty()).then(|| format!("redacts {}", redacted.join(", "))));
+    let selectable = &route.selectable_outputs;
+    all.extend((!selectable.is_empty()).then(|| format!("or, as pods choose, to {}", selectable.join(", "))));
+    all.extend(route.mandatory.then(|| "whatever pods say".to_owned()));
     all.extend(route.goes_on.then(|| "and goes on".to_owned()));
     all.iter().map(|one| format!("; {one}")).collect()
 }
@@ -88,6 +94,12 @@ mod tests {
         [[routes]]
         match = { container = "istio-proxy" }
         outputs = []
+        selectable_outputs = ["a"]
+        mandatory = true
+        [annotations]
+        allow = []
+        [annotations.namespaces]
+        "team-*" = ["exclude", "output"]
         [outputs.a]
         type = "stdout"
         [outputs.b]
@@ -107,10 +119,13 @@ mod tests {
         assert_eq!(
             text,
             "
+annotations of pods that are followed
+  none; in team-*: exclude, output
+
 routes, of which the first that matches decides
   1        namespace payments-* or !payments-test, labels.app api to a, b; keeps by level, message; drops by app.status; \
              samples 0.5 by app.trace_id; JSON as text; redacts email, ssn; and goes on
-  2        container istio-proxy to nowhere
+  2        container istio-proxy to nowhere; or, as pods choose, to a; whatever pods say
   others   go nowhere
 "
         );
