@@ -36,8 +36,8 @@ impl Default for AnnotationsConfig {
 impl AnnotationsConfig {
     /// Whether pods of a namespace may say this.
     pub fn allows(&self, namespace: &str, wish: Wish) -> bool {
-        let here = self.namespaces.iter().filter(|(names, _)| names.0.matches(namespace));
-        self.allow.contains(&wish) || here.into_iter().any(|(_, wishes)| wishes.contains(&wish))
+        let mut here = self.namespaces.iter().filter(|(names, _)| names.0.matches(namespace));
+        self.allow.contains(&wish) || here.any(|(_, wishes)| wishes.contains(&wish))
     }
 
     /// Whether nobody may say anything.
