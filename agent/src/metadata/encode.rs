@@ -78,9 +78,8 @@ fn put_container(out: &mut Vec<u8>, facts: &NodeFacts, container: &Container, ex
     let node = known.node.as_deref().unwrap_or(&none);
     put_texts(out, "labels", &node.labels, config.fields.has("kubernetes.node.labels"));
     out.push(b'}');
-    let labels = known.pod.labels.iter().filter(|(key, _)| config.labels.has(key));
-    put_texts(out, "labels", labels, config.fields.has("kubernetes.labels"));
-    let annotations = known.pod.annotations.iter().filter(|(key, _)| config.annotations.has(key));
+    put_texts(out, "labels", known.pod.sent_labels(config), config.fields.has("kubernetes.labels"));
+    let annotations = known.pod.sent_annotations(config);
     put_texts(out, "annotations", annotations, config.fields.has("kubernetes.annotations"));
     if let Some(namespace) = &known.namespace {
         let (labels, annotations) = (&namespace.labels, &namespace.annotations);

@@ -153,6 +153,18 @@ impl PodFacts {
     }
 }
 
+impl PodFacts {
+    /// The labels that are sent. The others are known because names and routes may depend on them.
+    pub fn sent_labels(&self, config: &MetadataConfig) -> impl Iterator<Item = (&String, &String)> {
+        self.labels.iter().filter(|(key, _)| config.labels.has(key))
+    }
+
+    /// The annotations that are sent. The others are known because routes ask for them.
+    pub fn sent_annotations(&self, config: &MetadataConfig) -> impl Iterator<Item = (&String, &String)> {
+        self.annotations.iter().filter(|(key, _)| config.annotations.has(key))
+    }
+}
+
 impl ContainerFacts {
     /// A run was heard of. One that is known stays as it was: the pod may name another image by now.
     fn note(&mut self, restart: u32, id: &str) {

@@ -56,9 +56,9 @@ fn put_container(out: &mut Vec<u8>, facts: &NodeFacts, container: &Container, ex
             put(out, r#","pod_ip":""#, &pod.ip);
             out.push(b'"');
         }
-        let labels = pod.labels.iter().filter(|(key, _)| config.labels.has(key));
-        put_texts(out, "labels", labels, config.fields.has("kubernetes.labels"));
-        put_texts(out, "annotations", &pod.annotations, config.fields.has("kubernetes.annotations"));
+        put_texts(out, "labels", pod.sent_labels(config), config.fields.has("kubernetes.labels"));
+        let annotations = pod.sent_annotations(config);
+        put_texts(out, "annotations", annotations, config.fields.has("kubernetes.annotations"));
     }
     out.push(b'}');
 }
@@ -83,12 +83,14 @@ mod tests {
             name: "app".into(),
         });
         let object = json!({
-            "metadata": { "labels": { "app.kubernetes.io/name": "w\"eb", "x": "y" }, "annotations": { "note": "n" } },
+            "metadata": { "labels": { "app.kubernetes.io/name": "w\"eb", "x": "y" }, "annotations": { "note": "n", "secret": "s" } },
             "status": { "podIP": "10.0.0.1" },
         });
         let ran = Run { restart: 0, runtime: "containerd".into(), id: "c0".into(), image: "web:1".into() };
         let shown = |config: &str| -> Value {
-            let config: MetadataConfig = toml::from_str(config).unwrap();
+            let mut config: MetadataConfig = toml::from_str(config).unwrap();
+            // A route asks for it: it is known, and not sent.
+            config.asked = ["secret".to_owned()].into();
             let pod = PodFacts::new(serde_json::from_value(object.clone()).unwrap(), &config, None);
             let known = Known { pod: Arc::new(pod), namespace: None, node: None };
             let fields = fields(&facts, &origin, Extent::Known(&config, &known));
@@ -107,7 +109,7 @@ mod tests {
         ] {
             all[key] = value;
         }
-        assert_eq!(shown("annotations = [\"*\"]"), json!({ "kubernetes": all }));
+        assert_eq!(shown("annotations = [\"*\", \"!secret\"]"), json!({ "kubernetes": all }));
         assert_eq!(shown("fields = []"), json!({ "kubernetes": place }));
     }
 }
