@@ -143,20 +143,15 @@ fn a_part_of_a_long_line_says_so() {
 fn in_the_names_of_container_insights_a_document_is_as_awss_set_up_writes_it() {
     let mut batch = Batch::new(Format::Events(EventFormat::Insights), None);
     let plan = plan_of("web-0", FieldNames::ContainerInsights);
-    batch.push(plan.of_run(0), b"KEY-", &record(br#"{"level":"warn"}"#), |_| true);
+    batch.put(plan.of_run(0), b"KEY-", &record(br#"{"level":"warn"}"#));
     let large = [br#"{"a":""#, "x".repeat(600_000).as_bytes(), b"\"}"].concat();
-    batch.push(plan.of_run(0), b"KEY-", &record(&large), |_| true);
+    batch.put(plan.of_run(0), b"KEY-", &record(&large));
     let host = HostLog { source: "messages".into(), path: "/var/log/messages".into(), labels: [].into() };
     let facts = NodeFacts { cluster: "prod".into(), node: "n1".into(), names: FieldNames::ContainerInsights };
     let template = Template::parse("/eks/{cluster}:{node}.host.{source}").unwrap();
     let target = Some((&template, Safe::LogStream));
     let host = Plan::new(&facts, &Origin::Host(host), Extent::Path, target);
-    batch.push(
-        host.of_run(0),
-        b"K-",
-        &Record { stream: None, ..record(b"Nov 24 15:54:01 n1 cron[7]: hi") },
-        |_| true,
-    );
+    batch.put(host.of_run(0), b"K-", &Record { stream: None, ..record(b"Nov 24 15:54:01 n1 cron[7]: hi") });
     let sealed = batch.seal(Vec::new()).unwrap();
     let texts = texts(&sealed);
     assert_eq!(

@@ -250,6 +250,18 @@ impl Connection {
         Ok(events.map(|event| event.map_err(Failure::of)))
     }
 
+    /// What comes next of an answer that goes on; `None` at its end.
+    ///
+    /// # Errors
+    /// The server is silent. A bookmark comes every minute: whoever should send it is not there any more, and whoever asks
+    /// next connects anew.
+    pub async fn next<S: Stream + Unpin>(&self, answer: &mut S) -> Result<Option<S::Item>, Failure> {
+        tokio::time::timeout(self.timeout, answer.next()).await.map_err(|_| {
+            self.reset();
+            Failure::Silent(self.timeout)
+        })
+    }
+
     /// Asks once, and once more with credentials read anew if those in hand were refused.
     async fn ask<T, F>(&self, request: impl Fn(Client) -> F) -> Result<T, Failure>
     where
@@ -303,7 +315,7 @@ impl Connection {
     }
 
     /// Whoever asks next connects anew.
-    pub fn reset(&self) {
+    fn reset(&self) {
         *self.lock() = None;
     }
 

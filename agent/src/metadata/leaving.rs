@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::StreamExt;
 use kube::api::WatchEvent;
 
 use super::api::Node;
@@ -91,17 +90,10 @@ impl Leaving {
     async fn attempt(&mut self) -> Result<(), Failure> {
         let time = WATCH_TIME.mul_f64(1.0 + 0.2 * fastrand::f64());
         let mut events = pin!(self.connection.watch_node(&self.node, time).await?);
-        loop {
-            match tokio::time::timeout(self.connection.timeout(), events.next()).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(event)) => self.enter(&event?)?,
-                Err(_) => {
-                    // A bookmark comes every minute: whoever should send it is not there any more.
-                    self.connection.reset();
-                    return Err(Failure::Silent(self.connection.timeout()));
-                }
-            }
+        while let Some(event) = self.connection.next(&mut events).await? {
+            self.enter(&event?)?;
         }
+        Ok(())
     }
 
     fn enter(&mut self, event: &WatchEvent<Node>) -> Result<(), Failure> {

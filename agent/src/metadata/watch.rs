@@ -178,15 +178,7 @@ impl Watch {
         let mut events = pin!(events.ready_chunks(EVENTS_AT_ONCE));
         let mut seen = BTreeSet::new();
         loop {
-            let chunk = match tokio::time::timeout(self.connection.timeout(), events.next()).await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => return Ok(Ended::InTurn),
-                Err(_) => {
-                    // A bookmark comes every minute: whoever should send it is not there any more.
-                    self.connection.reset();
-                    return Err(Failure::Silent(self.connection.timeout()));
-                }
-            };
+            let Some(chunk) = self.connection.next(&mut events).await? else { return Ok(Ended::InTurn) };
             self.table.stats.events.add(chunk.len() as u64);
             self.enter(chunk, &mut seen)?;
         }

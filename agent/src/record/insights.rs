@@ -51,7 +51,7 @@ pub fn append_host_line(out: &mut Vec<u8>, content: &[u8]) -> Notes {
 }
 
 fn text_of(content: &[u8]) -> (Cow<'_, str>, Notes) {
-    if let Some(text) = utf16::may_be(content).then(|| utf16::decode(content)).flatten() {
+    if let Some(text) = utf16::read(content) {
         return (Cow::Owned(text), Notes { utf16: true, ..Notes::default() });
     }
     let text = String::from_utf8_lossy(content);

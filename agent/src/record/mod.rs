@@ -97,7 +97,7 @@ fn append_utf16<const NEST: bool>(out: &mut Vec<u8>, content: &[u8]) -> Option<N
 
 /// A body as text for people: what is neither UTF-8 nor UTF-16 becomes U+FFFD.
 pub fn readable(content: &[u8]) -> Cow<'_, str> {
-    let utf16 = if utf16::may_be(content) { utf16::decode(content) } else { None };
+    let utf16 = utf16::read(content);
     utf16.map_or_else(|| String::from_utf8_lossy(content), Cow::Owned)
 }
 

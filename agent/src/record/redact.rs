@@ -168,9 +168,7 @@ impl Redactor {
 
     /// What a program wrote, redacted. Text in UTF-16 becomes UTF-8 where something is replaced.
     pub fn apply<'a>(&self, content: &'a [u8]) -> Cow<'a, [u8]> {
-        if utf16::may_be(content)
-            && let Some(text) = utf16::decode(content)
-        {
+        if let Some(text) = utf16::read(content) {
             return self.redacted(text.as_bytes()).map_or(Cow::Borrowed(content), Cow::Owned);
         }
         self.redacted(content).map_or(Cow::Borrowed(content), Cow::Owned)
@@ -221,7 +219,7 @@ impl Redactor {
             } else if *byte == b'"' {
                 count += self.text(&mut out, token);
             } else {
-                count += self.number(&mut out, token);
+                count += self.token(&mut out, token, token);
             }
         }
         (out, count)
@@ -239,20 +237,12 @@ impl Redactor {
         } else {
             Cow::Borrowed(inner)
         };
-        let (redacted, count) = self.replace(&plain);
-        if count == 0 {
-            out.extend_from_slice(token);
-            return 0;
-        }
-        out.push(b'"');
-        escape::append_escaped(out, &redacted);
-        out.push(b'"');
-        count
+        self.token(out, token, &plain)
     }
 
-    /// A number becomes a text where it is replaced.
-    fn number(&self, out: &mut Vec<u8>, token: &[u8]) -> u32 {
-        let (redacted, count) = self.replace(token);
+    /// A token as it is written, or, where its text is replaced, a text: a number becomes one.
+    fn token(&self, out: &mut Vec<u8>, token: &[u8], text: &[u8]) -> u32 {
+        let (redacted, count) = self.replace(text);
         if count == 0 {
             out.extend_from_slice(token);
             return 0;

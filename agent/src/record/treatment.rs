@@ -162,7 +162,7 @@ impl Treatment {
         if record.cut == (false, false) {
             return redactor.apply(record.content);
         }
-        let text = if utf16::may_be(record.content) { utf16::decode(record.content) } else { None };
+        let text = utf16::read(record.content);
         let content = without_cuts(text.as_ref().map_or(record.content, String::as_bytes), record.cut);
         let redacted = match redactor.apply(&content) {
             Cow::Owned(redacted) => Some(redacted),
@@ -174,7 +174,7 @@ impl Treatment {
 
 /// Whether it is UTF-16, and whether it is neither that nor UTF-8.
 fn encoding(content: &[u8]) -> (bool, bool) {
-    let utf16 = utf16::may_be(content) && utf16::decode(content).is_some();
+    let utf16 = utf16::read(content).is_some();
     (utf16, !utf16 && std::str::from_utf8(content).is_err())
 }
 

@@ -13,6 +13,11 @@ enum Order {
     Big,
 }
 
+/// The text of a body in UTF-16; none if it is not.
+pub(super) fn read(content: &[u8]) -> Option<String> {
+    if may_be(content) { decode(content) } else { None }
+}
+
 /// Whether content begins as UTF-16 may: with a byte order mark, or a NUL among its first two bytes (the high byte of a
 /// Latin letter, or of the newline before).
 #[inline]

@@ -140,11 +140,12 @@ impl Reading {
 impl Worker {
     /// Takes up what has changed of what is known. Costs one load where nothing has.
     pub(super) fn follow_metadata(&mut self) {
-        let Some(table) = self.settings.table.clone() else { return };
+        let Some(table) = &self.settings.table else { return };
         let revision = table.revision();
         if std::mem::replace(&mut self.revision, revision) == revision {
             return;
         }
+        let table = table.clone();
         for place in 0..self.containers.len() {
             let reading = &mut self.containers[place];
             let before = reading.is_here();
