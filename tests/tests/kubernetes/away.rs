@@ -5,11 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use taffrail_tests::agent::Agent;
 use taffrail_tests::kubernetes::{self, Kubernetes};
-use taffrail_tests::node::Container;
 use taffrail_tests::wire::{Mood, Wire};
 use taffrail_tests::{eventually, seconds};
 
-use super::{agent, document, named};
+use super::{agent, document, follows, named, web};
 
 #[test]
 fn an_api_server_that_was_killed_and_came_back_is_followed_on() {
@@ -38,13 +37,7 @@ fn an_api_server_that_was_killed_and_came_back_is_followed_on() {
     agent.has_said("metadata comes from the API server again", 1);
     new.container("app").writes_line("of a new pod");
     assert_eq!(document(&node, "of a new pod").text("kubernetes.labels.v"), "3");
-    let mut n = 0;
-    eventually(seconds(20), "the label that was changed", || {
-        n += 1;
-        app.writes_line(&format!("line {n}"));
-        let last = document(&node, &format!("line {n}"));
-        if last.text("kubernetes.labels.v") == "2" { Ok(()) } else { Err(last.source.to_string()) }
-    });
+    follows(&mut app, &node, "2", seconds(20));
     old.writes_line("of a deleted pod");
     assert_eq!(document(&node, "of a deleted pod").text("kubernetes.labels.v"), "1");
     let said = agent.terminate().stderr;
@@ -55,8 +48,7 @@ fn an_api_server_that_was_killed_and_came_back_is_followed_on() {
 fn an_api_server_that_is_away_at_the_start_is_not_missed_where_the_cache_knows() {
     let cluster = Kubernetes::shared();
     let (node, shop) = (cluster.node(), cluster.namespace());
-    let web = cluster.pod(&node, named("web", &shop, json!({ "v": "1" })));
-    cluster.runs(&web, &[("app", 0, "c0")]);
+    let web = web(cluster, &node, &shop);
     let mut app = web.container("app");
     app.writes_line("first");
     let wire = Wire::to(cluster.address());
@@ -84,8 +76,7 @@ fn an_api_server_that_is_away_at_the_start_is_not_missed_where_the_cache_knows()
 fn an_api_server_that_is_away_at_the_start_delays_nothing_for_longer_than_wait() {
     let cluster = Kubernetes::shared();
     let (node, shop) = (cluster.node(), cluster.namespace());
-    let web = cluster.pod(&node, named("web", &shop, json!({ "v": "1" })));
-    cluster.runs(&web, &[("app", 0, "c0")]);
+    let web = web(cluster, &node, &shop);
     let mut app = web.container("app");
     app.writes(500);
     let wire = Wire::to(cluster.address());
@@ -103,23 +94,11 @@ fn an_api_server_that_is_away_at_the_start_delays_nothing_for_longer_than_wait()
     assert_eq!((now.text("kubernetes.labels.v"), now.get("taffrail.metadata")), ("1", None));
 }
 
-/// Writes a line, and waits for it with the label `v` that is wanted.
-fn follows(app: &mut Container, node: &taffrail_tests::node::Node, version: &str) {
-    let mut n = 0;
-    eventually(seconds(40), &format!("the label {version}"), || {
-        n += 1;
-        app.writes_line(&format!("{version} {n}"));
-        let last = document(node, &format!("{version} {n}"));
-        if last.text("kubernetes.labels.v") == version { Ok(()) } else { Err(last.source.to_string()) }
-    });
-}
-
 #[test]
 fn a_connection_that_is_half_open_is_given_up_and_a_slow_one_is_borne() {
     let cluster = Kubernetes::shared();
     let (node, shop) = (cluster.node(), cluster.namespace());
-    let web = cluster.pod(&node, named("web", &shop, json!({ "v": "1" })));
-    cluster.runs(&web, &[("app", 0, "c0")]);
+    let web = web(cluster, &node, &shop);
     let mut app = web.container("app");
     let wire = Wire::to(cluster.address());
     // So slow that a list of everything takes seconds, though never silent.
@@ -138,7 +117,7 @@ fn a_connection_that_is_half_open_is_given_up_and_a_slow_one_is_borne() {
         if wire.taken() > taken { Ok(()) } else { Err(format!("{taken} connections")) }
     });
     wire.becomes(Mood::Carries);
-    follows(&mut app, &node, "2");
+    follows(&mut app, &node, "2", seconds(40));
 }
 
 #[test]

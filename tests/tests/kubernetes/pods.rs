@@ -8,7 +8,7 @@ use taffrail_tests::space::Target;
 use taffrail_tests::verify::Document;
 use taffrail_tests::{seconds, verify};
 
-use super::{agent, document, named};
+use super::{agent, document, follows, named, web};
 
 #[test]
 fn a_document_says_of_its_pod_what_the_api_server_says() {
@@ -60,21 +60,14 @@ fn a_document_says_of_its_pod_what_the_api_server_says() {
 fn a_label_that_changes_is_the_new_one_from_then_on() {
     let cluster = Kubernetes::shared();
     let (node, shop) = (cluster.node(), cluster.namespace());
-    let web = cluster.pod(&node, named("web", &shop, json!({ "v": "1" })));
-    cluster.runs(&web, &[("app", 0, "c0")]);
+    let web = web(cluster, &node, &shop);
     let mut app = web.container("app");
     app.writes_line("first");
     let _agent = agent(cluster, &node, "");
     assert_eq!(document(&node, "first").text("kubernetes.labels.v"), "1");
     cluster.patch(&web, json!({ "metadata": { "labels": { "v": "2", "new": "x" } } }));
     // The watch and the log are two ways: what is written at once may still be told the old label.
-    let mut n = 0;
-    let changed = taffrail_tests::eventually(seconds(20), "a document with the new label", || {
-        n += 1;
-        app.writes_line(&format!("line {n}"));
-        let last = document(&node, &format!("line {n}"));
-        if last.text("kubernetes.labels.v") == "2" { Ok(last) } else { Err(last.source.to_string()) }
-    });
+    let changed = follows(&mut app, &node, "2", seconds(20));
     assert_eq!(changed.text("kubernetes.labels.new"), "x");
     app.writes_line("last");
     assert_eq!(document(&node, "last").text("kubernetes.labels.v"), "2", "it never goes back");

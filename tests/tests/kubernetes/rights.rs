@@ -2,19 +2,22 @@
 
 use serde_json::json;
 use taffrail_tests::agent::Agent;
-use taffrail_tests::kubernetes::{self, Kubernetes};
+use taffrail_tests::kubernetes::{self, Account, Kubernetes};
 use taffrail_tests::{eventually, seconds};
 
-use super::{document, named};
+use super::{document, follows, named, web};
+
+/// An account that may list and watch pods, and nothing else.
+fn of_pods_only(cluster: &Kubernetes) -> Account<'_> {
+    cluster.account(json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"] }]))
+}
 
 #[test]
 fn the_right_to_list_and_watch_pods_is_enough_and_a_renewed_token_is_taken_up() {
     let cluster = Kubernetes::shared();
     let (node, shop) = (cluster.node(), cluster.namespace());
-    let account =
-        cluster.account(json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"] }]));
-    let web = cluster.pod(&node, named("web", &shop, json!({ "v": "1" })));
-    cluster.runs(&web, &[("app", 0, "c0")]);
+    let account = of_pods_only(cluster);
+    let web = web(cluster, &node, &shop);
     let mut app = web.container("app");
     app.writes_line("first");
     // The watch must end for the token to be shown again: it is told that the server is silent.
@@ -25,13 +28,7 @@ fn the_right_to_list_and_watch_pods_is_enough_and_a_renewed_token_is_taken_up() 
     agent.has_said("does not accept the agent's credentials", 1);
     account.renew();
     cluster.patch(&web, json!({ "metadata": { "labels": { "v": "2" } } }));
-    let mut n = 0;
-    eventually(seconds(90), "the new label by the new token", || {
-        n += 1;
-        app.writes_line(&format!("line {n}"));
-        let last = document(&node, &format!("line {n}"));
-        if last.text("kubernetes.labels.v") == "2" { Ok(()) } else { Err(agent.stderr()) }
-    });
+    follows(&mut app, &node, "2", seconds(90));
 }
 
 #[test]
@@ -61,10 +58,8 @@ fn an_agent_without_rights_says_once_what_it_lacks_and_goes_by_the_path() {
 fn namespaces_that_may_not_be_looked_at_are_told_once_and_nobody_waits_for_them() {
     let cluster = Kubernetes::shared();
     let (node, shop) = (cluster.node(), cluster.namespace());
-    let account =
-        cluster.account(json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"] }]));
-    let web = cluster.pod(&node, named("web", &shop, json!({ "v": "1" })));
-    cluster.runs(&web, &[("app", 0, "c0")]);
+    let account = of_pods_only(cluster);
+    let web = web(cluster, &node, &shop);
     web.container("app").writes_line("first");
     let wanted = "[metadata]\nnamespace_labels = [\"*\"]\nnode_labels = [\"*\"]\nwait = \"5m\"";
     let config = format!("{}\n{wanted}", node.to_file());

@@ -93,10 +93,10 @@ fn a_refused_record_is_not_forgotten_when_the_rest_of_its_batch_is_too_large() {
     verify::exactly_once(seconds(30), || space.documents(), &[&web]);
 }
 
-/// Before a record in doubt is sent again into a data stream, the agent looks for a rollover. An answer that is none is
-/// no reason to go on without having looked.
-#[test]
-fn a_look_for_a_rollover_that_is_not_answered_truly_is_taken_again() {
+/// Before a record in doubt is sent again into a data stream, the agent looks for a rollover. Here one happens when the
+/// answer to a bulk request has been lost, and the looks are answered as `answer` says, by their number and their request.
+/// Everything arrives once, and more than `spoilt` looks are taken.
+fn looks_for_a_rollover(spoilt: usize, answer: fn(usize, &http::Request) -> Action) {
     let server = Server::shared(Kind::OpenSearch);
     let space = server.space().takes_data_streams();
     let node = Node::new();
@@ -123,6 +123,28 @@ fn a_look_for_a_rollover_that_is_not_answered_truly_is_taken_again() {
             let reply = http::send(address, "POST", &rollover, b"").expect("a server that answers");
             assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
         }
+        answer(look, request)
+    })
+    .spoils_all();
+    web.writes(50);
+    let config = space.config_at(&node, proxy.address(), Target::DataStreams, "{namespace}") + "\n" + QUICK;
+    // What is there at a start is in doubt: the first look comes before anything is sent.
+    let agent = Agent::start(&config, &node);
+    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
+    eventually(seconds(60), "looks that went well", || {
+        let looks = looks.load(Ordering::SeqCst);
+        if looks > spoilt { Ok(()) } else { Err(looks.to_string()) }
+    });
+    web.writes(50);
+    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
+    let ended = agent.terminate();
+    assert!(!ended.stderr.contains("cannot ask the backing indices"), "{}", ended.stderr);
+}
+
+/// An answer that is none is no reason to go on without having looked.
+#[test]
+fn a_look_for_a_rollover_that_is_not_answered_truly_is_taken_again() {
+    looks_for_a_rollover(24, |look, request| {
         // The indices are asked for first, and again from the beginning when they cannot be asked for the documents.
         let is_spoilt = look < 12 || (request.method == "POST" && look < 24);
         match look % 6 {
@@ -134,52 +156,14 @@ fn a_look_for_a_rollover_that_is_not_answered_truly_is_taken_again() {
             4 => Action::Answer(lies::page(502)),
             _ => Action::Reset,
         }
-    })
-    .spoils_all();
-    web.writes(50);
-    let config = space.config_at(&node, proxy.address(), Target::DataStreams, "{namespace}") + "\n" + QUICK;
-    // What is there at a start is in doubt: the first look comes before anything is sent.
-    let agent = Agent::start(&config, &node);
-    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
-    eventually(seconds(60), "looks that went well", || {
-        let looks = looks.load(Ordering::SeqCst);
-        if looks > 24 { Ok(()) } else { Err(looks.to_string()) }
     });
-    web.writes(50);
-    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
-    let ended = agent.terminate();
-    assert!(!ended.stderr.contains("cannot ask the backing indices"), "{}", ended.stderr);
 }
 
 /// A server that has just begun knows of no index yet, then of indices whose documents it cannot get. It says so of each
 /// index, or of each document, under statuses that say of themselves that all is well.
 #[test]
 fn a_server_that_has_just_begun_is_asked_for_a_rollover_until_it_knows() {
-    let server = Server::shared(Kind::OpenSearch);
-    let space = server.space().takes_data_streams();
-    let node = Node::new();
-    let mut web = node.pod("web").container("app");
-    web.writes(50);
-    let agent = Agent::start(&space.stream(&node), &node);
-    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
-    assert_eq!(agent.terminate().code, Some(0));
-
-    let (address, rollover) = (server.address(), format!("/{}-default/_rollover", space.prefix));
-    let (bulks, looks) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
-    let count = Arc::clone(&looks);
-    let proxy = Proxy::open(address, move |_, request| {
-        if request.target.starts_with("/_bulk") {
-            return if bulks.fetch_add(1, Ordering::SeqCst) == 0 {
-                Action::LoseReply
-            } else {
-                Action::Forward
-            };
-        }
-        let look = count.fetch_add(1, Ordering::SeqCst);
-        if look == 1 {
-            let reply = http::send(address, "POST", &rollover, b"").expect("a server that answers");
-            assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
-        }
+    looks_for_a_rollover(16, |look, request| {
         let asks_for_documents = request.target.contains("/_mget");
         match look {
             0 => Action::Forward,
@@ -188,20 +172,7 @@ fn a_server_that_has_just_begun_is_asked_for_a_rollover_until_it_knows() {
             8..16 if asks_for_documents => Action::Falsify(lies::no_shards),
             _ => Action::Forward,
         }
-    })
-    .spoils_all();
-    web.writes(50);
-    let config = space.config_at(&node, proxy.address(), Target::DataStreams, "{namespace}") + "\n" + QUICK;
-    let agent = Agent::start(&config, &node);
-    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
-    eventually(seconds(60), "looks that went well", || {
-        let looks = looks.load(Ordering::SeqCst);
-        if looks > 16 { Ok(()) } else { Err(looks.to_string()) }
     });
-    web.writes(50);
-    verify::exactly_once(seconds(60), || space.documents(), &[&web]);
-    let ended = agent.terminate();
-    assert!(!ended.stderr.contains("cannot ask the backing indices"), "{}", ended.stderr);
 }
 
 /// What is left of a batch waits for its next try, even if that is long in coming, and the only request that may be in
