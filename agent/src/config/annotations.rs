@@ -9,8 +9,7 @@ use std::fmt;
 use glob::Pattern;
 use serde::{Deserialize, Deserializer};
 
-use super::diagnostic::Refusal;
-use super::units::{quoted, text};
+use super::units::{pattern, text};
 
 /// What annotations of pods are followed. A route with `mandatory = true` follows none.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -96,12 +95,8 @@ pub struct Namespaces(Pattern);
 
 impl<'de> Deserialize<'de> for Namespaces {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer, "a pattern in quotes", |text| match Pattern::new(text) {
-            Ok(pattern) => Ok(Namespaces(pattern)),
-            Err(error) => {
-                let message = format!("{} is not a pattern: {}", quoted(text), error.msg);
-                Err(Refusal::new(message, "wildcards are `*`, `?` and `[…]`"))
-            }
+        text(deserializer, "a pattern in quotes", |text| {
+            pattern(text, text, "wildcards are `*`, `?` and `[…]`").map(Namespaces)
         })
     }
 }

@@ -8,7 +8,7 @@ use glob::Pattern;
 use serde::{Deserialize, Deserializer};
 
 use super::diagnostic::Refusal;
-use super::units::{quoted, text};
+use super::units::{pattern, text};
 
 /// Patterns with `*`, `?` and `[…]`, each of which takes names in, or, behind a `!`, leaves them out: a name is chosen
 /// that some pattern takes in and none leaves out.
@@ -57,17 +57,15 @@ impl fmt::Display for Choice {
 impl<'de> Deserialize<'de> for One {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text(deserializer, "a pattern in quotes", |text| {
-            let (out, pattern) = text.strip_prefix('!').map_or((false, text), |pattern| (true, pattern));
-            if pattern.is_empty() {
+            let (out, bare) = text.strip_prefix('!').map_or((false, text), |bare| (true, bare));
+            if bare.is_empty() {
                 return Err(Refusal::new(
                     "a pattern cannot be empty",
                     "write a name or a pattern, as in \"app\" or \"*\"",
                 ));
             }
-            let pattern = Pattern::new(pattern).map_err(|error| {
-                let message = format!("{} is not a pattern: {}", quoted(text), error.msg);
-                Refusal::new(message, "wildcards are `*`, `?` and `[…]`; a `!` in front leaves names out")
-            })?;
+            let help = "wildcards are `*`, `?` and `[…]`; a `!` in front leaves names out";
+            let pattern = pattern(bare, text, help)?;
             Ok(One { pattern, out })
         })
     }

@@ -8,7 +8,7 @@ use glob::Pattern;
 use serde::{Deserialize, Deserializer};
 
 use super::diagnostic::Refusal;
-use super::units::{quoted, refused, text};
+use super::units::{self, quoted, refused, text};
 use crate::catalog::host::fixed_folder;
 
 /// One `[files.NAME]`: NAME is 1 to 64 small letters, digits, `-` and `_`, and goes to `event.dataset`.
@@ -75,8 +75,5 @@ fn pattern(text: &str) -> Result<Pattern, Refusal> {
         let message = format!("{} looks through the whole file system", quoted(text));
         return Err(Refusal::new(message, "begin with a folder, as in \"/var/log/**/*.log\""));
     }
-    Pattern::new(text).map_err(|error| {
-        let message = format!("{} is not a pattern: {}", quoted(text), error.msg);
-        Refusal::new(message, "wildcards are `*`, `?`, `[…]`, and `**` as a folder's whole name")
-    })
+    units::pattern(text, text, "wildcards are `*`, `?`, `[…]`, and `**` as a folder's whole name")
 }

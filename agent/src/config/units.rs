@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use glob::Pattern;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::diagnostic::{Refusal, without_credentials};
@@ -175,6 +176,12 @@ pub(super) fn text<'de, D: Deserializer<'de>, T>(
 /// A refusal on its way through serde, which carries one string only: two lines.
 pub(super) fn refused<E: Error>(refusal: Refusal) -> E {
     E::custom(format_args!("{}\n{}", refusal.message, refusal.help))
+}
+
+/// A pattern of names or paths; `written` is all that the file has there, and `help` how to write it.
+pub(super) fn pattern(pattern: &str, written: &str, help: &str) -> Result<Pattern, Refusal> {
+    Pattern::new(pattern)
+        .map_err(|error| Refusal::new(format!("{} is not a pattern: {}", quoted(written), error.msg), help))
 }
 
 /// A value in quotes for a message, on one line and not too long.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Value;
 
 use crate::config::diagnostic::Refusal;
-use crate::config::units::{quoted, refused};
+use crate::config::units::{pattern, refused};
 
 /// What a container must be. Each key is a pattern with `*`, `?` and `[…]`, or a list of them; those that begin with `!` must
 /// not match. All keys that are given must hold.
@@ -120,15 +120,12 @@ impl<'de> Deserialize<'de> for Globs {
 fn globs(value: Value) -> Result<Globs, Refusal> {
     let mut globs = Globs::default();
     for text in texts(value, "a pattern in quotes, or a list of them")? {
-        let (list, pattern) = match text.strip_prefix('!') {
+        let (list, bare) = match text.strip_prefix('!') {
             Some(rest) => (&mut globs.none, rest),
             None => (&mut globs.any, text.as_str()),
         };
-        let pattern = Pattern::new(pattern).map_err(|error| {
-            let message = format!("{} is not a pattern: {}", quoted(&text), error.msg);
-            Refusal::new(message, "wildcards are `*`, `?` and `[…]`; `!` before it for what must not match")
-        })?;
-        list.push(pattern);
+        let help = "wildcards are `*`, `?` and `[…]`; `!` before it for what must not match";
+        list.push(pattern(bare, &text, help)?);
     }
     Ok(globs)
 }
