@@ -222,12 +222,10 @@ fn is_treated_alike(one: &RouteConfig, other: &RouteConfig) -> bool {
 
 /// What a route does with records; `None` if that is nothing.
 fn treatment(config: &RouteConfig) -> Option<Arc<Treatment>> {
-    let RouteConfig { keep, drop, sample, json, redact, .. } = config;
-    let is_plain =
-        keep.is_none() && drop.is_none() && sample.is_none() && *json == Json::Nest && redact.is_empty();
-    if is_plain {
+    if is_treated_alike(config, &RouteConfig::everything("")) {
         return None;
     }
+    let RouteConfig { keep, drop, sample, json, redact, .. } = config;
     Some(Arc::new(Treatment {
         keep: keep.as_ref().map(|conditions| conditions.compile()),
         drop: drop.as_ref().map(|conditions| conditions.compile()),
