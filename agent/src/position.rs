@@ -37,12 +37,32 @@ pub struct Position {
     /// Offset (in bytes of the inflated file) of the next line to read.
     #[serde(rename = "o")]
     pub offset: u64,
-    /// Partial lines begun before `offset` whose end has not been seen, one for each [`Lane`].
+    /// Records begun before `offset` whose end has not been seen, one for each [`Lane`].
     #[serde(rename = "p", default, skip_serializing_if = "no_groups")]
     pub open: [Option<OpenGroup>; Lane::COUNT],
     /// Time of the last line that had one, for lines that have none; nanoseconds since the epoch, 0 for none.
     #[serde(rename = "t", default)]
     pub time: i64,
+    /// Up to where the first lines of the file, by stream, belong to the last record of the file before it.
+    #[serde(rename = "h", default, skip_serializing_if = "Skipped::is_nothing")]
+    pub skipped: Skipped,
+}
+
+/// Offsets behind the lines that another file's record ends with: of standard output's, and of standard error's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped(pub [u64; 2]);
+
+impl Skipped {
+    /// Whether all lines are the file's own.
+    pub fn is_nothing(&self) -> bool {
+        *self == Skipped::default()
+    }
+
+    /// Whether the line of this stream at `offset` is another file's.
+    #[inline]
+    pub fn has(&self, lane: Lane, offset: u64) -> bool {
+        self.0.get(lane as usize).is_some_and(|end| offset < *end)
+    }
 }
 
 impl Position {
@@ -89,8 +109,9 @@ impl Lane {
     }
 }
 
-/// A partial line whose end has not been seen: its offsets, not its bytes; they are read again when it ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A record whose end has not been seen, a line in pieces or several lines: its offsets, not its bytes; they are read again
+/// when it ends. A version that knows of no lines takes it for one line, whose pieces it joins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenGroup {
     /// Offset of its first piece.
     #[serde(rename = "f")]
@@ -113,6 +134,15 @@ pub struct OpenGroup {
     /// Stream of a long physical line, where its beginning told.
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Lane>,
+    /// Lines of a record of several, and 0 for a line that is one of its own.
+    #[serde(rename = "m", default, skip_serializing_if = "is_none_32")]
+    pub lines: u32,
+    /// What of a record of several lines has been seen: see [`State`](crate::record::multiline::State).
+    #[serde(rename = "y", default, skip_serializing_if = "is_none_8")]
+    pub state: u8,
+    /// Whether its last line is whole, so that only another line can go on with it.
+    #[serde(rename = "w", default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
 }
 
 /// A group that was ended by our clock: reading again must end it at the same place.
@@ -148,6 +178,14 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+fn is_none_32(n: &u32) -> bool {
+    *n == 0
+}
+
+fn is_none_8(n: &u8) -> bool {
+    *n == 0
+}
+
 /// An [`Entry`] as it is held: of a hundred thousand files nearly all have no group open, and no cuts.
 #[derive(Debug, Default)]
 struct Kept {
@@ -158,24 +196,26 @@ struct Kept {
     more: Option<Box<More>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct More {
     open: [Option<OpenGroup>; Lane::COUNT],
     cuts: Vec<Cut>,
+    skipped: Skipped,
 }
 
 impl From<Entry> for Kept {
     fn from(Entry { position, cuts, gone, past }: Entry) -> Kept {
-        let Position { offset, open, time } = position;
-        let more = (!no_groups(&open) || !cuts.is_empty()).then(|| Box::new(More { open, cuts }));
+        let Position { offset, open, time, skipped } = position;
+        let is_plain = no_groups(&open) && cuts.is_empty() && skipped.is_nothing();
+        let more = (!is_plain).then(|| Box::new(More { open, cuts, skipped }));
         Kept { offset, time, gone, past, more }
     }
 }
 
 impl Kept {
     fn entry(&self) -> Entry {
-        let (open, cuts) = self.more.as_ref().map(|more| (more.open, more.cuts.clone())).unwrap_or_default();
-        let position = Position { offset: self.offset, open, time: self.time };
+        let More { open, cuts, skipped } = self.more.as_deref().cloned().unwrap_or_default();
+        let position = Position { offset: self.offset, open, time: self.time, skipped };
         Entry { position, cuts, gone: self.gone, past: self.past }
     }
 }
@@ -226,6 +266,12 @@ impl State {
         if !cuts.contains(&cut) {
             cuts.push(cut);
         }
+    }
+
+    /// The first lines of a file, up to these offsets, belong to the last record of the one before it.
+    pub fn skip(&mut self, key: FileKey, skipped: Skipped) {
+        let kept = self.entries.entry(key).or_default();
+        kept.more.get_or_insert_default().skipped = skipped;
     }
 
     /// Whether the output has begun with this process: what is there now was there before it.

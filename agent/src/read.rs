@@ -18,7 +18,8 @@ use memchr::memchr;
 
 use crate::catalog::file::Source;
 use crate::config::Oversize;
-use crate::position::{Cut, Position};
+use crate::position::{Cut, OpenGroup, Position, Skipped};
+use crate::record::multiline::Multiline;
 use crate::record::{Stream, time};
 use lines::Lines;
 
@@ -90,13 +91,52 @@ pub struct Rules {
     pub since: Option<i64>,
 }
 
+/// How one file is read.
+#[derive(Debug)]
+pub struct Manner<'a> {
+    /// How its lines are told apart from what they carry.
+    pub framing: Framing,
+    /// Where our clock has ended records.
+    pub cuts: &'a [Cut],
+    /// How its lines are joined, if they are.
+    pub multiline: Option<&'a Multiline>,
+    /// What its end is.
+    pub end: End<'a>,
+}
+
+/// What the end of a file is.
+#[derive(Debug)]
+pub enum End<'a> {
+    /// It may grow.
+    Open,
+    /// It will not: its end ends its last records too.
+    Final,
+    /// It will not, and its last records may go on in the file after it.
+    Followed(&'a mut Follower),
+}
+
+/// The file after one that has been rotated, in which the last records of that one may go on.
+#[derive(Debug)]
+pub struct Follower {
+    /// Its bytes.
+    pub source: Source,
+    /// Of each stream, the offset behind which its lines are known to be its own.
+    pub limit: [u64; 2],
+    /// Of each stream, up to where its lines belong to the record before: set for records that have ended.
+    pub skipped: Skipped,
+    /// Records whose end has not come, as far as they go, of each stream.
+    pub pending: [Option<OpenGroup>; 2],
+}
+
 /// How a turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     /// There may be more to read.
     More,
-    /// Nothing is left but, perhaps, a line whose end has not come.
+    /// Nothing is left but, perhaps, a record whose end has not come.
     End,
+    /// The file is read to its end, and a record goes on in the next, where its end has not come.
+    Waits,
 }
 
 /// Takes records from files: the buffers, which all cursors of a reader share.
@@ -138,18 +178,22 @@ impl Reader {
     }
 
     /// Reads on at `at` and hands out the records found, until the window is used up or `emit` breaks; moves `at` over
-    /// what was read. `ended`: the file will not grow, so that its end ends its last record too.
+    /// what was read.
     ///
     /// After an error `at` is behind the last record that was handed out, so that none comes twice.
     pub fn turn(
         &mut self,
         source: &mut Source,
         at: &mut Position,
-        framing: Framing,
-        cuts: &[Cut],
-        ended: bool,
+        manner: Manner<'_>,
         mut emit: impl FnMut(Record<'_>) -> ControlFlow<()>,
     ) -> io::Result<Turn> {
+        let Manner { framing, cuts, multiline, end } = manner;
+        let (ended, next) = match end {
+            End::Open => (false, None),
+            End::Final => (true, None),
+            End::Followed(follower) => (true, Some(follower)),
+        };
         let max_line = self.rules.max_record + HEAD_ROOM;
         let mut wanted = self.window;
         let mut filled = source.read_at(&mut self.buffer[..wanted], at.offset)?;
@@ -164,17 +208,21 @@ impl Reader {
         let mut lines = Lines {
             rules: &self.rules,
             framing,
+            multiline,
             now: None,
             past: self.past,
             since_text: &self.since_text,
             cuts,
             source,
+            next,
+            own_size: u64::MAX,
             window: &self.buffer[..filled],
             base: at.offset,
             last_time: &[],
             scratch: &mut self.scratch,
             scratch_time: &mut self.scratch_time,
             unescaped: &mut self.unescaped,
+            line_ended: false,
             too_old: &mut self.too_old,
         };
         let flow = lines.run(at, ended && at_end, &mut emit);
@@ -182,10 +230,15 @@ impl Reader {
         if self.buffer.len() > self.window && at_end {
             self.buffer = vec![0; self.window];
         }
-        Ok(if flow?.is_continue() && at_end { Turn::End } else { Turn::More })
+        let waits = ended && at_end && at.open[..2].iter().any(Option::is_some);
+        Ok(match flow?.is_continue() && at_end {
+            true if waits => Turn::Waits,
+            true => Turn::End,
+            false => Turn::More,
+        })
     }
 
-    /// Ends the pieces of lines that are open and hands them out: the caller has saved the cuts.
+    /// Ends the records that are open and hands them out: the caller has saved the cuts.
     pub fn close_groups(
         &mut self,
         source: &mut Source,
@@ -196,19 +249,23 @@ impl Reader {
         Lines {
             rules: &self.rules,
             framing,
+            multiline: None,
             now: None,
             past: self.past,
             since_text: &self.since_text,
             cuts: &[],
             source,
+            next: None,
+            own_size: u64::MAX,
             window: &[],
             base: at.offset,
             last_time: &[],
             scratch: &mut self.scratch,
             scratch_time: &mut self.scratch_time,
             unescaped: &mut self.unescaped,
+            line_ended: false,
             too_old: &mut self.too_old,
         }
-        .close_pieces(at, &mut emit)
+        .close_groups(at, &mut emit)
     }
 }

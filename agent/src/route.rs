@@ -13,6 +13,7 @@ use crate::catalog::origin::Origin;
 use crate::config::template::{Names, Prepared, Safe, Template};
 use crate::metadata::{Extent, NodeFacts, encode};
 use crate::record::Stream;
+use crate::record::multiline::Multiline;
 use crate::record::treatment::Treatment;
 pub use walk::{Course, Routes};
 
@@ -24,6 +25,8 @@ pub struct Plan {
     /// `namespace/pod/container`, or a path, for people.
     pub label: String,
     treatment: Option<Arc<Treatment>>,
+    /// Whether it does anything with a record, and not only with lines.
+    treats_records: bool,
     fields: Vec<u8>,
     /// What is said of each run of the container that has been heard of, by the number in its files' names.
     runs: Vec<(u32, Vec<u8>)>,
@@ -45,6 +48,7 @@ impl Plan {
             target: None,
             label: origin.to_string(),
             treatment: None,
+            treats_records: false,
             fields: Vec::new(),
             runs: Vec::new(),
             other_run: Vec::new(),
@@ -53,7 +57,8 @@ impl Plan {
 
     /// The same plan, of a route that does this with records.
     pub fn treating(self, treatment: Option<Arc<Treatment>>) -> Plan {
-        Plan { treatment, ..self }
+        let treats_records = treatment.as_ref().is_some_and(|treatment| treatment.is_of_records());
+        Plan { treatment, treats_records, ..self }
     }
 
     /// The plan for `origin`; `target` names where its records go, made safe for that kind of place.
@@ -96,6 +101,11 @@ impl Plan {
         plan
     }
 
+    /// How lines are joined, if they are.
+    pub fn multiline(&self) -> Option<&Multiline> {
+        self.treatment.as_ref()?.multiline.as_ref()
+    }
+
     /// The plan for the files of one run.
     pub fn of_run(&self, restart: u32) -> FilePlan<'_> {
         let run =
@@ -113,7 +123,7 @@ impl<'a> FilePlan<'a> {
     /// What is done with its records, if anything is.
     #[inline]
     pub fn treatment(self) -> Option<&'a Treatment> {
-        self.plan.treatment.as_deref()
+        self.plan.treatment.as_deref().filter(|_| self.plan.treats_records)
     }
 
     /// `namespace/pod/container`, or a path, for people.

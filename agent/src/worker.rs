@@ -6,6 +6,7 @@
 
 mod cursor;
 mod enrich;
+mod follow;
 mod left_out;
 mod limits;
 mod not_here;
@@ -284,7 +285,8 @@ impl Worker {
                 continue;
             }
             let idle = self.batch.is_empty() && self.in_flight == 0 && self.waiting.is_none();
-            if self.phase.is_draining() && idle && !self.has_set_aside() && !self.has_held() {
+            let quiet = !self.has_set_aside() && !self.has_held() && !self.has_last_words();
+            if self.phase.is_draining() && idle && quiet {
                 self.leave_files();
                 return !self.has_unreadable();
             }
@@ -486,9 +488,11 @@ impl Worker {
     /// When something is to be read of a container that has nothing to be read now.
     fn next_reading(&self, reading: &Reading) -> Option<Instant> {
         let retries = reading.cursors.iter().filter_map(Cursor::retry_at);
-        let gap = self.settings.rules.join_gap;
-        let silent =
-            reading.cursors.iter().filter_map(|c| c.silent_at(gap).or(c.held.then_some(self.cuts_looked)));
+        let (gap, timeout) = self.patience(reading);
+        let silent = reading
+            .cursors
+            .iter()
+            .filter_map(|c| c.silent_at(gap, timeout).or(c.held.then_some(self.cuts_looked)));
         retries.chain(silent.map(|at| at.max(self.cuts_looked + turns::LOOK_FOR_CUTS))).min()
     }
 }

@@ -15,9 +15,9 @@ use super::units::{pattern, text};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnnotationsConfig {
-    /// Which of `"json"`, `"exclude"`, `"sample"` and `"output"` are followed on every pod: `taffrail.io/json` and so on,
-    /// or, for one container, `taffrail.io/json.CONTAINER`. Default `["json"]`, which changes how a log is read and not
-    /// whether or where it goes.
+    /// Which of `"multiline"`, `"json"`, `"exclude"`, `"sample"` and `"output"` are followed on every pod: `taffrail.io/json` and so on,
+    /// or, for one container, `taffrail.io/json.CONTAINER`. Default `["multiline", "json"]`, which change how a log is
+    /// read and not whether or where it goes.
     pub allow: Vec<Wish>,
     /// Which more are followed in namespaces, by patterns of their names: `"team-*" = ["exclude", "sample"]`. Default none.
     pub namespaces: BTreeMap<Namespaces, Vec<Wish>>,
@@ -28,7 +28,11 @@ pub struct AnnotationsConfig {
 
 impl Default for AnnotationsConfig {
     fn default() -> AnnotationsConfig {
-        AnnotationsConfig { allow: vec![Wish::Json], namespaces: BTreeMap::new(), report_events: false }
+        AnnotationsConfig {
+            allow: vec![Wish::Multiline, Wish::Json],
+            namespaces: BTreeMap::new(),
+            report_events: false,
+        }
     }
 }
 
@@ -49,6 +53,8 @@ impl AnnotationsConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wish {
+    /// How lines are joined: `"auto"`, `"off"` or `"/regex/"`, which the first lines of records match.
+    Multiline,
     /// Whether JSON is taken apart: `"nest"` or `"text"`.
     Json,
     /// That they are not sent: `"true"`.
@@ -61,11 +67,12 @@ pub enum Wish {
 
 impl Wish {
     /// All there are.
-    pub const ALL: [Wish; 4] = [Wish::Json, Wish::Exclude, Wish::Sample, Wish::Output];
+    pub const ALL: [Wish; 5] = [Wish::Multiline, Wish::Json, Wish::Exclude, Wish::Sample, Wish::Output];
 
     /// Its name, in the configuration and behind `taffrail.io/`.
     pub fn as_str(self) -> &'static str {
         match self {
+            Wish::Multiline => "multiline",
             Wish::Json => "json",
             Wish::Exclude => "exclude",
             Wish::Sample => "sample",
@@ -75,7 +82,7 @@ impl Wish {
 
     /// Whether it decides over whether or where records go: without knowing it none may be sent.
     pub fn is_decisive(self) -> bool {
-        self != Wish::Json
+        !matches!(self, Wish::Multiline | Wish::Json)
     }
 }
 

@@ -4,6 +4,7 @@
 //! decides anything itself: that is `route`'s.
 
 mod matches;
+mod multiline;
 
 use std::collections::BTreeSet;
 
@@ -18,6 +19,7 @@ use crate::record::condition::{Comparison, Condition, Conditions, Field, Test};
 use crate::record::redact::{Builtin, Redactor};
 use matches::texts;
 pub use matches::{Globs, MatchConfig};
+pub use multiline::Lines;
 
 /// One `[[routes]]`. The first that matches a container decides, unless it says `continue`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -48,6 +50,11 @@ pub struct RouteConfig {
     /// drops all records of one value together. Default: everything.
     #[serde(default, deserialize_with = "sample")]
     pub sample: Option<SampleConfig>,
+    /// Which lines are one record: `"auto"`, which joins traces of Java, .NET, Python, Go, Node, Ruby, PHP and Rust, and the
+    /// line before them; `{ start = 'regex' }` for first lines, `{ continue = 'regex' }` for all others. With
+    /// `timeout = "1s"`, the time between two lines of a record at most, and `max_lines = 1000`. Default `"off"`.
+    #[serde(default, deserialize_with = "multiline::lines")]
+    pub multiline: Option<Lines>,
     /// What of an application's JSON becomes of a record. Default `"nest"`.
     #[serde(default)]
     pub json: Json,
@@ -69,6 +76,7 @@ impl RouteConfig {
             keep: None,
             drop: None,
             sample: None,
+            multiline: None,
             json: Json::Nest,
             redact: Vec::new(),
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::Texts;
 use crate::config::annotations::Wish;
-use crate::config::routes::Json;
+use crate::config::routes::{Json, Lines};
 
 /// Before the name of a wish.
 const OURS: &str = "taffrail.io/";
@@ -35,6 +35,9 @@ pub struct Wishes {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Wanted {
+    /// How lines are joined: `off`, or as [`Lines::parse`] reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    multiline: Option<String>,
     /// What becomes of JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<Json>,
@@ -55,6 +58,12 @@ impl Wanted {
         *self == Wanted::default()
     }
 
+    /// How lines are joined, or that they are not.
+    pub fn multiline(&self) -> Option<Option<Lines>> {
+        // It was one when it was read.
+        self.multiline.as_ref().map(|text| Lines::parse(text).ok())
+    }
+
     /// The share that is sent, above 0 and up to 1.
     pub fn sample(&self) -> Option<f64> {
         self.sample.map(|millionths| f64::from(millionths) / WHOLE)
@@ -63,6 +72,7 @@ impl Wanted {
     /// Takes back a wish.
     pub fn without(mut self, wish: Wish) -> Wanted {
         match wish {
+            Wish::Multiline => self.multiline = None,
             Wish::Json => self.json = None,
             Wish::Exclude => self.exclude = None,
             Wish::Sample => self.sample = None,
@@ -73,6 +83,12 @@ impl Wanted {
 
     fn set(&mut self, wish: Wish, value: &str) -> Result<(), &'static str> {
         match wish {
+            Wish::Multiline => {
+                if value != "off" {
+                    Lines::parse(value)?;
+                }
+                self.multiline = Some(value.to_owned());
+            }
             Wish::Json => {
                 self.json = Some(match value {
                     "nest" => Json::Nest,
@@ -149,6 +165,7 @@ impl Wishes {
         let all = self.all.clone();
         let Some(own) = self.containers.get(container).cloned() else { return all };
         Wanted {
+            multiline: own.multiline.or(all.multiline),
             json: own.json.or(all.json),
             exclude: own.exclude.or(all.exclude),
             sample: own.sample.or(all.sample),
@@ -199,7 +216,11 @@ mod tests {
         assert_eq!(wishes.of("app"), Wanted::default());
         assert_eq!(mistakes.len(), 5, "{mistakes:?}");
         assert_eq!(mistakes[0], "taffrail.io/exclude: \"yes\" is not \"true\" or \"false\"");
-        assert!(mistakes[3].contains("no such annotation; there are taffrail.io/json, "), "{}", mistakes[3]);
+        assert!(
+            mistakes[3].contains("no such annotation; there are taffrail.io/multiline, "),
+            "{}",
+            mistakes[3]
+        );
     }
 
     proptest! {

@@ -18,8 +18,12 @@ fn what_was_saved_is_read_back() {
         part: 1,
         before: 3,
         stream: Some(Lane::Stderr),
+        lines: 3,
+        state: 2,
+        whole: true,
     };
-    let position = Position { offset: 99, open: [None, Some(group), None], time: 12 };
+    let position =
+        Position { offset: 99, open: [None, Some(group), None], time: 12, skipped: Skipped([0, 5]) };
     let ledger = Ledger::open(dir.path(), "search").unwrap();
     ledger.change(|state| {
         state.since = Some(-4);
@@ -61,8 +65,8 @@ fn what_was_there_at_the_very_first_start_is_known_until_it_is_dealt_with() {
 fn cuts_are_kept_until_their_group_is_acknowledged() {
     let mut state = State::default();
     state.cut(key(0), Cut { first: 10, end: 20 });
-    let open = OpenGroup { first: 10, end: 20, content: 1, last: 0, part: 0, before: 0, stream: None };
-    state.acknowledge(key(0), Position { offset: 20, open: [Some(open), None, None], time: 0 });
+    let open = OpenGroup { first: 10, end: 20, content: 1, last: 0, part: 0, ..OpenGroup::default() };
+    state.acknowledge(key(0), Position { offset: 20, open: [Some(open), None, None], ..Position::default() });
     assert_eq!(state.entry(key(0)).unwrap().cuts.len(), 1);
     state.acknowledge(key(0), Position { offset: 20, ..Position::default() });
     assert!(state.entry(key(0)).unwrap().cuts.is_empty());
@@ -214,12 +218,25 @@ mod first {
 fn the_first_version_of_the_format_can_read_what_this_one_writes() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path(), "search").unwrap();
-    let group =
-        OpenGroup { first: 7, end: 8, content: 6, last: 5, part: 1, before: 3, stream: Some(Lane::Stderr) };
+    let group = OpenGroup {
+        first: 7,
+        end: 8,
+        content: 6,
+        last: 5,
+        part: 1,
+        before: 3,
+        stream: Some(Lane::Stderr),
+        lines: 2,
+        state: 3,
+        whole: true,
+    };
     ledger.change(|state| {
         state.since = Some(-4);
         state.was_there(key(0), 1_000);
-        state.acknowledge(key(0), Position { offset: 99, open: [None, None, Some(group)], time: 12 });
+        state.acknowledge(
+            key(0),
+            Position { offset: 99, open: [None, None, Some(group)], time: 12, skipped: Skipped([7, 0]) },
+        );
         state.cut(key(0), Cut { first: 99, end: 120 });
         state.gone(key(0));
         state.written.insert("/x/y.ndjson".into(), Written { length: 3, rotations: 1 });

@@ -10,16 +10,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::{Framing, HEAD_ROOM, Marks, Record, Rules, TURN, Time};
+use super::{Follower, Framing, HEAD_ROOM, Marks, Record, Rules, TURN, Time};
 use crate::catalog::file::Source;
 use crate::config::Oversize;
 use crate::position::{Cut, Lane, OpenGroup, Position};
+use crate::record::multiline::{Multiline, State};
 use crate::record::{CriLine, Stream, cri, docker, time};
+
+/// How far into the next file the end of a record is looked for: what has not ended by then ends with its own file.
+const FOLLOWED: u64 = 1 << 20;
 
 /// A window and what its lines are judged with.
 pub(super) struct Lines<'a> {
     pub rules: &'a Rules,
     pub framing: Framing,
+    pub multiline: Option<&'a Multiline>,
     /// The time of reading, once it has been asked for.
     pub now: Option<i64>,
     /// Behind this nothing is too old.
@@ -27,6 +32,9 @@ pub(super) struct Lines<'a> {
     pub since_text: &'a [u8],
     pub cuts: &'a [Cut],
     pub source: &'a mut Source,
+    /// The file after this one, and the size of this one once it is known: offsets go on from there.
+    pub next: Option<&'a mut Follower>,
+    pub own_size: u64,
     /// What is in memory of the file, and where it begins.
     pub window: &'a [u8],
     pub base: u64,
@@ -35,8 +43,23 @@ pub(super) struct Lines<'a> {
     pub scratch: &'a mut Vec<u8>,
     pub scratch_time: &'a mut Vec<u8>,
     pub unescaped: &'a mut Vec<u8>,
+    /// Whether the line before in `scratch` is whole.
+    pub line_ended: bool,
     pub too_old: &'a mut u64,
 }
+
+/// What becomes of an open record with a line more.
+enum Joined {
+    /// It goes on.
+    Goes(OpenGroup),
+    /// It has become too long: what is open is a part of it, and this the next.
+    Parts(OpenGroup),
+    /// The line is another record's.
+    Not,
+}
+
+/// The lane of a host's lines, which are of no stream.
+const BARE: Lane = Lane::Stdout;
 
 /// What handing out records came to: go on, or the batch is full.
 type Flow = io::Result<ControlFlow<()>>;
@@ -96,12 +119,126 @@ impl<'a> Lines<'a> {
                 let _ = self.line(at, tail, span, emit)?;
                 at.offset = span.1;
             }
-            self.close_pieces(at, emit)?;
             if at.open[Lane::Long as usize].is_some() {
                 let _ = self.end_long(at, &[], (at.offset, at.offset), emit)?;
             }
+            if self.next.is_some() && at.open[..2].iter().any(Option::is_some) {
+                self.follow(at, emit)?;
+            } else {
+                self.close_groups(at, emit)?;
+            }
         }
         Ok(GO_ON)
+    }
+
+    /// Reads on in the next file, as far as the open records go on there. Those whose end does not come stay as they were.
+    fn follow(
+        &mut self,
+        at: &mut Position,
+        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        self.own_size = at.offset;
+        let begun = at.open;
+        let (mut buffer, mut offset, max_line) = (vec![0; TURN.max(self.max_line())], 0, self.max_line());
+        // What it ends by depends on the bytes alone: by a line that does not go on with it, by one that is too long, or
+        // because too much has come.
+        let ended = loop {
+            let Some(next) = &mut self.next else { break true };
+            let read = next.source.read_at(&mut buffer, offset)?;
+            let mut start = 0;
+            let mut over = false;
+            for newline in memchr_iter(b'\n', &buffer[..read]) {
+                let (from, to) = (offset + start as u64, offset + newline as u64 + 1);
+                over = newline - start >= max_line || from >= FOLLOWED;
+                if over {
+                    break;
+                }
+                self.next_line(at, &buffer[start..newline], (from, to), emit)?;
+                start = newline + 1;
+            }
+            offset += start as u64;
+            if over || read - start >= max_line || at.open[..2].iter().all(Option::is_none) {
+                break true;
+            }
+            if read < buffer.len() {
+                break false;
+            }
+        };
+        for lane in [Lane::Stdout, Lane::Stderr] {
+            let Some(group) = at.open[lane as usize] else { continue };
+            let is_over = self.next.as_ref().is_none_or(|next| offset >= next.limit[lane as usize]);
+            if ended || is_over || self.is_cut(&group) {
+                self.end_in_next(at, lane, emit)?;
+            } else if let Some(next) = &mut self.next {
+                next.pending[lane as usize] = Some(group);
+                at.open[lane as usize] = begun[lane as usize];
+            }
+        }
+        Ok(())
+    }
+
+    /// A line of the next file: it goes on with a record that is open, or ends it.
+    fn next_line(
+        &mut self,
+        at: &mut Position,
+        line: &[u8],
+        (from, to): (u64, u64),
+        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        let mut unescaped = std::mem::take(self.unescaped);
+        let parsed =
+            cri::parse(line).or_else(|| docker::parse(line).map(|parsed| unescape(&mut unescaped, &parsed)));
+        let place = parsed.and_then(|parsed| {
+            let lane = Lane::of(parsed.stream);
+            Some((lane, at.open[lane as usize]?, parsed))
+        });
+        if let Some((lane, open, parsed)) = place {
+            let is_over = self.next.as_ref().is_none_or(|next| from >= next.limit[lane as usize]);
+            let span = (self.own_size + from, self.own_size + to);
+            match self.joined(&open, &parsed, span) {
+                Joined::Goes(group) if !is_over => {
+                    at.open[lane as usize] = Some(group);
+                    // A line of its own that has come to its end.
+                    if group.whole && group.lines == 0 {
+                        self.end_in_next(at, lane, emit)?;
+                    }
+                }
+                _ => self.end_in_next(at, lane, emit)?,
+            }
+        }
+        *self.unescaped = unescaped;
+        Ok(())
+    }
+
+    /// Ends a record that may have gone on in the next file.
+    fn end_in_next(
+        &mut self,
+        at: &mut Position,
+        lane: Lane,
+        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        let end = at.open[lane as usize].map_or(0, |group| group.end.saturating_sub(self.own_size));
+        let _ = self.close_lane(at, lane, emit)?;
+        if let Some(next) = &mut self.next {
+            next.skipped.0[lane as usize] = end;
+        }
+        Ok(())
+    }
+
+    fn is_cut(&self, group: &OpenGroup) -> bool {
+        self.cuts.iter().any(|cut| cut.first == group.first && cut.end == group.end)
+    }
+
+    /// Bytes of this file, or of the next one behind it; never of both at once.
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match &mut self.next {
+            Some(next) if offset >= self.own_size => next.source.read_at(buffer, offset - self.own_size),
+            _ => {
+                let here = usize::try_from(self.own_size.saturating_sub(offset)).unwrap_or(usize::MAX);
+                let wanted = buffer.len().min(here);
+                self.source.read_at(&mut buffer[..wanted], offset)
+            }
+        }
     }
 
     /// Enters the time of the last line into the position: lines that have none take it from there.
@@ -131,7 +268,7 @@ impl<'a> Lines<'a> {
             return self.end_long(at, line, span, emit);
         }
         if self.framing == Framing::Lines {
-            return Ok(self.bare_line(line, span, emit));
+            return self.bare_line(at, line, span, emit);
         }
         let Some(parsed) = cri::parse(line) else { return self.other_line(at, line, span, emit) };
         self.last_time = parsed.time;
@@ -148,7 +285,11 @@ impl<'a> Lines<'a> {
         emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
     ) -> Flow {
         let lane = Lane::of(parsed.stream);
-        if at.open[lane as usize].is_none() && !parsed.partial {
+        if at.skipped.has(lane, span.0) {
+            return Ok(GO_ON);
+        }
+        let is_single = |rule: &Multiline| rule.begin(parsed.content).is_none();
+        if at.open[lane as usize].is_none() && !parsed.partial && self.multiline.is_none_or(is_single) {
             if self.is_too_old(parsed.time, span.0) {
                 return Ok(GO_ON);
             }
@@ -195,15 +336,22 @@ impl<'a> Lines<'a> {
     /// A line of a file whose lines carry nothing but their content.
     fn bare_line(
         &mut self,
+        at: &mut Position,
         line: &[u8],
         span: (u64, u64),
         emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    ) -> Flow {
+        let (lane, stream) = (BARE, Stream::Stdout);
+        let begins = self.multiline.is_some_and(|rule| rule.begin(line).is_some());
+        if at.open[lane as usize].is_some() || begins {
+            let piece = CriLine { time: &[], stream, partial: false, content: line };
+            return self.piece(at, lane, &piece, span, emit);
+        }
         if line.is_empty() {
-            return GO_ON;
+            return Ok(GO_ON);
         }
         let (time, marks, (first, last)) = (Time::Nanos(self.now()), Marks::default(), span);
-        emit(Record { time, stream: None, content: line, first, last, marks })
+        Ok(emit(Record { time, stream: None, content: line, first, last, marks }))
     }
 
     fn now(&mut self) -> i64 {
@@ -222,7 +370,8 @@ impl<'a> Lines<'a> {
         Marks { unframed: self.framing == Framing::Runtime && group.stream.is_none(), ..Marks::default() }
     }
 
-    /// A piece of a partial line: begins a group, joins one, or ends one. An error leaves `at` as it was.
+    /// A line, or a piece of one, that is not simply a record: begins one, goes on with one, or ends one. An error leaves
+    /// `at` as it was.
     fn piece(
         &mut self,
         at: &mut Position,
@@ -231,46 +380,100 @@ impl<'a> Lines<'a> {
         span: (u64, u64),
         emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
     ) -> Flow {
-        let written = nanos(piece.time);
-        let length = piece.content.len() as u64;
-        let fresh = OpenGroup {
-            first: span.0,
-            end: span.1,
-            content: length,
-            last: written,
-            part: 0,
-            before: 0,
-            stream: None,
-        };
+        let open = at.open[lane as usize];
         let mut flow = GO_ON;
-        let group = match at.open[lane as usize] {
-            None => fresh,
-            Some(open) => {
-                let late = written.saturating_sub(open.last) > self.rules.join_gap.as_nanos() as i64;
-                let cut = self.cuts.iter().any(|cut| cut.first == open.first && cut.end == open.end);
-                let over = open.content + length > self.rules.max_record as u64;
-                if late || cut {
-                    flow = self.emit_group(lane, &open, true, emit)?;
-                    fresh
-                } else if over && self.rules.oversize == Oversize::Split {
-                    flow = self.emit_group(lane, &open, false, emit)?;
-                    OpenGroup { part: open.part + 1, before: open.before + open.content, ..fresh }
-                } else {
-                    OpenGroup { end: span.1, content: open.content + length, last: written, ..open }
-                }
+        let group = match open.map(|open| (open, self.joined(&open, piece, span))) {
+            None => self.begun(piece, span),
+            Some((_, Joined::Goes(group))) => group,
+            Some((open, Joined::Parts(group))) => {
+                flow = self.emit_group(lane, &open, false, emit)?;
+                group
+            }
+            Some((open, Joined::Not)) => {
+                flow = self.emit_group(lane, &open, true, emit)?;
+                self.begun(piece, span)
             }
         };
-        if piece.partial {
+        if !group.whole || group.lines > 0 {
             at.open[lane as usize] = Some(group);
             return Ok(flow);
         }
-        // If another group was handed out above, this one is a single line of the window: it cannot fail any more.
+        if self.framing == Framing::Lines && piece.content.is_empty() && group.first == span.0 {
+            at.open[lane as usize] = None;
+            return Ok(flow);
+        }
+        // If another record was handed out above, this one is a single line of the window: it cannot fail any more.
         let ended = self.emit_group(lane, &group, true, emit)?;
         at.open[lane as usize] = None;
         Ok(either(flow, ended))
     }
 
-    /// Hands out a group of pieces as one record. `ends`: the line ends with it.
+    /// What a line, or a piece of one, begins.
+    fn begun(&mut self, piece: &CriLine<'_>, span: (u64, u64)) -> OpenGroup {
+        let state = self.multiline.and_then(|rule| rule.begin(piece.content)).map_or(0, State::number);
+        OpenGroup {
+            first: span.0,
+            end: span.1,
+            content: piece.content.len() as u64,
+            last: self.written(piece),
+            lines: u32::from(state > 0),
+            state,
+            whole: !piece.partial,
+            ..OpenGroup::default()
+        }
+    }
+
+    /// What becomes of an open record with a line, or a piece of one, more.
+    fn joined(&mut self, open: &OpenGroup, piece: &CriLine<'_>, span: (u64, u64)) -> Joined {
+        let rule = self.multiline.filter(|_| open.whole);
+        let gap = rule.map_or(self.rules.join_gap, |rule| rule.timeout);
+        let written = self.written(piece);
+        // Lines of the host have no time of their own: of theirs `last` is when the first was read.
+        let is_host = self.framing == Framing::Lines;
+        let is_late = !is_host && written.saturating_sub(open.last) > gap.as_nanos() as i64;
+        if is_late || self.is_cut(open) {
+            return Joined::Not;
+        }
+        let state = if open.whole {
+            let next = rule.and_then(|rule| rule.go_on(State::of(open.state), piece.content));
+            let Some(state) = next else { return Joined::Not };
+            state.number()
+        } else {
+            open.state
+        };
+        // The newline between two lines is of the record too.
+        let (length, newline) = (piece.content.len() as u64, u64::from(open.whole));
+        let lines = open.lines + u32::from(open.whole);
+        let last = if is_host { open.last } else { written };
+        let grown = OpenGroup {
+            end: span.1,
+            content: open.content + newline + length,
+            last,
+            lines,
+            state,
+            whole: !piece.partial,
+            ..*open
+        };
+        let too_long = grown.content > self.rules.max_record as u64 && self.rules.oversize == Oversize::Split;
+        if !too_long && rule.is_none_or(|rule| lines <= rule.max_lines) {
+            return Joined::Goes(grown);
+        }
+        Joined::Parts(OpenGroup {
+            first: span.0,
+            content: length,
+            part: open.part + 1,
+            before: open.before + open.content + newline,
+            lines: lines.min(1),
+            ..grown
+        })
+    }
+
+    /// When a line was written; of a host's line, when it is read.
+    fn written(&mut self, piece: &CriLine<'_>) -> i64 {
+        if self.framing == Framing::Lines { self.now() } else { nanos(piece.time) }
+    }
+
+    /// Hands out a group as one record. `ends`: what was written ends with it.
     fn emit_group(
         &mut self,
         lane: Lane,
@@ -280,26 +483,31 @@ impl<'a> Lines<'a> {
     ) -> Flow {
         let Some(stream) = lane.stream() else { return Ok(GO_ON) };
         self.gather(stream, group)?;
+        let mut kept = self.scratch.len();
+        while group.lines > 0 && ends && self.scratch[..kept].ends_with(b"\n") {
+            // Empty lines that something could have followed.
+            kept -= 1;
+        }
+        let cut = group.content > self.scratch.len() as u64;
+        self.scratch.truncate(kept);
         let (scratch, first_time) = (std::mem::take(self.scratch), std::mem::take(self.scratch_time));
-        let flow = if self.is_too_old(&first_time, group.first) {
+        let is_host = self.framing == Framing::Lines;
+        let flow = if !is_host && self.is_too_old(&first_time, group.first) {
             GO_ON
         } else {
             let in_parts = group.part > 0 || !ends;
-            let cut = group.content > scratch.len() as u64;
             let marks = Marks {
                 unframed: false,
                 part: if in_parts { group.part + 1 } else { 0 },
                 original_length: (cut || (in_parts && ends)).then_some(group.before + group.content),
             };
             let (first, last) = (group.first, group.end);
-            emit(Record {
-                time: Time::Text(&first_time),
-                stream: Some(stream),
-                content: &scratch,
-                first,
-                last,
-                marks,
-            })
+            let (time, stream) = if is_host {
+                (Time::Nanos(group.last), None)
+            } else {
+                (Time::Text(&first_time), Some(stream))
+            };
+            emit(Record { time, stream, content: &scratch, first, last, marks })
         };
         (*self.scratch, *self.scratch_time) = (scratch, first_time);
         Ok(flow)
@@ -310,6 +518,7 @@ impl<'a> Lines<'a> {
     fn gather(&mut self, stream: Stream, group: &OpenGroup) -> io::Result<()> {
         self.scratch.clear();
         self.scratch_time.clear();
+        self.line_ended = false;
         if group.first >= self.base && group.end <= self.base + self.window.len() as u64 {
             let bytes = &self.window[(group.first - self.base) as usize..(group.end - self.base) as usize];
             self.collect(stream, bytes);
@@ -323,14 +532,16 @@ impl<'a> Lines<'a> {
         let mut skipping = false;
         // Once it is full the rest is cut off, and was only counted.
         while offset < group.end && (self.scratch.is_empty() || self.scratch.len() < self.rules.max_record) {
-            let want = chunk.len().min((group.end - offset) as usize);
-            let read = self.source.read_at(&mut chunk[..want], offset)?;
+            // Never over the end of the file into the next one.
+            let here = if offset < self.own_size { group.end.min(self.own_size) } else { group.end };
+            let want = chunk.len().min((here - offset) as usize);
+            let read = self.read_at(&mut chunk[..want], offset)?;
             if read < want {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter"));
             }
             let bytes = &chunk[..read];
             let begin = if skipping { memchr(b'\n', bytes).map_or(read, |newline| newline + 1) } else { 0 };
-            let is_last = offset + read as u64 == group.end;
+            let is_last = offset + read as u64 == here;
             let end = if is_last { read } else { memrchr(b'\n', bytes).map_or(0, |newline| newline + 1) };
             if end == 0 {
                 skipping = true;
@@ -345,15 +556,23 @@ impl<'a> Lines<'a> {
     }
 
     fn collect(&mut self, stream: Stream, bytes: &[u8]) {
-        let max_line = self.max_line();
+        let (max_line, is_host) = (self.max_line(), self.framing == Framing::Lines);
+        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         for line in bytes.split(|&byte| byte == b'\n').filter(|line| line.len() < max_line) {
-            let piece = cri::parse(line)
-                .or_else(|| docker::parse(line).map(|parsed| unescape(self.unescaped, &parsed)))
-                .filter(|piece| piece.stream == stream);
+            let piece = if is_host {
+                Some(CriLine { time: b"-", stream, partial: false, content: line })
+            } else {
+                cri::parse(line)
+                    .or_else(|| docker::parse(line).map(|parsed| unescape(self.unescaped, &parsed)))
+                    .filter(|piece| piece.stream == stream)
+            };
             let Some(piece) = piece else { continue };
             if self.scratch_time.is_empty() {
                 self.scratch_time.extend_from_slice(piece.time);
+            } else if std::mem::take(&mut self.line_ended) && self.scratch.len() < self.rules.max_record {
+                self.scratch.push(b'\n');
             }
+            self.line_ended = !piece.partial;
             let room = self.rules.max_record.saturating_sub(self.scratch.len());
             // The first piece goes in whole: a single one over the bound is no longer than the line that holds it.
             let taken =
@@ -387,7 +606,7 @@ impl<'a> Lines<'a> {
                 self.keep_time(at);
                 let last = if self.framing == Framing::Lines { self.now() } else { at.time };
                 let stream = parsed.as_ref().map(|head| Lane::of(head.stream));
-                let group = OpenGroup { first, end, content: 0, last, part: 0, before: 0, stream };
+                let group = OpenGroup { first, end, content: 0, last, stream, ..OpenGroup::default() };
                 (group, parsed.map_or(bytes, |head| head.content))
             }
         };
@@ -455,8 +674,8 @@ impl<'a> Lines<'a> {
         emit(Record { time: Time::Nanos(group.last), stream, content, first: span.0, last: span.1, marks })
     }
 
-    /// Ends the partial lines that are open.
-    pub fn close_pieces(
+    /// Ends the records that are open.
+    pub fn close_groups(
         &mut self,
         at: &mut Position,
         emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod multiline;
+
 /// A record, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Own {
@@ -32,6 +34,15 @@ impl Own {
 /// Small bounds, so that small files meet them.
 fn rules(oversize: Oversize) -> Rules {
     Rules { max_record: 100, oversize, join_gap: Duration::from_secs(5), since: None }
+}
+
+fn manner<'a>(
+    framing: Framing,
+    cuts: &'a [Cut],
+    ended: bool,
+    multiline: Option<&'a Multiline>,
+) -> Manner<'a> {
+    Manner { framing, cuts, multiline, end: if ended { End::Final } else { End::Open } }
 }
 
 fn source(content: &[u8]) -> Source {
@@ -64,7 +75,7 @@ fn read_framed(
     let mut records = Vec::new();
     for _ in 0..100_000 {
         let before = *at;
-        let turn = reader.turn(source, at, framing, cuts, ended, |record| {
+        let turn = reader.turn(source, at, manner(framing, cuts, ended, None), |record| {
             records.push(Own::of(record));
             if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -188,7 +199,7 @@ proptest! {
         loop {
             resumed.push((at, records.len()));
             let mut reader = Reader::with_window(rules, window);
-            let end = reader.turn(&mut source, &mut at, Framing::Runtime, &[], true, |record| {
+            let end = reader.turn(&mut source, &mut at, manner(Framing::Runtime, &[], true, None), |record| {
                 records.push(Own::of(record));
                 if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             }).unwrap();
@@ -430,6 +441,7 @@ fn a_file_that_became_shorter_is_an_error_and_hands_out_nothing_twice() {
     let before = at;
     let mut shorter = source(&file[..10]);
     let nothing = |_: Record<'_>| panic!("a record from nowhere");
-    let error = reader.turn(&mut shorter, &mut at, Framing::Runtime, &[], true, nothing).unwrap_err();
+    let error =
+        reader.turn(&mut shorter, &mut at, manner(Framing::Runtime, &[], true, None), nothing).unwrap_err();
     assert_eq!((error.kind(), at), (io::ErrorKind::UnexpectedEof, before));
 }

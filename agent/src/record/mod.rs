@@ -12,6 +12,7 @@ pub mod escape;
 pub mod insights;
 mod json;
 pub mod level;
+pub mod multiline;
 pub mod redact;
 pub mod time;
 pub mod treatment;

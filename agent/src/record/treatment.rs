@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::condition::{Conditions, Subject, member};
+use super::multiline::Multiline;
 use super::redact::Redactor;
 use super::{Notes, Stream, append_body, append_text, utf16};
 
@@ -20,6 +21,8 @@ const CUT: &[u8] = b"[cut]";
 /// What a route does with records.
 #[derive(Debug, Default)]
 pub struct Treatment {
+    /// How lines are joined, before anything else.
+    pub multiline: Option<Multiline>,
     /// Those that are sent; all, if nothing is said.
     pub keep: Option<Conditions>,
     /// Of these, those that are not.
@@ -117,6 +120,15 @@ impl Sample {
 }
 
 impl Treatment {
+    /// Whether anything is done with a record once its lines are joined.
+    pub fn is_of_records(&self) -> bool {
+        self.keep.is_some()
+            || self.drop.is_some()
+            || self.sample.is_some()
+            || self.as_text
+            || self.redactor.is_some()
+    }
+
     /// What is to be sent of a record; `None` if it is not to be sent. `scratch` is for what is made of it on the way.
     pub fn of<'a>(&self, record: Written<'a>, scratch: &'a mut Vec<u8>) -> Option<Body<'a>> {
         let by = match &self.sample {

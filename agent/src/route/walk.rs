@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use crate::catalog::origin::Origin;
-use crate::config::routes::{self, Globs, Json, MatchConfig, Redaction, RouteConfig, SampleConfig};
+use crate::config::routes::{self, Globs, Json, Lines, MatchConfig, Redaction, RouteConfig, SampleConfig};
 use crate::config::{AnnotationsConfig, Config, Wish};
 use crate::metadata::facts::PodFacts;
 use crate::metadata::wishes::Wanted;
@@ -183,6 +183,9 @@ impl Route {
         }
         let mut config = self.config.clone();
         config.json = wanted.json.unwrap_or(config.json);
+        if let Some(lines) = wanted.multiline() {
+            config.multiline = lines;
+        }
         if let Some(rate) = wanted.sample() {
             let by = config.sample.take();
             let rate = by.as_ref().map_or(rate, |sample| sample.rate.min(rate));
@@ -225,8 +228,9 @@ fn treatment(config: &RouteConfig) -> Option<Arc<Treatment>> {
     if is_treated_alike(config, &RouteConfig::everything("")) {
         return None;
     }
-    let RouteConfig { keep, drop, sample, json, redact, .. } = config;
+    let RouteConfig { multiline, keep, drop, sample, json, redact, .. } = config;
     Some(Arc::new(Treatment {
+        multiline: multiline.as_ref().and_then(Lines::compile),
         keep: keep.as_ref().map(|conditions| conditions.compile()),
         drop: drop.as_ref().map(|conditions| conditions.compile()),
         sample: sample.as_ref().map(|sample| Sample::new(sample.rate, sample.by.clone())),

@@ -9,7 +9,7 @@ use super::limits::Dropped;
 use crate::batch::{Batch, Run};
 use crate::catalog::file::{LogFile, Source};
 use crate::catalog::name::LogName;
-use crate::position::{Cut, Entry, OpenGroup, Position};
+use crate::position::{Cut, Entry, OpenGroup, Position, Skipped};
 use crate::stats::{Loss, LossReason};
 
 /// How long a file that could not be read is left alone.
@@ -52,9 +52,23 @@ pub struct Cursor {
     /// What lies behind this is lost and counted.
     lost_from: Option<u64>,
     state: State,
+    /// The next file, where a record of this one goes on there and its end has not come.
+    following: Option<Following>,
     retry_at: Option<Instant>,
     /// Whether it has been told that the file cannot be read.
     told: bool,
+}
+
+/// A file that is looked into for the end of a record of the one before.
+#[derive(Debug)]
+struct Following {
+    file: Arc<LogFile>,
+    /// Its size when it was last looked into.
+    seen: u64,
+    /// The records, as far as they went by then.
+    pending: [Option<OpenGroup>; 2],
+    /// It is to be looked into though it has not grown: our clock has ended them.
+    due: bool,
 }
 
 /// A stretch of the file that is read, and that the position has not moved over.
@@ -145,6 +159,7 @@ impl Cursor {
             end_seen: 0,
             lost_from: None,
             state: State::Reading,
+            following: None,
             retry_at: None,
             told: false,
         }
@@ -156,7 +171,7 @@ impl Cursor {
             return;
         }
         self.file = file;
-        self.source = None;
+        (self.source, self.following) = (None, None);
         self.end_seen = 0;
         self.retry_at = None;
         // The end of it, if it has one, is to be seen and released anew.
@@ -188,8 +203,11 @@ impl Cursor {
     /// Whether there is something to read, now or when it may be.
     pub fn has_unread(&self) -> bool {
         match self.state {
-            // A settled file is read once more, for the end that ends its last record.
-            State::Reading => self.file.size() > self.end() || self.file.is_settled(),
+            State::Reading => match &self.following {
+                Some(next) => next.due || next.file.size() > next.seen,
+                // A settled file is read once more, for the end that ends its last record.
+                None => self.file.size() > self.end() || self.file.is_settled(),
+            },
             State::Finished | State::Released => self.has_grown(),
         }
     }
@@ -229,25 +247,58 @@ impl Cursor {
         self.end_seen >= size.max(self.at.offset)
     }
 
-    /// Whether a partial line waits for its end of which it is not known yet that our clock ended it.
+    /// Whether a record waits for its end.
+    pub fn has_open(&self) -> bool {
+        self.at.open[..2].iter().any(Option::is_some)
+    }
+
+    /// Whether it may turn out that the next file begins with the end of a record of this one.
+    pub fn holds_next(&self) -> bool {
+        self.state == State::Reading && self.has_open() && self.retry_at.is_none()
+    }
+
+    /// A record goes on in the next file, which had that size, as far as `pending` tells.
+    pub fn waits_for(&mut self, file: Arc<LogFile>, seen: u64, pending: [Option<OpenGroup>; 2]) {
+        if self.following.as_ref().is_none_or(|known| known.pending != pending) {
+            self.last_read = Instant::now();
+        }
+        self.following = Some(Following { file, seen, pending, due: false });
+    }
+
+    /// The first lines belong to the last record of the file before.
+    pub fn skip(&mut self, skipped: Skipped) {
+        self.at.skipped = skipped;
+        self.acknowledged.skipped = skipped;
+    }
+
+    /// Whether a record waits for its end of which it is not known yet that our clock ended it.
     pub fn lacks_cuts(&self) -> bool {
         let is_cut = |group: &OpenGroup| self.cuts.contains(&Cut { first: group.first, end: group.end });
         !self.file.name.packed && !self.at.open[..2].iter().flatten().all(is_cut)
     }
 
-    /// Since when, or from when on, a partial line that waits for its end has been silent for `gap` and can be read.
-    pub fn silent_at(&self, gap: Duration) -> Option<Instant> {
-        let open = self.state == State::Reading && self.at.open[..2].iter().any(Option::is_some);
-        let silent = self.last_read + gap;
-        open.then(|| self.retry_at.map_or(silent, |at| silent.max(at)))
+    /// The records that wait for their end, as far as they go by now.
+    fn open(&self) -> impl Iterator<Item = &OpenGroup> {
+        let pending = self.following.as_ref().map(|next| &next.pending);
+        pending.map_or(&self.at.open[..2], |pending| &pending[..]).iter().flatten()
     }
 
-    /// Ends the partial lines that wait for their end, here and now; where they end is to be saved, and the cursor held
-    /// until it is.
+    /// Since when, or from when on, a record that waits for its end has been silent for long and can be read: for `gap`,
+    /// where a line is not whole, else for `timeout`.
+    pub fn silent_at(&self, gap: Duration, timeout: Duration) -> Option<Instant> {
+        let patience = self.open().map(|group| if group.whole { timeout } else { gap }).max()?;
+        let silent = self.last_read + patience;
+        (self.state == State::Reading).then(|| self.retry_at.map_or(silent, |at| silent.max(at)))
+    }
+
+    /// Ends the records that wait for their end, here and now; where they end is to be saved, and the cursor held until it
+    /// is.
     pub fn cut(&mut self) -> Vec<Cut> {
         self.held = true;
-        let open = self.at.open[..2].iter().flatten();
-        let cuts: Vec<Cut> = open.map(|group| Cut { first: group.first, end: group.end }).collect();
+        let cuts: Vec<Cut> = self.open().map(|group| Cut { first: group.first, end: group.end }).collect();
+        if let Some(next) = &mut self.following {
+            next.due = true;
+        }
         for cut in &cuts {
             if !self.cuts.contains(cut) {
                 self.cuts.push(*cut);
@@ -306,7 +357,7 @@ impl Cursor {
     /// A read failed: it is tried again later, unless the file, or the part that was to be read, is gone; then this is
     /// its end.
     pub fn fail(&mut self, error: &io::Error) -> Failure {
-        self.source = None;
+        (self.source, self.following) = (None, None);
         if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
             && self.file.is_gone()
         {
@@ -334,6 +385,7 @@ impl Cursor {
     pub fn reached_end(&mut self, size: u64, settled: bool, source: Source) -> Option<String> {
         self.end_seen = size.max(self.at.offset);
         self.told = false;
+        self.following = None;
         if !settled {
             return None;
         }
@@ -404,6 +456,7 @@ impl Cursor {
         self.at = Position { offset: end, open: Default::default(), ..self.at };
         self.end_seen = end;
         (self.state, self.source, self.retry_at) = (State::Finished, None, None);
+        self.following = None;
         self.pass_over(lagged)
     }
 
@@ -433,7 +486,7 @@ impl Cursor {
         self.under_way.clear();
         self.at = self.acknowledged;
         self.end_seen = 0;
-        self.source = None;
+        (self.source, self.following) = (None, None);
         if self.state == State::Finished {
             self.state = State::Reading;
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Worker;
 use super::cursor::{LeftOut, Moved};
+use crate::read::{End, Manner};
 use crate::stats::{Loss, LossReason};
 
 /// How often it is looked for containers that lag.
@@ -77,7 +78,8 @@ impl Worker {
 
     /// Reads records of a file up to `end` and lets them go; how many bytes that was.
     fn let_go(&mut self, place: usize, at: usize, end: u64) -> u64 {
-        let cursor = &mut self.containers[place].cursors[at];
+        let reading = &mut self.containers[place];
+        let cursor = &mut reading.cursors[at];
         if !cursor.is_readable() {
             return 0;
         }
@@ -93,11 +95,13 @@ impl Worker {
         };
         let (start, framing) = (cursor.at, cursor.file.framing);
         let mut records = 0;
-        let result =
-            self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, settled, |record| {
-                records += 1;
-                if record.last >= end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
+        let multiline = reading.plan.multiline();
+        let end_of_file = if settled { End::Final } else { End::Open };
+        let manner = Manner { framing, cuts: &cursor.cuts, multiline, end: end_of_file };
+        let result = self.reader.turn(&mut source, &mut cursor.at, manner, |record| {
+            records += 1;
+            if record.last >= end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
         // Those too old were to be passed over anyhow.
         self.stats.records_too_old.add(std::mem::take(&mut self.reader.too_old));
         let moved = if cursor.at == start {

@@ -158,7 +158,7 @@ impl Worker {
         while self.take_up(place) {}
     }
 
-    fn take_up(&mut self, place: usize) -> bool {
+    pub(super) fn take_up(&mut self, place: usize) -> bool {
         let Some(Waiting { file, copied, again, .. }) = self.containers[place].shelf.waiting.pop() else {
             return false;
         };
@@ -174,14 +174,20 @@ impl Worker {
         let reading = &mut self.containers[place];
         let is_here = reading.is_here();
         let (ledger, owners, released) = (&self.ledger, &mut self.owners, &mut reading.shelf.released);
+        let mut is_first = true;
         reading.cursors.retain_mut(|cursor| {
             cursor.drop_stale_source();
+            // The file before may have to be read again, and its last record goes on in this one.
+            if !std::mem::replace(&mut is_first, false) && !cursor.at.skipped.is_nothing() {
+                return true;
+            }
             cursor.release_if_delivered();
             let is_done =
                 if is_here { cursor.is_delivered() && !cursor.has_grown() } else { !cursor.has_under_way() };
             if !is_done {
                 return true;
             }
+            is_first = true;
             cursor.release();
             owners.remove(&cursor.id);
             if cursor.file.is_gone() {

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::cursor::LeftOut;
+use super::cursor::{Cursor, LeftOut};
 use super::enrich::Waits;
 use super::limits::Gate;
 use super::queue::Queue;
@@ -12,7 +12,7 @@ use super::{Reading, Worker};
 use crate::batch::Pushed;
 use crate::catalog::file::Source;
 use crate::position::Position;
-use crate::read::Turn;
+use crate::read::{End, Manner, Turn};
 use crate::stats::{Loss, LossReason};
 
 /// How often partial lines that have fallen silent are looked for, whatever else there is to do.
@@ -72,6 +72,18 @@ impl Worker {
         progress
     }
 
+    /// How long a line that is not whole, and a record of several lines, waits for more.
+    pub(super) fn patience(&self, reading: &Reading) -> (Duration, Duration) {
+        let gap = self.settings.rules.join_gap;
+        (gap, reading.plan.multiline().map_or(gap, |rule| rule.timeout))
+    }
+
+    /// Whether there are records that wait for their end, on a node that is going away: nobody will read them later.
+    pub(super) fn has_last_words(&self) -> bool {
+        self.is_leaving()
+            && self.containers.iter().filter(|c| c.is_here()).flat_map(|c| &c.cursors).any(Cursor::has_open)
+    }
+
     /// Whether the node is going away.
     pub(super) fn is_leaving(&self) -> bool {
         self.settings.table.as_ref().is_some_and(|table| table.is_leaving())
@@ -103,10 +115,12 @@ impl Worker {
         self.take_up_next(place);
         let reading = &mut self.containers[place];
         let may_inflate = self.inflating < MOST_INFLATING;
-        let next = reading
-            .cursors
-            .iter()
-            .position(|c| c.is_readable() && (may_inflate || !c.file.name.packed || c.is_inflating()));
+        let is_open = !self.phase.is_draining();
+        let next = reading.cursors.iter().position(|c| {
+            c.is_readable()
+                && (may_inflate || !c.file.name.packed || c.is_inflating())
+                && !(is_open && reading.is_held_back(c))
+        });
         let Some(at) = next else { return (0, false) };
         let cursor = &reading.cursors[at];
         self.inflating += usize::from(cursor.file.name.packed && !cursor.is_inflating());
@@ -119,8 +133,8 @@ impl Worker {
     fn turn(&mut self, place: usize, at: usize) -> bool {
         let limit = self.batch_bytes();
         let reading = &mut self.containers[place];
-        let mut gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
-        reading.limited = gate.as_mut().and_then(Gate::shut_until);
+        let gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
+        reading.limited = gate.and_then(|mut gate| gate.shut_until());
         if reading.limited.is_some() {
             return false;
         }
@@ -129,7 +143,10 @@ impl Worker {
         let (size, settled) = (cursor.file.size(), cursor.file.is_settled());
         // That a plain file is settled is our clock's word: the lines that it ends are cut first, and that is saved.
         let ended = settled && (cursor.file.name.packed || cursor.has_seen(size));
-        if ended && cursor.lacks_cuts() {
+        let mut next = if ended && cursor.has_open() { self.next_of(place, at) } else { None };
+        let reading = &mut self.containers[place];
+        let cursor = &mut reading.cursors[at];
+        if ended && next.is_none() && cursor.lacks_cuts() {
             let cuts = cursor.cut();
             self.ledger.change(|state| cuts.iter().for_each(|cut| state.cut(cursor.file.key, *cut)));
             return true;
@@ -138,17 +155,24 @@ impl Worker {
         self.reader.past = cursor.past;
         let mut source = match cursor.take_source() {
             Ok(source) => source,
-            Err(error) => {
-                drop(gate);
-                return self.reading_failed(place, at, error);
-            }
+            Err(error) => return self.reading_failed(place, at, error),
         };
+        let mut gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
         let (start, items) = (cursor.at, self.batch.items);
         let (batch, judged) = (&mut self.batch, cursor.judged_until);
         let plan = reading.plan.of_run(cursor.file.name.restart);
-        let framing = cursor.file.framing;
         let mut filtered = 0;
-        let result = self.reader.turn(&mut source, &mut cursor.at, framing, &cursor.cuts, ended, |record| {
+        let manner = Manner {
+            framing: cursor.file.framing,
+            cuts: &cursor.cuts,
+            multiline: reading.plan.multiline(),
+            end: match &mut next {
+                Some(next) => End::Followed(&mut next.follower),
+                None if ended => End::Final,
+                None => End::Open,
+            },
+        };
+        let result = self.reader.turn(&mut source, &mut cursor.at, manner, |record| {
             let mut gate = gate.as_mut().filter(|_| record.last > judged);
             let pushed = batch.push(plan, &cursor.id_text, &record, |record| {
                 gate.as_mut().is_none_or(|gate| gate.admits(record))
@@ -168,9 +192,13 @@ impl Worker {
         let dropped = gate.map(|gate| gate.dropped).unwrap_or_default();
         let left_out = LeftOut { dropped, filtered, ..LeftOut::default() };
         let progress = self.enter_run(place, at, start, items, left_out);
+        let waits = matches!(result, Ok(Turn::Waits));
+        if let Some(next) = next {
+            self.found_in_next(place, at, next, waits);
+        }
         self.end_turn(place, at, result, source, (size, ended));
         // At the end of a settled file there is one turn more.
-        progress || settled
+        progress || (settled && !waits)
     }
 
     /// What the end of a turn means for its file, which had that size, and was ended or not, when it began.
@@ -184,7 +212,7 @@ impl Worker {
     ) {
         let cursor = &mut self.containers[place].cursors[at];
         match result {
-            Ok(Turn::More) => cursor.keep_source(source),
+            Ok(Turn::More | Turn::Waits) => cursor.keep_source(source),
             Ok(Turn::End) => {
                 if let Some(damage) = cursor.reached_end(size, ended, source) {
                     let lost = cursor.lose_to(size);
@@ -242,7 +270,7 @@ impl Worker {
         true
     }
 
-    /// Ends partial lines whose end has not come for `join_gap`. Where they end is then a matter of our clock, so it is
+    /// Ends records whose end has not come for long. Where they end is then a matter of our clock, so it is
     /// saved before they are sent: read again, they must end there too. Not left to quiet times: a busy container must
     /// not hold back the last line of a silent one.
     pub(super) fn cut_silent_groups(&mut self) -> bool {
@@ -250,17 +278,22 @@ impl Worker {
             return false;
         }
         self.cuts_looked = Instant::now();
-        let mut due = Vec::new();
+        let (mut due, gap) = (Vec::new(), self.settings.rules.join_gap);
         for (place, reading) in self
             .containers
             .iter_mut()
             .enumerate()
             .filter(|(_, c)| c.parked.is_none() && !c.waits.is_waiting() && c.is_here())
         {
-            for (at, cursor) in reading.cursors.iter_mut().enumerate() {
-                let silent = cursor.silent_at(self.settings.rules.join_gap);
+            let timeout = reading.plan.multiline().map_or(gap, |rule| rule.timeout);
+            for at in 0..reading.cursors.len() {
+                let cursor = &reading.cursors[at];
+                let silent = cursor.silent_at(gap, timeout);
                 let is_due = silent.is_some_and(|since| since <= self.cuts_looked) && !cursor.has_unread();
-                if is_due && !cursor.held {
+                // One that has been rotated is looked for in the next file first.
+                let may_go_on = is_due && !cursor.file.is_settled() && reading.is_followed(at);
+                let cursor = &mut reading.cursors[at];
+                if is_due && !may_go_on && !cursor.held {
                     let cuts = cursor.cut();
                     self.ledger.change(|state| cuts.iter().for_each(|cut| state.cut(cursor.file.key, *cut)));
                 }
