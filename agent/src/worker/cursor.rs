@@ -52,6 +52,8 @@ pub struct Cursor {
     /// What lies behind this is lost and counted.
     lost_from: Option<u64>,
     state: State,
+    /// The agent stops, and there is a next file: nobody waits to be told that this one is settled.
+    is_left: bool,
     /// The next file, where a record of this one goes on there and its end has not come.
     following: Option<Following>,
     retry_at: Option<Instant>,
@@ -63,8 +65,9 @@ pub struct Cursor {
 #[derive(Debug)]
 struct Following {
     file: Arc<LogFile>,
-    /// Its size when it was last looked into.
+    /// Its size when it was last looked into, and whether that was all.
     seen: u64,
+    was_settled: bool,
     /// The records, as far as they went by then.
     pending: [Option<OpenGroup>; 2],
     /// It is to be looked into though it has not grown: our clock has ended them.
@@ -159,6 +162,7 @@ impl Cursor {
             end_seen: 0,
             lost_from: None,
             state: State::Reading,
+            is_left: false,
             following: None,
             retry_at: None,
             told: false,
@@ -204,9 +208,12 @@ impl Cursor {
     pub fn has_unread(&self) -> bool {
         match self.state {
             State::Reading => match &self.following {
-                Some(next) => next.due || next.file.size() > next.seen,
+                Some(next) => {
+                    let settled = !next.was_settled && next.file.is_settled();
+                    next.due || settled || next.file.size() > next.seen
+                }
                 // A settled file is read once more, for the end that ends its last record.
-                None => self.file.size() > self.end() || self.file.is_settled(),
+                None => self.file.size() > self.end() || self.is_settled(),
             },
             State::Finished | State::Released => self.has_grown(),
         }
@@ -247,6 +254,16 @@ impl Cursor {
         self.end_seen >= size.max(self.at.offset)
     }
 
+    /// Whether nothing more will be written to the file.
+    pub fn is_settled(&self) -> bool {
+        self.is_left || self.file.is_settled()
+    }
+
+    /// The next file is there, and nobody will say any more that this one is settled.
+    pub fn leave(&mut self) {
+        self.is_left = true;
+    }
+
     /// Whether a record waits for its end.
     pub fn has_open(&self) -> bool {
         self.at.open[..2].iter().any(Option::is_some)
@@ -257,12 +274,17 @@ impl Cursor {
         self.state == State::Reading && self.has_open() && self.retry_at.is_none()
     }
 
-    /// A record goes on in the next file, which had that size, as far as `pending` tells.
-    pub fn waits_for(&mut self, file: Arc<LogFile>, seen: u64, pending: [Option<OpenGroup>; 2]) {
+    /// A record goes on in the next file, which had that size, and was settled or not, as far as `pending` tells.
+    pub fn waits_for(
+        &mut self,
+        file: Arc<LogFile>,
+        (seen, was_settled): (u64, bool),
+        pending: [Option<OpenGroup>; 2],
+    ) {
         if self.following.as_ref().is_none_or(|known| known.pending != pending) {
             self.last_read = Instant::now();
         }
-        self.following = Some(Following { file, seen, pending, due: false });
+        self.following = Some(Following { file, seen, was_settled, pending, due: false });
     }
 
     /// The first lines belong to the last record of the file before.

@@ -13,11 +13,11 @@ use crate::catalog::origin::Origin;
 use crate::position::Skipped;
 use crate::read::Follower;
 
-/// The next file, and its size before it was looked into.
+/// The next file, and its size and whether it was settled, before it was looked into.
 pub(super) struct Next {
     pub follower: Follower,
     file: Arc<LogFile>,
-    size: u64,
+    seen: (u64, bool),
 }
 
 fn is_same_run(file: &LogFile, next: &LogFile) -> bool {
@@ -56,12 +56,19 @@ impl Worker {
         if begun && next.at.skipped.is_nothing() {
             return None;
         }
-        let limit = if begun { next.at.skipped.0 } else { [u64::MAX; 2] };
+        // Asked before it is looked into: what is settled by then has no more than is seen.
+        let is_whole = next.file.is_settled();
         let (file, size) = (next.file.clone(), next.file.size());
+        // No record goes on into a third file.
+        let limit = match begun {
+            true => next.at.skipped.0,
+            false if is_whole => [size; 2],
+            false => [u64::MAX; 2],
+        };
         // Where it cannot be read, what is open ends here.
         let source = file.open().ok()?;
         let follower = Follower { source, limit, skipped: Skipped::default(), pending: [None; 2] };
-        Some(Next { follower, file, size })
+        Some(Next { follower, file, seen: (size, is_whole) })
     }
 
     /// Enters what has been found in the next file.
@@ -77,7 +84,7 @@ impl Worker {
             self.ledger.change(|state| state.skip(next.file.key, skipped));
         }
         if waits {
-            cursors[at].waits_for(next.file, next.size, next.follower.pending);
+            cursors[at].waits_for(next.file, next.seen, next.follower.pending);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{Reading, Worker};
 use crate::batch::Pushed;
 use crate::catalog::file::Source;
 use crate::position::Position;
-use crate::read::{End, Manner, Turn};
+use crate::read::{End, Manner, TURN, Turn};
 use crate::stats::{Loss, LossReason};
 
 /// How often partial lines that have fallen silent are looked for, whatever else there is to do.
@@ -40,9 +40,13 @@ impl Worker {
             .any(|c| held(c) || c.cursors.iter().any(|cursor| cursor.retry_at().is_some()))
     }
 
-    /// Whether there is one that may not be read on before it is saved where a line of it ends.
+    /// Whether there is one that may not be read on before it is saved where a line of it ends, or before it is known which
+    /// of its lines are its own.
     pub(super) fn has_held(&self) -> bool {
-        self.containers.iter().flat_map(|c| &c.cursors).any(|cursor| cursor.held)
+        let held = |c: &Reading| {
+            c.cursors.iter().any(|cursor| cursor.held || (cursor.is_readable() && c.is_held_back(cursor)))
+        };
+        self.containers.iter().filter(|c| c.is_here()).any(held)
     }
 
     /// Turns of the containers that have something to read, until the batch is full; false if there was nothing.
@@ -91,13 +95,18 @@ impl Worker {
 
     /// Puts every container into the queue that has something to read.
     fn line_up(&mut self) {
-        let (now, leaving) = (Instant::now(), self.is_leaving());
+        let (now, leaving, stops) = (Instant::now(), self.is_leaving(), self.phase.is_draining());
         self.inflating = 0;
         for reading in &mut self.containers {
             reading.parked = reading.parked.filter(|until| *until > now);
             reading.limited = reading.limited.filter(|until| *until > now);
             reading.waits.end_at(now);
             self.inflating += reading.cursors.iter().filter(|c| c.is_inflating()).count();
+            for at in 0..if stops { reading.cursors.len() } else { 0 } {
+                if reading.cursors[at].has_open() && reading.is_followed(at) {
+                    reading.cursors[at].leave();
+                }
+            }
             if !reading.share.is_queued() && reading.set_aside().is_none() && reading.has_readable() {
                 reading.share.written = leaving.then(|| reading.oldest_written());
                 self.queue.add(&reading.stats.origin, &mut reading.share);
@@ -115,11 +124,10 @@ impl Worker {
         self.take_up_next(place);
         let reading = &mut self.containers[place];
         let may_inflate = self.inflating < MOST_INFLATING;
-        let is_open = !self.phase.is_draining();
         let next = reading.cursors.iter().position(|c| {
             c.is_readable()
                 && (may_inflate || !c.file.name.packed || c.is_inflating())
-                && !(is_open && reading.is_held_back(c))
+                && !reading.is_held_back(c)
         });
         let Some(at) = next else { return (0, false) };
         let cursor = &reading.cursors[at];
@@ -140,10 +148,12 @@ impl Worker {
         }
         let cursor = &mut reading.cursors[at];
         // Asked before the read: what is settled by then is read to its end.
-        let (size, settled) = (cursor.file.size(), cursor.file.is_settled());
+        let (size, settled) = (cursor.file.size(), cursor.is_settled());
         // That a plain file is settled is our clock's word: the lines that it ends are cut first, and that is saved.
         let ended = settled && (cursor.file.name.packed || cursor.has_seen(size));
-        let mut next = if ended && cursor.has_open() { self.next_of(place, at) } else { None };
+        // The end of a compressed file may come with this turn.
+        let may_go_on = cursor.has_open() || (cursor.file.name.packed && cursor.unread() <= TURN as u64);
+        let mut next = if ended && may_go_on { self.next_of(place, at) } else { None };
         let reading = &mut self.containers[place];
         let cursor = &mut reading.cursors[at];
         if ended && next.is_none() && cursor.lacks_cuts() {
@@ -291,7 +301,7 @@ impl Worker {
                 let silent = cursor.silent_at(gap, timeout);
                 let is_due = silent.is_some_and(|since| since <= self.cuts_looked) && !cursor.has_unread();
                 // One that has been rotated is looked for in the next file first.
-                let may_go_on = is_due && !cursor.file.is_settled() && reading.is_followed(at);
+                let may_go_on = is_due && !cursor.is_settled() && reading.is_followed(at);
                 let cursor = &mut reading.cursors[at];
                 if is_due && !may_go_on && !cursor.held {
                     let cuts = cursor.cut();

@@ -8,6 +8,7 @@ mod large_tree;
 mod lifecycle;
 mod limits;
 mod lines;
+mod multiline;
 mod output;
 mod redaction;
 mod reload;

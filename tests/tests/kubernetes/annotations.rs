@@ -16,7 +16,7 @@ fn annotated(name: &str, namespace: &str, annotations: Value) -> Value {
 fn pods_say_how_their_logs_are_read_and_where_it_is_allowed_whether_they_are_sent() {
     let cluster = Kubernetes::shared();
     let (node, open, strict) = (cluster.node(), cluster.namespace(), cluster.namespace());
-    let wishes = json!({ "taffrail.io/json.app": "text", "taffrail.io/exclude.proxy": "true" });
+    let wishes = json!({ "taffrail.io/json.app": "text", "taffrail.io/multiline": "auto", "taffrail.io/exclude.proxy": "true" });
     let web = cluster.pod(&node, annotated("web", &open, wishes.clone()));
     let other = cluster.pod(&node, annotated("other", &strict, wishes));
     for pod in [&web, &other] {
@@ -24,11 +24,16 @@ fn pods_say_how_their_logs_are_read_and_where_it_is_allowed_whether_they_are_sen
     }
     let (mut app, mut proxy) = (web.container("app"), web.container("proxy"));
     app.writes_line("{\"msg\":\"as text\"}");
+    for line in ["ERROR in the shop", "java.io.IOException: no such file", "\tat shop.Cart.add(Cart.java:10)"]
+    {
+        app.writes_line(line);
+    }
     proxy.writes_line("of the proxy");
     other.container("proxy").writes_line("not excluded there");
     let config = format!("[annotations.namespaces]\n\"{open}\" = [\"exclude\"]\n");
     let agent = agent(cluster, &node, &config);
     document(&node, "{\"msg\":\"as text\"}");
+    document(&node, "ERROR in the shop\njava.io.IOException: no such file\n\tat shop.Cart.add(Cart.java:10)");
     document(&node, "not excluded there");
     agent.has_said("an annotation of a pod excludes its logs", 1);
     // At run time: what is on the disk comes, too.

@@ -40,6 +40,7 @@ fn treatment(route: &RouteConfig) -> String {
         Some(by) => format!("samples {} by {}", sample.rate, by.join(".")),
         None => format!("samples {}", sample.rate),
     }));
+    all.extend(route.multiline.as_ref().map(|lines| format!("joins lines: {lines}")));
     all.extend((route.json == Json::Text).then(|| "JSON as text".to_owned()));
     let redacted: Vec<&str> = route.redact.iter().map(|redaction| redaction.name()).collect();
     all.extend((!redacted.is_empty()).then(|| format!("redacts {}", redacted.join(", "))));
@@ -88,6 +89,7 @@ mod tests {
         drop = { app.status = 200 }
         sample = { rate = 0.5, by = "app.trace_id" }
         json = "text"
+        multiline = "auto"
         redact = ["email", { name = "ssn", regex = 'x' }]
         outputs = ["a", "b"]
         continue = true
@@ -124,7 +126,7 @@ annotations of pods that are followed
 
 routes, of which the first that matches decides
   1        namespace payments-* or !payments-test, labels.app api to a, b; keeps by level, message; drops by app.status; \
-             samples 0.5 by app.trace_id; JSON as text; redacts email, ssn; and goes on
+             samples 0.5 by app.trace_id; joins lines: auto; JSON as text; redacts email, ssn; and goes on
   2        container istio-proxy to nowhere; or, as pods choose, to a; whatever pods say
   others   go nowhere
 "
