@@ -5,6 +5,7 @@
 
 mod matches;
 mod multiline;
+mod parse;
 
 use std::collections::BTreeSet;
 
@@ -16,10 +17,12 @@ use super::diagnostic::{Refusal, suggestion};
 use super::units::{quoted, refused};
 use crate::record::Level;
 use crate::record::condition::{Comparison, Condition, Conditions, Field, Test};
+use crate::record::parse::ROOTS;
 use crate::record::redact::{Builtin, Redactor};
 use matches::texts;
 pub use matches::{Globs, MatchConfig};
 pub use multiline::Lines;
+pub use parse::Parse;
 
 /// One `[[routes]]`. The first that matches a container decides, unless it says `continue`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -58,6 +61,11 @@ pub struct RouteConfig {
     /// What of an application's JSON becomes of a record. Default `"nest"`.
     #[serde(default)]
     pub json: Json,
+    /// The form of lines that are text, to make fields of: `"nginx"`, `"apache"`, `"envoy"`, `"istio"`, `"logfmt"`, `"klog"`,
+    /// or `{ regex = '…' }`, whose named groups are fields, such as `(?<http.response.status_code>\d+)`, `(?<message>.*)`,
+    /// `(?<level>\w+)`, `(?<app.code>\d+)`. Lines of another form keep their text. Default: none.
+    #[serde(default, deserialize_with = "parse::parse")]
+    pub parse: Option<Parse>,
     /// What is replaced by a mark in what a program wrote: `"email"`, `"card"`, `"ipv4"`, `"ipv6"`, `"jwt"`, `"aws_key"`,
     /// `"bearer"`, or patterns of your own, `{ name = "ssn", regex = '\d{3}-\d{2}-\d{4}' }`. Default none.
     #[serde(default, deserialize_with = "redactions")]
@@ -78,6 +86,7 @@ impl RouteConfig {
             sample: None,
             multiline: None,
             json: Json::Nest,
+            parse: None,
             redact: Vec::new(),
         }
     }
@@ -125,6 +134,7 @@ impl ConditionsConfig {
             Field::Stream => "stream".to_owned(),
             Field::Message => "message".to_owned(),
             Field::App(path) => format!("app.{}", path.join(".")),
+            Field::Parsed(name) => name.clone(),
         };
         self.0.iter().flatten().map(name).collect()
     }
@@ -182,6 +192,14 @@ fn all_of(table: toml::Table) -> Result<Vec<ConditionConfig>, Refusal> {
             ("message", value) => all.push(condition(Field::Message, value)?),
             ("stream", value) => all.push(condition(Field::Stream, exact(value))?),
             ("app", Value::Table(inner)) => app(&mut Vec::new(), inner, &mut all)?,
+            (root, Value::Table(inner)) if ROOTS.contains(&root) || root == "user_agent" => {
+                parsed(root, inner, &mut all)?;
+            }
+            (name, value)
+                if name.split_once('.').is_some_and(|(root, _)| root != "app" && ROOTS.contains(&root)) =>
+            {
+                all.push(condition(Field::Parsed(name.to_owned()), value)?);
+            }
             (path, value) if path.starts_with("app.") => {
                 let path = path.split('.').skip(1).map(str::to_owned).collect();
                 all.push(condition(Field::App(path), value)?);
@@ -195,6 +213,18 @@ fn all_of(table: toml::Table) -> Result<Vec<ConditionConfig>, Refusal> {
         }
     }
     if all.is_empty() { Err(no_conditions()) } else { Ok(all) }
+}
+
+/// Conditions on fields that `parse` makes.
+fn parsed(name: &str, table: toml::Table, all: &mut Vec<ConditionConfig>) -> Result<(), Refusal> {
+    for (key, value) in table {
+        let name = format!("{name}.{key}");
+        match value {
+            Value::Table(inner) => parsed(&name, inner, all)?,
+            value => all.push(condition(Field::Parsed(name), value)?),
+        }
+    }
+    Ok(())
 }
 
 fn app(path: &mut Vec<String>, table: toml::Table, all: &mut Vec<ConditionConfig>) -> Result<(), Refusal> {

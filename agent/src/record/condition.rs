@@ -21,6 +21,8 @@ pub enum Field {
     Message,
     /// A member of the application's own JSON, by the names on the way to it.
     App(Vec<String>),
+    /// A field that was made of a line of text, by its name with the dots.
+    Parsed(String),
 }
 
 /// What is asked of a field.
@@ -169,6 +171,7 @@ impl Condition {
                 self.any.iter().any(|test| test.holds(name))
             }
             Field::Message => self.of_member(subject.document, &["message"]),
+            Field::Parsed(name) => self.of_member(subject.document, &[name]),
             Field::App(path) => {
                 let path: Vec<&str> = std::iter::once("app").chain(path.iter().map(String::as_str)).collect();
                 self.of_member(subject.document, &path)

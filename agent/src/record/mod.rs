@@ -13,6 +13,7 @@ pub mod insights;
 mod json;
 pub mod level;
 pub mod multiline;
+pub mod parse;
 pub mod redact;
 pub mod time;
 pub mod treatment;

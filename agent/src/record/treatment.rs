@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use super::condition::{Conditions, Subject, member};
 use super::multiline::Multiline;
+use super::parse::Parser;
 use super::redact::Redactor;
 use super::{Notes, Stream, append_body, append_text, utf16};
 
@@ -31,6 +32,8 @@ pub struct Treatment {
     pub sample: Option<Sample>,
     /// JSON stays the text that it is.
     pub as_text: bool,
+    /// What fields are made of text by.
+    pub parser: Option<Parser>,
     /// What is replaced.
     pub redactor: Option<Redactor>,
 }
@@ -126,6 +129,7 @@ impl Treatment {
             || self.drop.is_some()
             || self.sample.is_some()
             || self.as_text
+            || self.parser.is_some()
             || self.redactor.is_some()
     }
 
@@ -137,9 +141,13 @@ impl Treatment {
             Some(sample) if !sample.has_place(record.place) => return None,
             _ => None,
         };
-        let append = if self.as_text { append_text } else { append_body };
+        let append = |out: &mut Vec<u8>, content: &[u8]| {
+            let parsed = self.parser.as_ref().and_then(|parser| parser.append(out, content));
+            let append = if self.as_text { append_text } else { append_body };
+            parsed.unwrap_or_else(|| append(out, content))
+        };
         let mut notes = None;
-        if self.keep.is_some() || self.drop.is_some() || by.is_some() {
+        if self.keep.is_some() || self.drop.is_some() || by.is_some() || self.parser.is_some() {
             scratch.clear();
             scratch.push(b'{');
             let made = append(scratch, record.content);

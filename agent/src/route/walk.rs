@@ -9,7 +9,9 @@
 use std::sync::Arc;
 
 use crate::catalog::origin::Origin;
-use crate::config::routes::{self, Globs, Json, Lines, MatchConfig, Redaction, RouteConfig, SampleConfig};
+use crate::config::routes::{
+    self, Globs, Json, Lines, MatchConfig, Parse, Redaction, RouteConfig, SampleConfig,
+};
 use crate::config::{AnnotationsConfig, Config, Wish};
 use crate::metadata::facts::PodFacts;
 use crate::metadata::wishes::Wanted;
@@ -228,13 +230,14 @@ fn treatment(config: &RouteConfig) -> Option<Arc<Treatment>> {
     if is_treated_alike(config, &RouteConfig::everything("")) {
         return None;
     }
-    let RouteConfig { multiline, keep, drop, sample, json, redact, .. } = config;
+    let RouteConfig { multiline, keep, drop, sample, json, parse, redact, .. } = config;
     Some(Arc::new(Treatment {
         multiline: multiline.as_ref().and_then(Lines::compile),
         keep: keep.as_ref().map(|conditions| conditions.compile()),
         drop: drop.as_ref().map(|conditions| conditions.compile()),
         sample: sample.as_ref().map(|sample| Sample::new(sample.rate, sample.by.clone())),
         as_text: *json == Json::Text,
+        parser: parse.as_ref().and_then(Parse::compile),
         redactor: redactor(redact),
     }))
 }

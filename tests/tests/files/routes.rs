@@ -133,6 +133,38 @@ fn filters_lose_nothing_and_double_nothing_through_kills_and_rotation_and_keep_t
 }
 
 #[test]
+fn lines_of_a_known_form_are_fields_and_what_is_redacted_is_in_none_of_them() {
+    let node = Node::new();
+    let mut web = node.pod("web").container("nginx");
+    for (path, status) in [("/ok", 200), ("/cart?mail=bob@example.org", 503), ("/healthz", 500)] {
+        web.writes_line(&format!(
+            r#"10.1.2.3 - - [23/Nov/2026:10:00:00 +0000] "GET {path} HTTP/1.1" {status} 7 "-" "curl/8" 99 0.250 [shop]"#
+        ));
+    }
+    web.writes_line("2026/11/23 10:00:00 [error] 7#7: *1 open() failed");
+    let routes = "
+        [[routes]]
+        parse = \"nginx\"
+        drop = [{ http.response.status_code = \"< 400\" }, { url.path = \"= /healthz\" }]
+        redact = [\"email\", \"ipv4\"]
+        outputs = [\"one\"]
+    ";
+    let _agent = Agent::start(&with(&node, routes), &node);
+    let found = eventually(seconds(40), "two records", || {
+        let found = delivered(&node, "one")?;
+        if found.len() == 2 { Ok(found) } else { Err(format!("{} records", found.len())) }
+    });
+    let access = &found[0].source;
+    assert_eq!(access["http.response.status_code"], 503);
+    assert_eq!(access["event.duration"], 250_000_000);
+    assert_eq!((&access["url.path"], &access["service.name"]), (&"/cart".into(), &"shop".into()));
+    let text = access.to_string();
+    assert!(!text.contains("bob@example.org") && !text.contains("10.1.2.3"), "{text}");
+    assert_eq!(found[1].source["message"], "2026/11/23 10:00:00 [error] 7#7: *1 open() failed");
+    assert_eq!(found[1].source["log"]["level"], "error");
+}
+
+#[test]
 fn what_is_not_sent_is_counted_and_its_position_moves() {
     let node = Node::new();
     let mut web = node.pod("web").container("app");

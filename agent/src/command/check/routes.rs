@@ -42,6 +42,7 @@ fn treatment(route: &RouteConfig) -> String {
     }));
     all.extend(route.multiline.as_ref().map(|lines| format!("joins lines: {lines}")));
     all.extend((route.json == Json::Text).then(|| "JSON as text".to_owned()));
+    all.extend(route.parse.as_ref().map(|form| format!("parses {form}")));
     let redacted: Vec<&str> = route.redact.iter().map(|redaction| redaction.name()).collect();
     all.extend((!redacted.is_empty()).then(|| format!("redacts {}", redacted.join(", "))));
     let selectable = &route.selectable_outputs;
