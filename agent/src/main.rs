@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use taffrail::command::{check, cleanup, dead_letter, demo, prepare, run};
+use taffrail::command::{check, cleanup, dead_letter, demo, explain, prepare, run, test};
 
 /// A node-level logging agent for Kubernetes: nothing lost, nothing twice.
 #[derive(Parser)]
@@ -22,6 +22,20 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration and say what it would do
     Check(ConfigFile),
+    /// Say which route a log takes and why, and what would be sent of it
+    Explain {
+        #[command(flatten)]
+        args: explain::ExplainArgs,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Hold a configuration against cases: lines of pods, and what is to come of them
+    Test {
+        #[command(flatten)]
+        args: test::TestArgs,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// List the records that a destination refused, or send them again
     DeadLetter {
         #[command(subcommand)]
@@ -53,6 +67,8 @@ fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Run(file) => run::run(file.config.as_deref()),
         Command::Check(file) => check::check(file.config.as_deref()),
+        Command::Explain { args, file } => explain::explain(file.config.as_deref(), &args),
+        Command::Test { args, file } => test::test(file.config.as_deref(), &args),
         Command::DeadLetter { action, file } => dead_letter::dead_letter(file.config.as_deref(), action),
         Command::Cleanup { args, file } => cleanup::cleanup(file.config.as_deref(), &args),
         Command::Prepare(args) => prepare::prepare(&args),

@@ -15,7 +15,7 @@ use crate::metadata::{Extent, NodeFacts, encode};
 use crate::record::Stream;
 use crate::record::multiline::Multiline;
 use crate::record::treatment::Treatment;
-pub use walk::{Course, Routes};
+pub use walk::{Course, Routes, Verdict, verdicts};
 
 /// How an output treats the records of one container.
 #[derive(Debug)]

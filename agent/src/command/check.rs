@@ -7,6 +7,8 @@
 mod cloudwatch;
 mod routes;
 
+pub(super) use routes::treatment as route_treatment;
+
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;

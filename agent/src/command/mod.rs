@@ -6,5 +6,8 @@ pub mod check;
 pub mod cleanup;
 pub mod dead_letter;
 pub mod demo;
+pub mod explain;
 pub mod prepare;
 pub mod run;
+pub mod test;
+mod trial;

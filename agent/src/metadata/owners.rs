@@ -29,6 +29,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All there are.
+    pub const ALL: [Kind; 6] =
+        [Kind::CronJob, Kind::DaemonSet, Kind::Deployment, Kind::Job, Kind::ReplicaSet, Kind::StatefulSet];
+
     /// Its part of a field's name, as in `kubernetes.deployment.name`.
     pub fn field(self) -> &'static str {
         match self {

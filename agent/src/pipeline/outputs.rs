@@ -16,7 +16,7 @@ use crate::batch::events::RECORD_BYTES;
 use crate::catalog::file::{KeyMaker, LogFile};
 use crate::catalog::host;
 use crate::catalog::place::Descriptors;
-use crate::config::template::Safe;
+use crate::config::template::{Safe, Template};
 use crate::config::{ByteSize, Color, Config, FieldNames, FilesFormat, OutputConfig, Start, StdoutFormat};
 use crate::metadata::{NodeFacts, Room};
 use crate::output::Stop;
@@ -76,39 +76,12 @@ impl Agent {
             tracing::info!(output = name, batch = %ByteSize::new(batch), wanted = %reading.batch,
                 "batches are smaller than configured, so that they fit its share of `memory`");
         }
-        let names = match output {
-            OutputConfig::CloudWatch(cw) => cw.fields,
-            _ => FieldNames::default(),
-        };
-        let facts = NodeFacts { cluster: config.cluster.clone(), node: config.node.clone(), names };
-        let (format, gzip, in_flight, target) = match output {
-            OutputConfig::Elasticsearch(es) => (
-                Format::Bulk { op: es.op, ids: es.document_id },
-                es.gzip_level(),
-                es.in_flight,
-                Some((es.target.template().clone(), Safe::Index)),
-            ),
-            OutputConfig::CloudWatch(cw) => (
-                Format::Events(cw.event_format()),
-                None,
-                CLOUDWATCH_BATCHES,
-                Some((cw.target(), Safe::LogStream)),
-            ),
-            OutputConfig::File(file) => (Format::Lines, None, 1, Some((file.path.clone(), Safe::Path))),
-            OutputConfig::Stdout(out) => {
-                let color = match out.color {
-                    Color::Always => true,
-                    Color::Never => false,
-                    Color::Auto => {
-                        io::IsTerminal::is_terminal(&io::stdout()) && std::env::var_os("NO_COLOR").is_none()
-                    }
-                };
-                let format = match out.format {
-                    StdoutFormat::Json => Format::Lines,
-                    StdoutFormat::Text => Format::Text { color },
-                };
-                (format, None, 1, None)
-            }
+        let facts = facts_for(config, output);
+        let Form { format, target } = form_of(output);
+        let (gzip, in_flight) = match output {
+            OutputConfig::Elasticsearch(es) => (es.gzip_level(), es.in_flight),
+            OutputConfig::CloudWatch(_) => (None, CLOUDWATCH_BATCHES),
+            OutputConfig::File(_) | OutputConfig::Stdout(_) => (None, 1),
         };
         let client = match output {
             OutputConfig::Elasticsearch(es) => Some(Arc::new(
@@ -130,10 +103,6 @@ impl Agent {
                 Some(Arc::new(CloudWatch::new(name, cw, letters, stats.clone(), stop.clone())))
             }
             _ => None,
-        };
-        let max_record = match output {
-            OutputConfig::CloudWatch(_) => config.max_record.as_usize().min(RECORD_BYTES),
-            _ => config.max_record.as_usize(),
         };
         let limits = reading.rate_limit.clone().map(|limits| Arc::new(RateLimits::new(limits)));
         let routes = Routes::of(config, name);
@@ -169,12 +138,7 @@ impl Agent {
                     routes: routes.clone(),
                     format,
                     gzip,
-                    rules: Rules {
-                        max_record,
-                        oversize: config.oversize,
-                        join_gap: config.join_timeout,
-                        since: ledger.read(|state| state.since),
-                    },
+                    rules: rules_of(config, output, ledger.read(|state| state.since)),
                     linger: reading.linger,
                     batch,
                     in_flight,
@@ -199,6 +163,60 @@ impl Agent {
         }
         Ok((ledger, ready))
     }
+}
+
+/// What an output makes of records, and where each goes.
+pub(crate) struct Form {
+    pub format: Format,
+    pub target: Option<(Template, Safe)>,
+}
+
+/// The form of an output's records.
+pub(crate) fn form_of(output: &OutputConfig) -> Form {
+    match output {
+        OutputConfig::Elasticsearch(es) => Form {
+            format: Format::Bulk { op: es.op, ids: es.document_id },
+            target: Some((es.target.template().clone(), Safe::Index)),
+        },
+        OutputConfig::CloudWatch(cw) => {
+            Form { format: Format::Events(cw.event_format()), target: Some((cw.target(), Safe::LogStream)) }
+        }
+        OutputConfig::File(file) => {
+            Form { format: Format::Lines, target: Some((file.path.clone(), Safe::Path)) }
+        }
+        OutputConfig::Stdout(out) => {
+            let color = match out.color {
+                Color::Always => true,
+                Color::Never => false,
+                Color::Auto => {
+                    io::IsTerminal::is_terminal(&io::stdout()) && std::env::var_os("NO_COLOR").is_none()
+                }
+            };
+            let format = match out.format {
+                StdoutFormat::Json => Format::Lines,
+                StdoutFormat::Text => Format::Text { color },
+            };
+            Form { format, target: None }
+        }
+    }
+}
+
+/// What an output says of the node in all documents.
+pub(crate) fn facts_for(config: &Config, output: &OutputConfig) -> NodeFacts {
+    let names = match output {
+        OutputConfig::CloudWatch(cw) => cw.fields,
+        _ => FieldNames::default(),
+    };
+    NodeFacts { cluster: config.cluster.clone(), node: config.node.clone(), names }
+}
+
+/// How an output reads lines; `since`: what is older is passed over.
+pub(crate) fn rules_of(config: &Config, output: &OutputConfig, since: Option<i64>) -> Rules {
+    let max_record = match output {
+        OutputConfig::CloudWatch(_) => config.max_record.as_usize().min(RECORD_BYTES),
+        _ => config.max_record.as_usize(),
+    };
+    Rules { max_record, oversize: config.oversize, join_gap: config.join_timeout, since }
 }
 
 /// Keeps what is deleted unread, unless the configuration keeps nothing.

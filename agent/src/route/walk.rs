@@ -139,6 +139,46 @@ impl Routes {
     }
 }
 
+/// What one route says of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It matches, and the walk ends.
+    Decides,
+    /// It matches, and the walk goes on.
+    GoesOn,
+    /// It does not match, by these keys.
+    Not(Vec<String>),
+    /// That depends on what is not known: by these keys.
+    Unknown(Vec<String>),
+    /// An earlier one has decided.
+    NotAsked,
+}
+
+/// What each route of a configuration says of a container, for people.
+pub fn verdicts(config: &Config, facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Vec<Verdict> {
+    let mut decided = false;
+    let verdict = |route: &RouteConfig| {
+        if decided {
+            return Verdict::NotAsked;
+        }
+        let of = |wanted: Match| {
+            let parts = route.matches.parts();
+            let own = parts.iter().filter(|part| matched(part, facts, origin, extent) == wanted);
+            own.map(ToString::to_string).collect::<Vec<_>>()
+        };
+        match matched(&route.matches, facts, origin, extent) {
+            Match::Yes if route.goes_on => Verdict::GoesOn,
+            Match::Yes => {
+                decided = true;
+                Verdict::Decides
+            }
+            Match::No => Verdict::Not(of(Match::No)),
+            Match::Maybe => Verdict::Unknown(of(Match::Maybe)),
+        }
+    };
+    config.routes.iter().map(verdict).collect()
+}
+
 impl Walk {
     fn wishing(&self, origin: &Origin, extent: Extent<'_>) -> Wishing {
         let Origin::Container(container) = origin else { return Wishing::Nothing };

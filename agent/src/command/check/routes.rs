@@ -31,7 +31,8 @@ fn takes_all(config: &Config) -> bool {
     config.routes.iter().any(|route| route.matches.is_empty() && !route.goes_on)
 }
 
-fn treatment(route: &RouteConfig) -> String {
+/// What a route does with records, each thing behind a semicolon.
+pub fn treatment(route: &RouteConfig) -> String {
     let mut all = Vec::new();
     let fields = |conditions: &ConditionsConfig| Vec::from_iter(conditions.fields()).join(", ");
     all.extend(route.keep.as_ref().map(|keep| format!("keeps by {}", fields(keep))));

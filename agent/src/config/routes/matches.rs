@@ -45,6 +45,25 @@ impl MatchConfig {
         *self == MatchConfig::default()
     }
 
+    /// The same, each key in a table of its own.
+    pub fn parts(&self) -> Vec<MatchConfig> {
+        let none = MatchConfig::default;
+        let keys = [
+            MatchConfig { namespace: self.namespace.clone(), ..none() },
+            MatchConfig { pod: self.pod.clone(), ..none() },
+            MatchConfig { container: self.container.clone(), ..none() },
+            MatchConfig { node: self.node.clone(), ..none() },
+            MatchConfig { image: self.image.clone(), ..none() },
+            MatchConfig { workload: self.workload.clone(), ..none() },
+            MatchConfig { source: self.source.clone(), ..none() },
+            MatchConfig { file: self.file.clone(), ..none() },
+        ];
+        let one = |(key, globs): (&String, &Globs)| BTreeMap::from([(key.clone(), globs.clone())]);
+        let labels = self.labels.iter().map(|label| MatchConfig { labels: one(label), ..none() });
+        let annotations = self.annotations.iter().map(|a| MatchConfig { annotations: one(a), ..none() });
+        keys.into_iter().chain(labels).chain(annotations).filter(|part| !part.is_empty()).collect()
+    }
+
     /// Whether it asks what only the API server knows.
     pub fn needs_metadata(&self) -> bool {
         self.image.is_some()
