@@ -21,7 +21,12 @@ enum Command {
     /// Run the agent until SIGTERM
     Run(ConfigFile),
     /// Check a configuration and say what it would do
-    Check(ConfigFile),
+    Check {
+        #[command(flatten)]
+        args: check::CheckArgs,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// Say which route a log takes and why, and what would be sent of it
     Explain {
         #[command(flatten)]
@@ -66,7 +71,7 @@ struct ConfigFile {
 fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Run(file) => run::run(file.config.as_deref()),
-        Command::Check(file) => check::check(file.config.as_deref()),
+        Command::Check { args, file } => check::check(file.config.as_deref(), &args),
         Command::Explain { args, file } => explain::explain(file.config.as_deref(), &args),
         Command::Test { args, file } => test::test(file.config.as_deref(), &args),
         Command::DeadLetter { action, file } => dead_letter::dead_letter(file.config.as_deref(), action),

@@ -5,7 +5,9 @@
 //! ends is sent. Never blocks on the network, never holds a file's bytes between turns: of a line whose end has not
 //! come only the offsets are kept, and it is read again when the end is seen.
 
+mod follow;
 mod lines;
+mod long;
 
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,11 @@
 //!
 //! In: a path, or none for the defaults. Out: a summary on standard output and exit code 0, or every mistake on
 //! standard error and exit code 2. What does not suit this machine, such as a missing folder, is a warning: the file
-//! may be meant for another. It changes nothing, creates nothing and asks no server.
+//! may be meant for another. It changes nothing, creates nothing, and asks a server only
+//! where `--connect` says so.
 
 mod cloudwatch;
+mod connect;
 mod routes;
 
 pub(super) use routes::treatment as route_treatment;
@@ -14,6 +16,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Args;
 use rustix::fs::{Access as Permission, AtFlags, CWD, StatxFlags, statx};
 
 use super::run::reload::{LAST_RUN, Loaded};
@@ -31,12 +34,21 @@ use crate::pipeline::{batch_size, memory_shares};
 /// The exit code for a configuration with mistakes.
 const BAD_CONFIGURATION: u8 = 2;
 
-/// Checks a configuration file, or without one shows what the defaults do. Exit code 2 if there is a mistake.
-pub fn check(path: Option<&Path>) -> ExitCode {
-    ExitCode::from(report(path, &mut io::stdout(), &mut io::stderr()))
+/// What may be said to it.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Ask the servers too: whether they are there, take the credentials, and would take records
+    #[arg(long)]
+    connect: bool,
 }
 
-fn report(path: Option<&Path>, stdout: &mut dyn io::Write, stderr: &mut dyn io::Write) -> u8 {
+/// Checks a configuration file, or without one shows what the defaults do. Exit code 2 if there is a mistake, 1 if a server
+/// that is asked does not do.
+pub fn check(path: Option<&Path>, args: &CheckArgs) -> ExitCode {
+    ExitCode::from(report(path, args.connect, &mut io::stdout(), &mut io::stderr()))
+}
+
+fn report(path: Option<&Path>, connect: bool, stdout: &mut dyn io::Write, stderr: &mut dyn io::Write) -> u8 {
     let (loaded, name) = match path {
         None => (Loaded::default(), "the default configuration (give yours with --config FILE)".to_owned()),
         Some(path) => match Loaded::load(path) {
@@ -57,7 +69,12 @@ fn report(path: Option<&Path>, stdout: &mut dyn io::Write, stderr: &mut dyn io::
     for warning in warnings(config) {
         let _ = writeln!(stderr, "warning: {warning}");
     }
-    0
+    if !connect {
+        return 0;
+    }
+    let (text, good) = connect::connect(config);
+    let _ = write!(stdout, "{text}");
+    u8::from(!good)
 }
 
 /// What a reload would change, where an agent has run before over this state directory.
@@ -502,7 +519,7 @@ output search, elasticsearch
         let file = folder.path().join("taffrail.toml");
         let run = |path: Option<&Path>| {
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            let code = report(path, &mut out, &mut err);
+            let code = report(path, false, &mut out, &mut err);
             (code, String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&err).into_owned())
         };
         std::fs::write(&file, "[outputs.a]\ntype = \"stdout\"\n").expect("a file");

@@ -17,9 +17,6 @@ use crate::position::{Cut, Lane, OpenGroup, Position};
 use crate::record::multiline::{Multiline, State};
 use crate::record::{CriLine, Stream, cri, docker, time};
 
-/// How far into the next file the end of a record is looked for: what has not ended by then ends with its own file.
-const FOLLOWED: u64 = 1 << 20;
-
 /// A window and what its lines are judged with.
 pub(super) struct Lines<'a> {
     pub rules: &'a Rules,
@@ -49,7 +46,7 @@ pub(super) struct Lines<'a> {
 }
 
 /// What becomes of an open record with a line more.
-enum Joined {
+pub(super) enum Joined {
     /// It goes on.
     Goes(OpenGroup),
     /// It has become too long: what is open is a part of it, and this the next.
@@ -62,21 +59,21 @@ enum Joined {
 const BARE: Lane = Lane::Stdout;
 
 /// What handing out records came to: go on, or the batch is full.
-type Flow = io::Result<ControlFlow<()>>;
+pub(super) type Flow = io::Result<ControlFlow<()>>;
 
-const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
+pub(super) const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
 
 /// The number of a time that was found valid. One outside of what the number holds (1677 to 2262) counts as unknown.
 fn nanos(text: &[u8]) -> i64 {
     time::unix_nanos(text).unwrap_or(0)
 }
 
-fn either(one: ControlFlow<()>, other: ControlFlow<()>) -> ControlFlow<()> {
+pub(super) fn either(one: ControlFlow<()>, other: ControlFlow<()>) -> ControlFlow<()> {
     if one.is_break() { one } else { other }
 }
 
 /// A line of docker's as one of CRI's is taken apart, its content in `out`.
-fn unescape<'b>(out: &'b mut Vec<u8>, line: &docker::DockerLine<'b>) -> CriLine<'b> {
+pub(super) fn unescape<'b>(out: &'b mut Vec<u8>, line: &docker::DockerLine<'b>) -> CriLine<'b> {
     out.clear();
     docker::unescape(out, line.escaped);
     CriLine { time: line.time, stream: line.stream, partial: line.partial, content: out }
@@ -131,114 +128,8 @@ impl<'a> Lines<'a> {
         Ok(GO_ON)
     }
 
-    /// Reads on in the next file, as far as the open records go on there. Those whose end does not come stay as they were.
-    fn follow(
-        &mut self,
-        at: &mut Position,
-        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
-    ) -> io::Result<()> {
-        self.own_size = at.offset;
-        let begun = at.open;
-        let (mut buffer, mut offset, max_line) = (vec![0; TURN.max(self.max_line())], 0, self.max_line());
-        // What it ends by depends on the bytes alone: by a line that does not go on with it, by one that is too long, or
-        // because too much has come.
-        let ended = loop {
-            let Some(next) = &mut self.next else { break true };
-            let read = next.source.read_at(&mut buffer, offset)?;
-            let mut start = 0;
-            let mut over = false;
-            for newline in memchr_iter(b'\n', &buffer[..read]) {
-                let (from, to) = (offset + start as u64, offset + newline as u64 + 1);
-                over = newline - start >= max_line || from >= FOLLOWED;
-                if over {
-                    break;
-                }
-                self.next_line(at, &buffer[start..newline], (from, to), emit)?;
-                start = newline + 1;
-            }
-            offset += start as u64;
-            if over || read - start >= max_line || at.open[..2].iter().all(Option::is_none) {
-                break true;
-            }
-            if read < buffer.len() {
-                break false;
-            }
-        };
-        for lane in [Lane::Stdout, Lane::Stderr] {
-            let Some(group) = at.open[lane as usize] else { continue };
-            let is_over = self.next.as_ref().is_none_or(|next| offset >= next.limit[lane as usize]);
-            if ended || is_over || self.is_cut(&group) {
-                self.end_in_next(at, lane, emit)?;
-            } else if let Some(next) = &mut self.next {
-                next.pending[lane as usize] = Some(group);
-                at.open[lane as usize] = begun[lane as usize];
-            }
-        }
-        Ok(())
-    }
-
-    /// A line of the next file: it goes on with a record that is open, or ends it.
-    fn next_line(
-        &mut self,
-        at: &mut Position,
-        line: &[u8],
-        (from, to): (u64, u64),
-        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
-    ) -> io::Result<()> {
-        let mut unescaped = std::mem::take(self.unescaped);
-        let parsed =
-            cri::parse(line).or_else(|| docker::parse(line).map(|parsed| unescape(&mut unescaped, &parsed)));
-        let place = parsed.and_then(|parsed| {
-            let lane = Lane::of(parsed.stream);
-            Some((lane, at.open[lane as usize]?, parsed))
-        });
-        if let Some((lane, open, parsed)) = place {
-            let is_over = self.next.as_ref().is_none_or(|next| from >= next.limit[lane as usize]);
-            let span = (self.own_size + from, self.own_size + to);
-            match self.joined(&open, &parsed, span) {
-                Joined::Goes(group) if !is_over => {
-                    at.open[lane as usize] = Some(group);
-                    // A line of its own that has come to its end.
-                    if group.whole && group.lines == 0 {
-                        self.end_in_next(at, lane, emit)?;
-                    }
-                }
-                _ => self.end_in_next(at, lane, emit)?,
-            }
-        }
-        *self.unescaped = unescaped;
-        Ok(())
-    }
-
-    /// Ends a record that may have gone on in the next file.
-    fn end_in_next(
-        &mut self,
-        at: &mut Position,
-        lane: Lane,
-        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
-    ) -> io::Result<()> {
-        let end = at.open[lane as usize].map_or(0, |group| group.end.saturating_sub(self.own_size));
-        let _ = self.close_lane(at, lane, emit)?;
-        if let Some(next) = &mut self.next {
-            next.skipped.0[lane as usize] = end;
-        }
-        Ok(())
-    }
-
-    fn is_cut(&self, group: &OpenGroup) -> bool {
+    pub(super) fn is_cut(&self, group: &OpenGroup) -> bool {
         self.cuts.iter().any(|cut| cut.first == group.first && cut.end == group.end)
-    }
-
-    /// Bytes of this file, or of the next one behind it; never of both at once.
-    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        match &mut self.next {
-            Some(next) if offset >= self.own_size => next.source.read_at(buffer, offset - self.own_size),
-            _ => {
-                let here = usize::try_from(self.own_size.saturating_sub(offset)).unwrap_or(usize::MAX);
-                let wanted = buffer.len().min(here);
-                self.source.read_at(&mut buffer[..wanted], offset)
-            }
-        }
     }
 
     /// Enters the time of the last line into the position: lines that have none take it from there.
@@ -248,11 +139,11 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn max_line(&self) -> usize {
+    pub(super) fn max_line(&self) -> usize {
         self.rules.max_record + HEAD_ROOM
     }
 
-    fn span(&self, start: usize, end: usize) -> (u64, u64) {
+    pub(super) fn span(&self, start: usize, end: usize) -> (u64, u64) {
         (self.base + start as u64, self.base + end as u64)
     }
 
@@ -354,20 +245,10 @@ impl<'a> Lines<'a> {
         Ok(emit(Record { time, stream: None, content: line, first, last, marks }))
     }
 
-    fn now(&mut self) -> i64 {
+    pub(super) fn now(&mut self) -> i64 {
         *self.now.get_or_insert_with(|| {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
         })
-    }
-
-    /// What stands before the content of a line that is too long, where that is CRI's.
-    fn head<'b>(&self, bytes: &'b [u8]) -> Option<CriLine<'b>> {
-        if self.framing == Framing::Runtime { cri::parse(bytes) } else { None }
-    }
-
-    /// What a part of a long line is marked with in any case.
-    fn marks_of_long(&self, group: &OpenGroup) -> Marks {
-        Marks { unframed: self.framing == Framing::Runtime && group.stream.is_none(), ..Marks::default() }
     }
 
     /// A line, or a piece of one, that is not simply a record: begins one, goes on with one, or ends one. An error leaves
@@ -424,7 +305,7 @@ impl<'a> Lines<'a> {
     }
 
     /// What becomes of an open record with a line, or a piece of one, more.
-    fn joined(&mut self, open: &OpenGroup, piece: &CriLine<'_>, span: (u64, u64)) -> Joined {
+    pub(super) fn joined(&mut self, open: &OpenGroup, piece: &CriLine<'_>, span: (u64, u64)) -> Joined {
         let rule = self.multiline.filter(|_| open.whole);
         let gap = rule.map_or(self.rules.join_gap, |rule| rule.timeout);
         let written = self.written(piece);
@@ -581,99 +462,6 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Takes the next `max_record` bytes of a line that is longer than a line may be, from `start` of the window on. The
-    /// last part of it, which is shorter, is [`end_long`](Self::end_long)'s.
-    fn long_part(
-        &mut self,
-        at: &mut Position,
-        start: &mut usize,
-        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
-    ) -> Flow {
-        let window = self.window;
-        let bytes = &window[*start..*start + self.rules.max_record];
-        let (first, end) = self.span(*start, *start + bytes.len());
-        let split = self.rules.oversize == Oversize::Split;
-        let mut flow = GO_ON;
-        let (group, content) = match at.open[Lane::Long as usize] {
-            Some(group) => (group, bytes),
-            None => {
-                let parsed = self.head(bytes);
-                if let Some(head) = &parsed {
-                    // What was open of its stream ends here: pieces that come behind it are another line's.
-                    flow = self.close_lane(at, Lane::of(head.stream), emit)?;
-                    self.last_time = head.time;
-                }
-                self.keep_time(at);
-                let last = if self.framing == Framing::Lines { self.now() } else { at.time };
-                let stream = parsed.as_ref().map(|head| Lane::of(head.stream));
-                let group = OpenGroup { first, end, content: 0, last, stream, ..OpenGroup::default() };
-                (group, parsed.map_or(bytes, |head| head.content))
-            }
-        };
-        let length = content.len() as u64;
-        let group = if split {
-            flow = either(flow, self.emit_part(&group, content, (first, end), false, emit));
-            OpenGroup { first: end, end, part: group.part + 1, before: group.before + length, ..group }
-        } else {
-            OpenGroup { end, content: group.content + length, ..group }
-        };
-        at.open[Lane::Long as usize] = Some(group);
-        at.offset = end;
-        *start += bytes.len();
-        Ok(flow)
-    }
-
-    /// The rest of a long line, up to its newline.
-    fn end_long(
-        &mut self,
-        at: &mut Position,
-        rest: &[u8],
-        span: (u64, u64),
-        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
-    ) -> Flow {
-        let Some(group) = at.open[Lane::Long as usize] else { return Ok(GO_ON) };
-        if self.rules.oversize == Oversize::Split {
-            at.open[Lane::Long as usize] = None;
-            return Ok(self.emit_part(&group, rest, span, true, emit));
-        }
-        // Cut: what is kept is read again, now that its true length is known.
-        let mut kept = vec![0; self.rules.max_record];
-        let read = self.source.read_at(&mut kept, group.first)?;
-        let kept = &kept[..read];
-        at.open[Lane::Long as usize] = None;
-        if self.was_too_old(group.last, group.first) {
-            return Ok(GO_ON);
-        }
-        let content = self.head(kept).map_or(kept, |head| head.content);
-        let original_length = Some(group.content + rest.len() as u64);
-        let marks = Marks { original_length, ..self.marks_of_long(&group) };
-        Ok(emit(Record {
-            time: Time::Nanos(group.last),
-            stream: group.stream.and_then(Lane::stream),
-            content,
-            first: group.first,
-            last: span.1,
-            marks,
-        }))
-    }
-
-    fn emit_part(
-        &mut self,
-        group: &OpenGroup,
-        content: &[u8],
-        span: (u64, u64),
-        ends: bool,
-        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        if self.was_too_old(group.last, group.first) {
-            return GO_ON;
-        }
-        let original_length = ends.then_some(group.before + content.len() as u64);
-        let marks = Marks { part: group.part + 1, original_length, ..self.marks_of_long(group) };
-        let stream = group.stream.and_then(Lane::stream);
-        emit(Record { time: Time::Nanos(group.last), stream, content, first: span.0, last: span.1, marks })
-    }
-
     /// Ends the records that are open.
     pub fn close_groups(
         &mut self,
@@ -686,7 +474,7 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    fn close_lane(
+    pub(super) fn close_lane(
         &mut self,
         at: &mut Position,
         lane: Lane,
@@ -712,7 +500,7 @@ impl<'a> Lines<'a> {
 
     /// The same for a line whose time is that of the line before it, or none (0): that is never too old. Nor is one
     /// whose time is when it was read.
-    fn was_too_old(&mut self, nanos: i64, first: u64) -> bool {
+    pub(super) fn was_too_old(&mut self, nanos: i64, first: u64) -> bool {
         let has_time = nanos != 0 && self.framing == Framing::Runtime;
         let old = has_time && first < self.past && self.rules.since.is_some_and(|since| nanos < since);
         *self.too_old += u64::from(old);

@@ -1,0 +1,151 @@
+//! `taffrail check --connect`: whether the outputs can be reached, and would take what is sent.
+//!
+//! In: the configuration. Out: for each server what it says, as the agent would hear it: names, TLS, credentials, rights, a
+//! template for its data stream. Sends an empty request and questions; writes no document, makes nothing.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::config::template::{Names, Safe};
+use crate::config::{Config, ElasticsearchConfig, OutputConfig, Target};
+use crate::output::http::{Call, HttpClient, Reply};
+use crate::record::time;
+
+/// What somebody who waits at a terminal would wait.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was found, in words, and whether all outputs would work.
+pub fn connect(config: &Config) -> (String, bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return (format!("\ncannot ask anybody: {error}\n"), false),
+    };
+    let (mut text, mut good) = ("\nconnections\n".to_owned(), true);
+    for (name, output) in &config.outputs {
+        let OutputConfig::Elasticsearch(es) = output else { continue };
+        for endpoint in &es.endpoints {
+            let one = ElasticsearchConfig { endpoints: vec![endpoint.clone()], ..es.clone() };
+            let found = runtime.block_on(async {
+                tokio::time::timeout(PATIENCE, ask(config, &one))
+                    .await
+                    .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
+            });
+            let (word, said) = match &found {
+                Ok(said) => ("ok   ", said),
+                Err(said) => ("FAILS", said),
+            };
+            good &= found.is_ok();
+            let _ = writeln!(text, "  {word}  {name}  {endpoint}: {said}");
+        }
+    }
+    if text.lines().count() <= 2 {
+        text.push_str("  there is no server among the outputs\n");
+    }
+    (text, good)
+}
+
+fn call(method: Method, path: &str) -> Call<'_> {
+    let (body, content_type) = (Bytes::new(), "application/json");
+    Call { method, path, query: "", content_type, body, compressed: false }
+}
+
+/// What one server says.
+async fn ask(config: &Config, es: &ElasticsearchConfig) -> Result<String, String> {
+    let client = HttpClient::new(es).map_err(|error| error.to_string())?;
+    // A request without a document: who may send none is told so, and who may is told that there is none.
+    let empty = Call {
+        body: Bytes::from_static(b"\n"),
+        content_type: "application/x-ndjson",
+        ..call(Method::POST, "/_bulk")
+    };
+    let reply = client.send(&empty).await.map_err(|error| error.to_string())?;
+    match reply.status {
+        StatusCode::UNAUTHORIZED => {
+            return Err(format!("the credentials are refused; see `auth`: {}", reply.told()));
+        }
+        StatusCode::FORBIDDEN => {
+            return Err(format!(
+                "the credentials are known, but may not write; see `auth`: {}",
+                reply.told()
+            ));
+        }
+        StatusCode::OK | StatusCode::BAD_REQUEST if is_json(&reply) => {}
+        _ => return Err(format!("that is no bulk API; is it Elasticsearch or OpenSearch? {}", reply.told())),
+    }
+    let name = example(config, es);
+    let Target::DataStream(_) = &es.target else {
+        return Ok(format!("takes bulk requests; an index would be called {name}"));
+    };
+    let templates =
+        client.send(&call(Method::GET, "/_index_template")).await.map_err(|error| error.to_string())?;
+    match templates.status {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            return Ok(format!(
+                "takes bulk requests; whether there is a template for {name} may not be asked"
+            ));
+        }
+        _ => {
+            return Err(format!(
+                "it knows no data streams, so that {name} cannot be one: use `index`; {}",
+                templates.told()
+            ));
+        }
+    }
+    match best(&templates.body, &name) {
+        Some((template, true)) => {
+            Ok(format!("takes bulk requests; {name} is a data stream by the template {template}"))
+        }
+        Some((template, false)) => Err(format!(
+            "{name} would be a plain index, for the template {template} that matches it makes no data streams: give it \
+             `\"data_stream\": {{}}`, or make one of a higher priority"
+        )),
+        None => Err(format!(
+            "no index template matches {name}, and a data stream needs one with `\"data_stream\": {{}}`: records would be \
+             parked until there is one"
+        )),
+    }
+}
+
+fn is_json(reply: &Reply) -> bool {
+    serde_json::from_slice::<Value>(&reply.body).is_ok_and(|body| body.is_object())
+}
+
+/// A name that records could go to.
+fn example(config: &Config, es: &ElasticsearchConfig) -> String {
+    let labels = Default::default();
+    let names = Names {
+        cluster: &config.cluster,
+        namespace: "default",
+        pod: "example",
+        container: "app",
+        node: &config.node,
+        uid: "0",
+        labels: &labels,
+        source: "pods",
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let today =
+        time::utc_date(time::format_nanos(i64::try_from(now.as_nanos()).unwrap_or_default()).as_bytes());
+    let date = today.map(|date| String::from_utf8_lossy(&date).into_owned()).unwrap_or_default();
+    es.target.template().render(names, &date, Safe::Index)
+}
+
+/// The template of the highest priority that matches a name, and whether it makes data streams.
+fn best(body: &[u8], name: &str) -> Option<(String, bool)> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let matching = body["index_templates"].as_array()?.iter().filter(|template| {
+        let patterns = template["index_template"]["index_patterns"].as_array();
+        let of = |pattern: &Value| pattern.as_str().and_then(|pattern| glob::Pattern::new(pattern).ok());
+        patterns.is_some_and(|all| all.iter().filter_map(of).any(|pattern| pattern.matches(name)))
+    });
+    let best =
+        matching.max_by_key(|template| template["index_template"]["priority"].as_i64().unwrap_or(0))?;
+    let makes = !best["index_template"]["data_stream"].is_null();
+    Some((best["name"].as_str().unwrap_or_default().to_owned(), makes))
+}
