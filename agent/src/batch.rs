@@ -74,6 +74,13 @@ pub struct Run {
     pub in_doubt: bool,
 }
 
+/// How far a batch had been filled at a moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    staged: usize,
+    events: usize,
+}
+
 /// The part of the body that goes into one file.
 #[derive(Debug)]
 pub struct Segment {
@@ -243,6 +250,18 @@ impl Batch {
             }
             Format::Text { color } => append_readable(out, plan, time, body, color),
         }
+    }
+
+    /// How far it is filled now.
+    pub fn mark(&self) -> Mark {
+        Mark { staged: self.staged.len(), events: self.events.list.len() }
+    }
+
+    /// What has come in since the mark, which was made after the last [`fold`](Self::fold): lines, or the body so far
+    /// with the events of it.
+    pub fn made_since(&self, mark: Mark) -> (&[u8], &[events::Event]) {
+        let begin = if let Format::Events(_) = self.format { 0 } else { mark.staged };
+        (&self.staged[begin..], &self.events.list[mark.events..])
     }
 
     /// Compresses what has been staged: after each turn, while its bytes are still in the processor's cache.

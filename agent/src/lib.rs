@@ -6,11 +6,12 @@
 //! them until they are read, [`read`] takes records from them, [`record`] turns lines into fields,
 //! [`metadata`] and [`route`] know what is the same for all records of a container, [`batch`] makes request bodies,
 //! [`output`] delivers them, [`position`] remembers what is acknowledged. [`worker`] is the loop that drives an
-//! output; [`pipeline`] puts everything together.
+//! output; [`pipeline`] puts everything together; [`admin`] tells whoever asks how it all is.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod batch;
 pub mod catalog;
 pub mod clock;
@@ -21,10 +22,12 @@ pub mod output;
 pub mod pipeline;
 pub mod position;
 pub mod privilege;
+pub mod pulse;
 pub mod read;
 pub mod record;
 pub mod retain;
 pub mod route;
 pub mod stats;
+pub mod tap;
 pub mod wake;
 pub mod worker;

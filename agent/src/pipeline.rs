@@ -11,6 +11,7 @@ mod progress;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::fs::File;
 use std::io;
@@ -32,8 +33,10 @@ use crate::metadata;
 use crate::output::Stop;
 use crate::position::Keeper;
 use crate::position::removed::Removed;
+use crate::pulse::Pulse;
 use crate::retain::Retainer;
 use crate::stats::OutputStats;
+use crate::tap::Taps;
 use crate::wake::Wake;
 use crate::worker::{self, Event, Phase, Standing};
 use budget::descriptor_budget;
@@ -42,6 +45,7 @@ pub(crate) use outputs::{Form, facts_for, form_of, rules_of};
 use outputs::{Ready, host_settings, start_retention};
 pub use progress::{ContainerProgress, OutputProgress};
 pub use stop::{Carried, Hasten, Outcome, PutOff, lock_state};
+pub use view::View;
 
 /// How often positions are saved while they change.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -111,6 +115,7 @@ pub struct Agent {
     stop_requests: watch::Sender<Stop>,
     keeper: Option<Keeper>,
     outputs: Vec<(String, Arc<OutputStats>)>,
+    taps: Arc<Taps>,
     runtime: Option<Runtime>,
     lock: Arc<File>,
 }
@@ -121,6 +126,7 @@ struct Seat {
     output: String,
     wake: Arc<Wake>,
     standing: Arc<Standing>,
+    pulse: Arc<Pulse>,
 }
 
 impl Agent {
@@ -153,6 +159,7 @@ impl Agent {
             stop_requests,
             keeper: None,
             outputs: Vec::new(),
+            taps: carried.taps.clone(),
             runtime: Some(runtime),
             lock: carried.lock.clone(),
         };
@@ -203,14 +210,15 @@ impl Agent {
             if let Some(metadata) = &agent.metadata {
                 metadata.table().subscribe(seat.wake.clone());
             }
-            let (ended, standing, output) =
-                (agent.events.0.clone(), seat.standing.clone(), seat.output.clone());
+            let (ended, standing, pulse, output) =
+                (agent.events.0.clone(), seat.standing.clone(), seat.pulse.clone(), seat.output.clone());
             std::thread::Builder::new().name(format!("out-{output}")).spawn(move || {
                 let caught_up = worker::run_guarded(&mut worker).unwrap_or_else(|error| {
                     tracing::error!(output, %error, "an output has ended; the others go on, and its logs stay on disk");
                     false
                 });
                 drop(worker);
+                pulse.end();
                 standing.ended();
                 // Nobody listens when the agent has been dropped.
                 let _ = ended.send(Event::Ended(caught_up));

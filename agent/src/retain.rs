@@ -15,8 +15,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,14 @@ pub struct RetainStats {
     pub bytes: Counter,
     /// Bytes of disk that had to be let go unread since the start.
     pub let_go_bytes: Counter,
+    by_container: Mutex<HashMap<Arc<Origin>, u64>>,
+}
+
+impl RetainStats {
+    /// The bytes of each container, or host file.
+    pub fn by_container(&self) -> HashMap<Arc<Origin>, u64> {
+        self.by_container.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What the catalog hands to retention.
@@ -245,6 +253,10 @@ impl Warden {
         let alone = || self.charges.iter().filter(|charge| charge.alone_since.is_some());
         self.stats.files.set(alone().count() as u64);
         self.stats.bytes.set(alone().map(|charge| charge.bytes).sum());
+        let mut by_container = HashMap::new();
+        alone()
+            .for_each(|charge| *by_container.entry(charge.file.origin.clone()).or_default() += charge.bytes);
+        *self.stats.by_container.lock().unwrap_or_else(PoisonError::into_inner) = by_container;
     }
 
     /// What every output is past needs no name of ours.

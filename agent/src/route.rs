@@ -55,6 +55,20 @@ impl Plan {
         }
     }
 
+    /// Where its records go, in words: for the status, not for records.
+    pub fn in_words(&self) -> String {
+        let target = self.target.as_ref().map(|target| match target.split_at_date() {
+            (before, Some(behind)) => format!("{before}{{date}}{behind}"),
+            (before, None) => before.to_owned(),
+        });
+        let way = if self.treatment.is_some() { ", shaped by its route" } else { "" };
+        match target {
+            Some(target) => format!("to {target}{way}"),
+            None if self.fields.is_empty() => "not sent, or not yet".to_owned(),
+            None => format!("sent{way}"),
+        }
+    }
+
     /// The same plan, of a route that does this with records.
     pub fn treating(self, treatment: Option<Arc<Treatment>>) -> Plan {
         let treats_records = treatment.as_ref().is_some_and(|treatment| treatment.is_of_records());

@@ -20,6 +20,11 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Takes away `n` of what was added.
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
     /// Sets the level.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
@@ -78,6 +83,12 @@ pub struct OutputStats {
     pub parked: Counter,
     /// Bytes of requests, as sent.
     pub sent_bytes: Counter,
+    /// Bytes taken from files, likewise read again or not.
+    pub read_bytes: Counter,
+    /// Batches under way.
+    pub in_flight: Counter,
+    /// Bytes of these.
+    pub in_flight_bytes: Counter,
     nowhere: AtomicU64,
     excluded: AtomicU64,
     last_error: Mutex<Option<String>>,
@@ -138,6 +149,8 @@ impl OutputStats {
     pub fn forget_containers(&self) {
         self.nowhere.store(0, Ordering::Relaxed);
         self.excluded.store(0, Ordering::Relaxed);
+        self.in_flight.set(0);
+        self.in_flight_bytes.set(0);
         self.lock().clear();
     }
 
@@ -173,6 +186,12 @@ pub struct ContainerStats {
     pub records_filtered: Counter,
     /// 1 while it waits for what is not known of its pod yet, else 0.
     pub waits_metadata: Counter,
+    /// 1 while it is set aside because the destination did not take its records, else 0.
+    pub parked: Counter,
+    /// When the oldest record that is not acknowledged was written, in milliseconds since the epoch; 0 where there is none.
+    pub oldest: Counter,
+    /// Where its records go, in words.
+    plan: Mutex<String>,
 }
 
 impl ContainerStats {
@@ -185,6 +204,27 @@ impl ContainerStats {
             records_delivered: Counter::default(),
             records_filtered: Counter::default(),
             waits_metadata: Counter::default(),
+            parked: Counter::default(),
+            oldest: Counter::default(),
+            plan: Mutex::default(),
+        }
+    }
+
+    /// Another plan has been made for it.
+    pub fn set_plan(&self, plan: String) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+
+    /// Where its records go, in words.
+    pub fn plan(&self) -> String {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long ago its oldest record was written that is not acknowledged, where `now` is in milliseconds since the epoch.
+    pub fn lag_millis(&self, now: u64) -> u64 {
+        match self.oldest.get() {
+            0 => 0,
+            oldest => now.saturating_sub(oldest),
         }
     }
 }

@@ -10,6 +10,8 @@ mod follow;
 mod left_out;
 mod limits;
 mod not_here;
+mod offer;
+mod oldest;
 mod phase;
 mod queue;
 mod send;
@@ -40,14 +42,17 @@ use crate::output::elasticsearch::Elasticsearch;
 use crate::output::file::Files;
 use crate::output::stdout::Stdout;
 use crate::position::{Entry, Ledger, Position};
+use crate::pulse::Pulse;
 use crate::read::{Reader, Rules};
 use crate::route::{Course, Plan, Routes};
 use crate::stats::{ContainerStats, Loss, LossReason, OutputStats};
+use crate::tap::Taps;
 use crate::wake::Wake;
 use cursor::Cursor;
 use enrich::Waits;
 use limits::Limit;
 pub use limits::RateLimits;
+use oldest::Oldest;
 pub use phase::{Event, Phase, Standing};
 use queue::{Queue, Share};
 use shelf::{Looks, Shelf};
@@ -127,6 +132,10 @@ pub struct Channels {
     pub standing: Arc<Standing>,
     /// And where it tells them that this has changed.
     pub events: Sender<Event>,
+    /// That of its thread.
+    pub pulse: Arc<Pulse>,
+    /// Who looks at documents on their way.
+    pub taps: Arc<Taps>,
 }
 
 /// A batch that is no longer in flight.
@@ -152,6 +161,7 @@ struct Reading {
     cursors: Vec<Cursor>,
     shelf: Shelf,
     stats: Arc<ContainerStats>,
+    oldest: Oldest,
     /// Set aside until then, because the destination did not take its records.
     parked: Option<Instant>,
     backoff: Backoff,
@@ -209,6 +219,7 @@ pub struct Worker {
     waiting: Option<(Sealed, Instant)>,
     retry: Backoff,
     lag_told: Instant,
+    oldest_looked: Option<Instant>,
     looks: Looks,
     /// When silent partial lines were last looked for, and whether it has been told that they cannot be ended.
     cuts_looked: Instant,
@@ -255,6 +266,7 @@ impl Worker {
             waiting: None,
             retry: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
             lag_told: Instant::now(),
+            oldest_looked: None,
             looks: Looks::new(),
             cuts_looked: Instant::now(),
             cuts_told: false,
@@ -268,6 +280,7 @@ impl Worker {
     /// Works until the agent stops; true if everything was delivered.
     pub fn run(&mut self) -> bool {
         loop {
+            self.channels.pulse.beat();
             self.take_news();
             if self.lag_told.elapsed() >= TELL_LAG {
                 self.tell_lag();
@@ -278,7 +291,7 @@ impl Worker {
             }
             if self.phase.is_settling() {
                 self.tell_standing();
-                self.channels.wake.wait(LONGEST_WAIT);
+                self.wait(LONGEST_WAIT);
                 continue;
             }
             if self.step() || self.tell_lag() {
@@ -290,8 +303,13 @@ impl Worker {
                 self.leave_files();
                 return !self.has_unreadable();
             }
-            self.channels.wake.wait(self.next_event());
+            self.wait(self.next_event());
         }
+    }
+
+    fn wait(&self, timeout: Duration) {
+        self.channels.pulse.rest();
+        self.channels.wake.wait(timeout);
     }
 
     /// Does whatever can be done now; false if that is nothing.
@@ -381,6 +399,7 @@ impl Worker {
             if !enriched.course.is_here() {
                 self.stats.forget(&stats);
             }
+            stats.set_plan(enriched.plan.in_words());
             self.containers.push(Reading {
                 course: enriched.course,
                 plan: enriched.plan,
@@ -390,6 +409,7 @@ impl Worker {
                 cursors: Vec::new(),
                 shelf: Shelf::default(),
                 stats,
+                oldest: Oldest::default(),
                 parked: None,
                 backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
                 share: Share::default(),
@@ -456,7 +476,9 @@ impl Worker {
         for reading in &self.containers {
             let lag = reading.cursors.iter().map(Cursor::lag).sum::<u64>() + reading.shelf.lag();
             reading.stats.lag_bytes.set(lag);
+            reading.stats.parked.set(reading.parked.is_some().into());
         }
+        self.tell_oldest();
         self.tell_waiting();
         self.tell_unsent();
         again
@@ -520,7 +542,7 @@ pub fn run_guarded(worker: &mut Worker) -> Result<bool, io::Error> {
                 worker.take_news();
                 worker.tell_standing();
             }
-            worker.channels.wake.wait(until.saturating_duration_since(Instant::now()));
+            worker.wait(until.saturating_duration_since(Instant::now()));
         }
     }
 }

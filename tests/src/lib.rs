@@ -29,6 +29,7 @@ pub mod fake_clock;
 pub mod http;
 pub mod kubernetes;
 pub mod lies;
+pub mod listeners;
 pub mod manifests;
 pub mod moto;
 pub mod node;

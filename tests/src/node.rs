@@ -80,16 +80,19 @@ impl Node {
         Pod { root: self.pods(), namespace: "default".into(), name: name.into(), uid }
     }
 
-    /// A configuration for this node: cluster `test`, its name, its folders, however full the disk may be, then `rest`:
-    /// further top-level keys first, then tables.
+    /// A configuration for this node: cluster `test`, its name, its folders, however full the disk may be, listening at free
+    /// ports, then `rest`: further top-level keys first, then tables.
     pub fn config(&self, rest: &str) -> String {
         let retain = if rest.contains("[retain]") {
             ""
         } else {
             "retain.min_free = \"0%\"\nretain.min_free_inodes = \"0%\"\n"
         };
+        let own = |key: &str| rest.lines().any(|line| line.starts_with(key));
+        let free = ["listen", "metrics_listen"].into_iter().filter(|key| !own(key));
+        let listen: String = free.map(|key| format!("{key} = \"127.0.0.1:0\"\n")).collect();
         format!(
-            "cluster = \"test\"\nnode = \"{}\"\npod_logs = \"{}\"\nstate_dir = \"{}\"\n{retain}{rest}\n",
+            "cluster = \"test\"\nnode = \"{}\"\npod_logs = \"{}\"\nstate_dir = \"{}\"\n{listen}{retain}{rest}\n",
             self.name,
             self.pods().display(),
             self.state().display()

@@ -28,6 +28,7 @@ use super::file::{KeyMaker, LogFile};
 use super::inbox::Inbox;
 use super::place::Descriptors;
 use super::{QUIET, REST_AFTER_LOOK, REST_AFTER_RESCAN, Seen, Subscriber, cpu_time};
+use crate::pulse::Pulse;
 use crate::read::Framing;
 use crate::retain::{Kept, Retention};
 use register::{Mark, Register};
@@ -126,6 +127,11 @@ impl HostCatalog {
         wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
     }
 
+    /// That of its thread, which has begun once it has looked at everything.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        self.inbox.pulse.clone()
+    }
+
     /// Asks the thread to end, without waiting for it: nothing new will be found.
     pub fn halt(&self) {
         self.inbox.post(|r| r.stop = true);
@@ -198,9 +204,11 @@ impl HostScanner {
 
     fn run(&mut self) {
         let (mut scanned, mut looked, mut active) = (Instant::now(), Instant::now(), Instant::now());
+        self.inbox.pulse.beat();
         let mut rescan_took = self.rescan();
         self.adopt();
         self.adopt_carried();
+        self.inbox.pulse.has_begun();
         let mut look_took = Duration::ZERO;
         loop {
             let tick =

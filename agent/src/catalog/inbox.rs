@@ -6,10 +6,11 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::Subscriber;
+use crate::pulse::Pulse;
 
 /// What others ask of the catalog's thread.
 #[derive(Debug, Default)]
@@ -41,6 +42,8 @@ impl Requests {
 pub(super) struct Inbox {
     requests: Mutex<Requests>,
     arrived: Condvar,
+    /// That of the thread which takes.
+    pub pulse: Arc<Pulse>,
 }
 
 impl Inbox {
@@ -67,11 +70,13 @@ impl Inbox {
 
     /// Takes what has been asked, waiting for it up to `until`; hints are left to gather up to `hints_from`.
     pub fn take(&self, until: Instant, hints_from: Instant) -> Requests {
+        self.pulse.rest();
         let mut requests = self.lock();
         loop {
             let now = Instant::now();
             let wake = if requests.has_hints() { until.min(hints_from) } else { until };
             if requests.is_urgent() || now >= wake {
+                self.pulse.beat();
                 return std::mem::take(&mut requests);
             }
             (requests, _) =

@@ -41,6 +41,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::pulse::Pulse;
 use crate::retain::{Kept, Retention};
 use crate::wake::Wake;
 use beneath::Roots;
@@ -148,6 +149,11 @@ impl Catalog {
         let (done, wait) = mpsc::sync_channel(1);
         self.inbox.post(|r| r.refresh.push(done));
         wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
+    }
+
+    /// That of its thread, which has begun once it has looked at everything.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        self.inbox.pulse.clone()
     }
 
     /// Asks the thread to end, without waiting for it: nothing new will be found.
@@ -268,10 +274,12 @@ impl Scanner {
     }
 
     fn run(&mut self) {
+        self.inbox.pulse.beat();
         let mut rescan_took = self.rescan();
         self.adopt();
         self.adopt_carried();
         self.started = true;
+        self.inbox.pulse.has_begun();
         let (mut scanned, mut looked, mut look_took) = (Instant::now(), Instant::now(), Duration::ZERO);
         loop {
             let due = scanned + self.settings.rescan.max(rescan_took * REST_AFTER_RESCAN);

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::run::reload::LAST_RUN;
+use crate::admin::ADDRESSES;
 use crate::config::{ByteSize, Config};
 use crate::pipeline::lock_state;
 
@@ -24,13 +25,14 @@ const FOLDERS: [&str; 3] = ["retained", "dead-letters", "metadata"];
 
 /// Endings of the agent's files in it, beside the lock: positions and marks of outputs that are removed, the register of
 /// host files, the configuration that ran last, what was set aside as damaged, what a crash left half written.
-const ENDINGS: [&str; 8] = [
+const ENDINGS: [&str; 9] = [
     ".positions",
     ".positions.before",
     ".removed",
     "host-files.json",
     "host-files.tmp",
     LAST_RUN,
+    ADDRESSES,
     ".damaged",
     ".tmp",
 ];

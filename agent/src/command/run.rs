@@ -6,11 +6,13 @@ mod source;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::pipeline::{Agent, Outcome, StartError};
 use crate::privilege;
@@ -45,18 +47,27 @@ pub fn run(path: Option<&Path>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
+    let reloads = Arc::default();
+    let admin = match Admin::start(&loaded.config, path, log.told.clone(), Arc::clone(&reloads)) {
+        Ok(admin) => admin,
+        Err(error) => return fail(&error),
+    };
     runtime.block_on(async {
         let Some(mut signals) = Signals::listen() else { return fail(&"cannot listen for signals") };
         let agent = match start(&loaded, path.is_none()) {
             Ok(agent) => agent,
             Err(code) => return code,
         };
-        let reload = match Reload::watch(path, loaded) {
+        admin.shows(agent.view(), &loaded.config);
+        let reload = match Reload::watch(path, loaded, reloads) {
             Ok(reload) => reload,
             Err(error) => return fail(&error),
         };
-        match live(agent, reload, &log, &mut signals).await {
-            Ok((agent, grace, config)) => stop(agent, grace, config, &mut signals).await,
+        match live(agent, reload, &log, &admin, &mut signals).await {
+            Ok((agent, grace, config)) => {
+                admin.set(admin::Life::Stopping);
+                stop(agent, grace, config, &mut signals).await
+            }
             Err(code) => code,
         }
     })
@@ -86,6 +97,7 @@ async fn live(
     agent: Agent,
     mut reload: Reload,
     log: &Log,
+    admin: &Admin,
     signals: &mut Signals,
 ) -> Result<(Box<Agent>, Duration, Config), ExitCode> {
     let mut life = Life::Agent(Box::new(agent));
@@ -103,10 +115,17 @@ async fn live(
         let said = reload.running.config.log;
         life = if reload.is_light(&wanted) && matches!(life, Life::Agent(_)) {
             reload.succeeded(wanted);
+            admin.listens(&reload.running.config);
             life
         } else {
+            admin.set(admin::Life::Changing);
             let swapped = swap(life, &reload, &wanted, signals).await?;
-            reload.swapped(wanted, swapped)
+            let life = reload.swapped(wanted, swapped);
+            match &life {
+                Life::Agent(agent) => admin.shows(agent.view(), &reload.running.config),
+                Life::Down(_) => admin.set(admin::Life::Down),
+            }
+            life
         };
         if reload.running.config.log != said {
             log.apply(&reload.running.config.log);

@@ -27,7 +27,13 @@ pub struct Changes {
 impl Changes {
     /// From one configuration to another.
     pub fn between(old: &Config, old_text: &str, new: &Config, new_text: &str) -> Changes {
-        let lasting = Config { log: old.log, grace: old.grace, ..new.clone() };
+        let lasting = Config {
+            log: old.log,
+            grace: old.grace,
+            listen: old.listen,
+            metrics_listen: old.metrics_listen,
+            ..new.clone()
+        };
         let mut changes = Changes { stops_pipeline: *old != lasting, ..Changes::default() };
         if old == new {
             return changes;
@@ -161,9 +167,9 @@ mod tests {
 
     #[test]
     fn the_agents_own_log_and_its_grace_need_no_stop() {
-        let light = format!("grace = \"60s\"\n{BASE}[log]\nlevel = \"debug\"\n");
+        let light = format!("grace = \"60s\"\nlisten = \"off\"\n{BASE}[log]\nlevel = \"debug\"\n");
         let changes = changes(BASE, &light);
-        assert_eq!(changes.to_string(), "grace, log changed");
+        assert_eq!(changes.to_string(), "grace, listen, log changed");
         assert!(!changes.stops_pipeline && changes.only_by_restart.is_empty());
     }
 

@@ -21,6 +21,7 @@ pub mod elasticsearch;
 pub mod files;
 mod keys;
 pub mod limits;
+pub mod listen;
 mod load;
 pub mod metadata;
 pub mod retain;
@@ -45,6 +46,7 @@ pub use drain::DrainConfig;
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
 pub use limits::{LimitAction, Rate, RateLimitConfig};
+pub use listen::Listen;
 pub use metadata::{MetadataConfig, MetadataSource};
 pub use retain::RetainConfig;
 pub use routes::RouteConfig;
@@ -87,6 +89,12 @@ pub struct Config {
     /// How long the beginning of a line waits for its end, 10 ms to 1 h. Default `"5s"`.
     #[serde(deserialize_with = "units::duration")]
     pub join_timeout: Duration,
+    /// Where the agent's own page and its live tail are, an address and a port: port 0 is a free one, `"off"` none. For those
+    /// on this node alone, or by `kubectl port-forward`. Default `"127.0.0.1:9600"`.
+    pub listen: Listen,
+    /// Where metrics and health are, likewise. Default: the environment's `TAFFRAIL_METRICS_LISTEN`, else
+    /// `"127.0.0.1:9601"`.
+    pub metrics_listen: Listen,
     /// What the agent says of itself, on standard error.
     #[serde(skip)]
     pub log: LogConfig,
@@ -128,6 +136,8 @@ impl Default for Config {
             max_record: ByteSize::mib(1),
             oversize: Oversize::Split,
             join_timeout: Duration::from_secs(5),
+            listen: Listen::page(),
+            metrics_listen: Listen::metrics(),
             log: LogConfig::default(),
             retain: RetainConfig::default(),
             routes: Vec::new(),

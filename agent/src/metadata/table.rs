@@ -37,6 +37,8 @@ pub struct Stats {
     pub failures: Counter,
     /// Events of watches, bookmarks included.
     pub events: Counter,
+    /// 1 while the watch fails, else 0.
+    pub failing: Counter,
 }
 
 /// So many mistakes of one pod are told.

@@ -269,6 +269,7 @@ impl Watch {
         }
         let since = self.trouble.map_or_else(Instant::now, |(_, since)| since);
         self.trouble = Some((kind, since));
+        self.table.stats.failing.set(1);
         let advice = match &failure {
             Failure::Forbidden(_) => {
                 "; let its service account `get`, `list` and `watch` pods in all namespaces"
@@ -284,6 +285,7 @@ impl Watch {
 
     fn tell_recovery(&mut self) {
         if let Some((_, since)) = self.trouble.take() {
+            self.table.stats.failing.set(0);
             tracing::info!(seconds = since.elapsed().as_secs(), "metadata comes from the API server again");
         }
     }

@@ -127,6 +127,7 @@ impl Agent {
                 output: name.to_owned(),
                 wake: Arc::new(Wake::default()),
                 standing: Arc::new(Standing::default()),
+                pulse: Arc::default(),
             };
             let worker = Worker::new(
                 worker::Settings {
@@ -153,6 +154,8 @@ impl Agent {
                     wake: seat.wake.clone(),
                     standing: seat.standing.clone(),
                     events: self.events.0.clone(),
+                    pulse: seat.pulse.clone(),
+                    taps: self.taps.clone(),
                 },
                 ledger.clone(),
                 stats.clone(),

@@ -22,6 +22,7 @@ use crate::output::Stop;
 use crate::position::Keeper;
 use crate::retain::Retainer;
 use crate::stats::OutputStats;
+use crate::tap::Taps;
 use crate::worker::Event;
 
 /// How long a worker that was told to end at once may take for it. One that takes longer hangs in a write, such as to
@@ -52,12 +53,20 @@ pub struct Carried {
     pub(super) stats: Vec<(String, Arc<OutputStats>)>,
     /// What was known of pods.
     pub(super) known: Option<Saved>,
+    /// Who looks goes on looking.
+    pub(super) taps: Arc<Taps>,
 }
 
 impl Carried {
     /// For the first agent of a process: the state directory's lock and nothing else.
     pub(super) fn first(config: &Config) -> Result<Carried, StartError> {
-        Ok(Carried { lock: Arc::new(lock_state(config)?), files: Vec::new(), stats: Vec::new(), known: None })
+        Ok(Carried {
+            lock: Arc::new(lock_state(config)?),
+            files: Vec::new(),
+            stats: Vec::new(),
+            known: None,
+            taps: Arc::default(),
+        })
     }
 }
 
@@ -207,7 +216,7 @@ impl Agent {
             stats.forget_containers();
         }
         let (lock, stats) = (self.lock.clone(), std::mem::take(&mut self.outputs));
-        Carried { lock, files, stats, known }
+        Carried { lock, files, stats, known, taps: self.taps.clone() }
     }
 
     /// Waits for all workers to end; false if it was told to hasten, or `deadline` passed.

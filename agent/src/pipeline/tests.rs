@@ -109,7 +109,8 @@ fn a_worker_that_does_not_answer_and_positions_that_cannot_be_saved_keep_the_age
     let mut agent = Agent::start(world.config("o")).unwrap();
     world.wait_for("o", &["one"]);
     // As one that hangs in a write.
-    agent.seats.push(Seat { output: "hung".into(), wake: Arc::default(), standing: Arc::default() });
+    let (wake, standing, pulse) = (Arc::default(), Arc::default(), Arc::default());
+    agent.seats.push(Seat { output: "hung".into(), wake, standing, pulse });
     agent.hasten().now();
     let (agent, reason) = agent.give_way(Duration::from_secs(3600)).unwrap_err();
     assert!(matches!(reason, PutOff::Hastened), "{reason}");

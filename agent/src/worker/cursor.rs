@@ -334,6 +334,11 @@ impl Cursor {
         if self.is_delivered() { 0 } else { self.file.size().saturating_sub(self.acknowledged.offset) }
     }
 
+    /// Where the oldest record begins that is not acknowledged.
+    pub fn oldest(&self) -> u64 {
+        self.acknowledged.oldest()
+    }
+
     /// Bytes on disk that are not read.
     pub fn unread(&self) -> u64 {
         if self.is_finished() { 0 } else { self.file.size().saturating_sub(self.at.offset) }

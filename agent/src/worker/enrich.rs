@@ -118,6 +118,7 @@ impl Reading {
         }
         let origin = &self.stats.origin;
         (self.course, self.plan) = decide(settings, origin, Extent::Known(table.config(), &known));
+        self.stats.set_plan(self.plan.in_words());
         if matches!(self.course, Course::Unknown) {
             if !matches!(self.waits, Waits::ForIt(_)) {
                 self.waits = Waits::ForIt(Instant::now());

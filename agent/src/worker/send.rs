@@ -84,8 +84,11 @@ impl Worker {
             }
             #[cfg(test)]
             Sink::Kept(kept) => {
+                let bytes = sealed.body.len() as u64;
                 self.in_flight += 1;
-                self.in_flight_bytes += sealed.body.len() as u64;
+                self.in_flight_bytes += bytes;
+                self.stats.in_flight.add(1);
+                self.stats.in_flight_bytes.add(bytes);
                 kept.push(sealed);
             }
         }
@@ -100,6 +103,8 @@ impl Worker {
     ) {
         self.in_flight += 1;
         self.in_flight_bytes += bytes;
+        self.stats.in_flight.add(1);
+        self.stats.in_flight_bytes.add(bytes);
         let (settle, wake) = (self.channels.settle.clone(), self.channels.wake.clone());
         let delivery = runtime.spawn(delivery);
         runtime.spawn(async move {
@@ -158,6 +163,8 @@ impl Worker {
         assert!(self.in_flight > 0, "more batches came back than were sent");
         self.in_flight -= 1;
         self.in_flight_bytes -= landed.bytes;
+        self.stats.in_flight.sub(1);
+        self.stats.in_flight_bytes.sub(landed.bytes);
         match landed.settled {
             Some(settled) => {
                 if self.settings.gzip.is_none() {

@@ -70,6 +70,11 @@ impl Shelf {
         self.waiting.last().map(|waiting| &*waiting.file)
     }
 
+    /// And where its oldest record begins that is not acknowledged.
+    pub fn oldest(&self) -> Option<(&Arc<LogFile>, u64)> {
+        self.waiting.last().map(|waiting| (&waiting.file, waiting.offset))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.released.is_empty()
     }

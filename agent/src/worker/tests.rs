@@ -98,6 +98,8 @@ impl World {
                 wake,
                 standing: Arc::default(),
                 events: mpsc::channel().0,
+                pulse: Arc::default(),
+                taps: Arc::default(),
             },
             self.ledger.clone(),
             Arc::default(),

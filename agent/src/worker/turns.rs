@@ -168,7 +168,7 @@ impl Worker {
             Err(error) => return self.reading_failed(place, at, error),
         };
         let mut gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
-        let (start, items) = (cursor.at, self.batch.items);
+        let (start, items, mark) = (cursor.at, self.batch.items, self.batch.mark());
         let (batch, judged) = (&mut self.batch, cursor.judged_until);
         let plan = reading.plan.of_run(cursor.file.name.restart);
         let mut filtered = 0;
@@ -201,6 +201,9 @@ impl Worker {
         reading.limited = gate.as_mut().and_then(Gate::shut_until);
         let dropped = gate.map(|gate| gate.dropped).unwrap_or_default();
         let left_out = LeftOut { dropped, filtered, ..LeftOut::default() };
+        if self.channels.taps.are_open() {
+            self.offer(place, mark);
+        }
         let progress = self.enter_run(place, at, start, items, left_out);
         let waits = matches!(result, Ok(Turn::Waits));
         if let Some(next) = next {
@@ -248,7 +251,9 @@ impl Worker {
         let reading = &mut self.containers[place];
         let cursor = &mut reading.cursors[at];
         let items = self.batch.items - items;
-        reading.stats.read_bytes.add(cursor.at.offset.saturating_sub(start.offset));
+        let bytes = cursor.at.offset.saturating_sub(start.offset);
+        reading.stats.read_bytes.add(bytes);
+        self.stats.read_bytes.add(bytes);
         reading.stats.records_read.add(items.into());
         self.stats.records_read.add(items.into());
         self.stats.records_too_old.add(std::mem::take(&mut self.reader.too_old));
@@ -345,7 +350,7 @@ impl Worker {
                 return;
             }
         };
-        let (start, items) = (cursor.at, self.batch.items);
+        let (start, items, mark) = (cursor.at, self.batch.items, self.batch.mark());
         let (batch, judged) = (&mut self.batch, cursor.judged_until);
         let plan = reading.plan.of_run(cursor.file.name.restart);
         let mut gate = reading.limit.as_deref_mut().map(|limit| limit.open(Instant::now()));
@@ -359,6 +364,9 @@ impl Worker {
             ControlFlow::Continue(())
         });
         let dropped = gate.map(|gate| gate.dropped).unwrap_or_default();
+        if self.channels.taps.are_open() {
+            self.offer(place, mark);
+        }
         self.enter_run(place, at, start, items, LeftOut { dropped, filtered, ..LeftOut::default() });
         if let Err(error) = closed {
             self.reading_failed(place, at, error);

@@ -161,6 +161,29 @@ fn the_chart_lints_and_refuses_values_that_mean_nothing() {
 }
 
 #[test]
+fn every_pod_is_probed_at_the_port_that_its_agent_listens_at() {
+    for (name, objects) in everything() {
+        let container = &one(&objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0];
+        let env = container["env"].as_array().expect("variables");
+        let listen = env.iter().find(|variable| variable["name"] == "TAFFRAIL_METRICS_LISTEN");
+        assert_eq!(listen.expect("the variable")["value"], "[::]:9601", "{name}");
+        assert_eq!(container["ports"], json!([{ "name": "metrics", "containerPort": 9601 }]), "{name}");
+        for (probe, path) in [("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")] {
+            assert_eq!(container[probe]["httpGet"], json!({ "path": path, "port": "metrics" }), "{name}");
+        }
+        if let Some(config) = objects.iter().find(|object| object["kind"] == "ConfigMap") {
+            let text = config["data"]["taffrail.toml"].as_str().expect("a configuration");
+            assert!(
+                !text.contains("listen"),
+                "{name}: the page stays on the loopback, and probes reach the agent"
+            );
+        }
+    }
+    let without = chart(json!({ "probes": { "enabled": false } })).unwrap();
+    assert!(one(&without, "DaemonSet").to_string().find("Probe").is_none());
+}
+
+#[test]
 fn no_pod_has_more_than_it_needs() {
     for (name, objects) in everything() {
         let pod = &one(&objects, "DaemonSet")["spec"]["template"]["spec"];

@@ -4,12 +4,14 @@
 //! record for each record.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
+use crate::admin::told::{Listening, Told};
 use crate::config::{LogConfig, LogFormat};
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
@@ -19,6 +21,8 @@ type Written = Layered<reload::Layer<Lines, Registry>, Registry>;
 pub struct Log {
     lines: Handle<Lines, Registry>,
     filter: Handle<EnvFilter, Written>,
+    /// The last warnings and errors in it.
+    pub told: Arc<Told>,
 }
 
 impl Log {
@@ -26,8 +30,10 @@ impl Log {
     pub fn start(config: &LogConfig) -> Log {
         let (lines, lines_handle) = reload::Layer::new(lines(config.format));
         let (filter, filter_handle) = reload::Layer::new(filter(config));
-        let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
-        Log { lines: lines_handle, filter: filter_handle }
+        let told = Arc::<Told>::default();
+        let listening = Listening(told.clone());
+        let _ = tracing_subscriber::registry().with(lines).with(filter).with(listening).try_init();
+        Log { lines: lines_handle, filter: filter_handle, told }
     }
 
     /// Goes on as `[log]` says now.

@@ -144,8 +144,8 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Watches the file that `running` was read from; nothing will ever come where there is none.
-    pub fn watch(path: Option<&Path>, running: Loaded) -> io::Result<Reload> {
+    /// Watches the file that `running` was read from; nothing will ever come where there is none. What it does is counted.
+    pub fn watch(path: Option<&Path>, running: Loaded, counts: Arc<Reloads>) -> io::Result<Reload> {
         let (tell, contents) = unbounded_channel();
         let source = path.map(|path| Source::watch(path, running.bytes.clone(), tell)).transpose()?;
         let reload = Reload {
@@ -155,7 +155,7 @@ impl Reload {
             contents,
             wanted: None,
             refused: None,
-            counts: Arc::default(),
+            counts,
         };
         reload.remember();
         Ok(reload)

@@ -1,0 +1,158 @@
+//! What the agent has warned of: the last of it, kept for the page and `taffrail top`.
+//!
+//! In: every event of the agent's own log, as a layer of tracing. Out: warnings and errors with how often and when, the
+//! latest first, up to a bound; what was said before of the same thing counts up. A message says what to do, as it does in
+//! the log. Never a line of anybody's log.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+/// So many different ones are kept.
+const MOST: usize = 100;
+
+/// Characters of one, at most.
+const MOST_TEXT: usize = 2000;
+
+/// One warning or error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Saying {
+    /// `warn` or `error`.
+    pub level: &'static str,
+    /// What was said, and what to do.
+    pub message: String,
+    /// Of which output, where it is of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Of which container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The other fields, as they were the last time.
+    pub details: String,
+    /// How often it was said.
+    pub count: u64,
+    /// When first and when last: milliseconds since the epoch.
+    pub first: u64,
+    /// See `first`.
+    pub last: u64,
+}
+
+/// What is kept of them.
+#[derive(Debug, Default)]
+pub struct Told(Mutex<VecDeque<Saying>>);
+
+impl Told {
+    /// All, the latest first.
+    pub fn all(&self) -> Vec<Saying> {
+        self.lock().iter().rev().cloned().collect()
+    }
+
+    fn keep(&self, new: Saying) {
+        let mut sayings = self.lock();
+        let is_same = |old: &Saying| {
+            (&old.message, &old.output, &old.container) == (&new.message, &new.output, &new.container)
+        };
+        let known = sayings.iter().position(is_same).and_then(|at| sayings.remove(at));
+        let known = known.map_or((0, new.first), |known| (known.count, known.first));
+        if sayings.len() >= MOST {
+            sayings.pop_front();
+        }
+        sayings.push_back(Saying { count: known.0 + new.count, first: known.1, ..new });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Saying>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The layer that keeps them.
+pub struct Listening(pub Arc<Told>);
+
+impl<S: Subscriber> Layer<S> for Listening {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            _ => return,
+        };
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let Fields { message, output, container, details } = fields;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        self.0.keep(Saying { level, message, output, container, details, count: 1, first: now, last: now });
+    }
+}
+
+/// An event's fields.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    output: Option<String>,
+    container: Option<String>,
+    details: String,
+}
+
+impl Fields {
+    fn put(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        let cut = |text: String| text.chars().take(MOST_TEXT).collect::<String>();
+        match name {
+            "message" => self.message = cut(value.to_string()),
+            "output" => self.output = Some(cut(value.to_string())),
+            "container" => self.container = Some(cut(value.to_string())),
+            _ => {
+                let before = if self.details.is_empty() { "" } else { " " };
+                // Writing to a string cannot fail.
+                let _ = write!(self.details, "{before}{name}={value}");
+                self.details = cut(std::mem::take(&mut self.details));
+            }
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field.name(), format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field.name(), format_args!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    #[test]
+    fn what_is_said_again_counts_up_and_the_oldest_goes() {
+        let told = Arc::new(Told::default());
+        let subscriber = tracing_subscriber::registry().with(Listening(told.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(output = "search", "started");
+            for tries in 1..=3 {
+                tracing::warn!(output = "search", tries, error = %"refused", "cannot write; trying again");
+            }
+            tracing::error!(output = "other", "cannot write; trying again");
+        });
+        let all = told.all();
+        assert_eq!(all.len(), 2);
+        assert_eq!((all[0].level, all[0].output.as_deref(), all[0].count), ("error", Some("other"), 1));
+        let Saying { message, count, details, first, last, .. } = &all[1];
+        assert_eq!((message.as_str(), *count), ("cannot write; trying again", 3));
+        assert_eq!(details, "tries=3 error=refused");
+        assert!(first <= last && *first > 0);
+        for number in 0..MOST {
+            told.keep(Saying { message: number.to_string(), ..all[0].clone() });
+        }
+        assert_eq!(told.all().len(), MOST);
+        assert!(told.all().iter().all(|saying| saying.message != message.as_str()));
+    }
+}

@@ -1,0 +1,4 @@
+//! How the agent tells how it is: metrics, health, its page's JSON, `tap` and `top`.
+
+mod health;
+mod metrics;
