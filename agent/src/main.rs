@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use taffrail::command::{check, cleanup, dead_letter, demo, explain, prepare, run, test};
+use taffrail::command::{check, cleanup, dead_letter, demo, explain, prepare, run, tap, test, top};
 
 /// A node-level logging agent for Kubernetes: nothing lost, nothing twice.
 #[derive(Parser)]
@@ -41,6 +41,10 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Show what the running agent reads and delivers
+    Top(top::TopArgs),
+    /// Show the live documents of a pod as the running agent sends them
+    Tap(tap::TapArgs),
     /// List the records that a destination refused, or send them again
     DeadLetter {
         #[command(subcommand)]
@@ -74,6 +78,8 @@ fn main() -> ExitCode {
         Command::Check { args, file } => check::check(file.config.as_deref(), &args),
         Command::Explain { args, file } => explain::explain(file.config.as_deref(), &args),
         Command::Test { args, file } => test::test(file.config.as_deref(), &args),
+        Command::Top(args) => top::top(&args),
+        Command::Tap(args) => tap::tap(&args),
         Command::DeadLetter { action, file } => dead_letter::dead_letter(file.config.as_deref(), action),
         Command::Cleanup { args, file } => cleanup::cleanup(file.config.as_deref(), &args),
         Command::Prepare(args) => prepare::prepare(&args),

@@ -82,6 +82,14 @@ impl Agent {
         Agent::spawn(way, &["run", "--config", file], node)
     }
 
+    /// Starts `taffrail` with other arguments, such as `tap`, to run beside an agent.
+    ///
+    /// # Panics
+    /// As [`Agent::start`].
+    pub fn run_beside(arguments: &[&str], node: &Node) -> Agent {
+        Agent::spawn(&[], arguments, node)
+    }
+
     fn spawn(way: &[String], arguments: &[&str], node: &Node) -> Agent {
         let name = next_name();
         let file = |ending: &str| node.path().join(format!("{name}.{ending}"));

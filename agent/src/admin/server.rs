@@ -214,6 +214,11 @@ async fn answer(door: Door, bound: SocketAddr, shared: Arc<Shared>, request: Req
 
 fn page(path: &str, shared: &Arc<Shared>, request: &Request) -> Response<Body> {
     match path {
+        "/" => response(StatusCode::OK, "text/html; charset=utf-8", include_str!("page/index.html")),
+        "/page.css" => response(StatusCode::OK, "text/css; charset=utf-8", include_str!("page/page.css")),
+        "/page.js" => {
+            response(StatusCode::OK, "text/javascript; charset=utf-8", include_str!("page/page.js"))
+        }
         "/api/v1/status" => json(&status::status(shared)),
         "/api/v1/history" => json(&shared.history.samples()),
         "/api/v1/tap" => {
@@ -232,7 +237,7 @@ fn page(path: &str, shared: &Arc<Shared>, request: &Request) -> Response<Body> {
                 Err((status, said)) => text(status, said),
             }
         }
-        _ => text(StatusCode::NOT_FOUND, "here are /api/v1/status, /api/v1/history and /api/v1/tap"),
+        _ => text(StatusCode::NOT_FOUND, "here are /, /api/v1/status, /api/v1/history and /api/v1/tap"),
     }
 }
 

@@ -24,7 +24,7 @@ const LEAST_WINDOW: Duration = Duration::from_millis(900);
 const LONGEST_WINDOW: Duration = Duration::from_secs(60);
 
 /// Everything.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// Of the agent itself.
     pub agent: AgentStatus,
@@ -33,12 +33,11 @@ pub struct Status {
     /// Of the containers of each.
     pub containers: Vec<ContainerStatus>,
     /// Warnings and errors, the latest first.
-    #[serde(skip_deserializing)]
     pub told: Vec<Saying>,
 }
 
 /// The agent itself.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct AgentStatus {
     /// Its version.
     pub version: String,
@@ -61,7 +60,7 @@ pub struct AgentStatus {
 }
 
 /// An output.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct OutputStatus {
     /// Its name.
     pub name: String,

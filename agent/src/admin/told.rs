@@ -9,7 +9,7 @@ use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -22,17 +22,17 @@ const MOST: usize = 100;
 const MOST_TEXT: usize = 2000;
 
 /// One warning or error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saying {
     /// `warn` or `error`.
-    pub level: &'static str,
+    pub level: String,
     /// What was said, and what to do.
     pub message: String,
     /// Of which output, where it is of one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// Of which container.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
     /// The other fields, as they were the last time.
     pub details: String,
@@ -86,7 +86,16 @@ impl<S: Subscriber> Layer<S> for Listening {
         event.record(&mut fields);
         let Fields { message, output, container, details } = fields;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        self.0.keep(Saying { level, message, output, container, details, count: 1, first: now, last: now });
+        self.0.keep(Saying {
+            level: level.to_owned(),
+            message,
+            output,
+            container,
+            details,
+            count: 1,
+            first: now,
+            last: now,
+        });
     }
 }
 
@@ -144,7 +153,10 @@ mod tests {
         });
         let all = told.all();
         assert_eq!(all.len(), 2);
-        assert_eq!((all[0].level, all[0].output.as_deref(), all[0].count), ("error", Some("other"), 1));
+        assert_eq!(
+            (all[0].level.as_str(), all[0].output.as_deref(), all[0].count),
+            ("error", Some("other"), 1)
+        );
         let Saying { message, count, details, first, last, .. } = &all[1];
         assert_eq!((message.as_str(), *count), ("cannot write; trying again", 3));
         assert_eq!(details, "tries=3 error=refused");

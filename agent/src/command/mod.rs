@@ -4,10 +4,14 @@
 
 pub mod check;
 pub mod cleanup;
+mod client;
 pub mod dead_letter;
 pub mod demo;
 pub mod explain;
 pub mod prepare;
 pub mod run;
+pub mod tap;
+mod terminal;
 pub mod test;
+pub mod top;
 mod trial;

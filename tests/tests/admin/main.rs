@@ -2,3 +2,5 @@
 
 mod health;
 mod metrics;
+mod page;
+mod tap;

@@ -32,9 +32,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::container::Tally;
 use self::folder::{Folder, shell_quoted};
 use self::search::{INDEX, Search};
-use self::table::{ContainerRow, Guard, Screen, View, counted, grouped, say, size};
+use self::table::{ContainerRow, Screen, View};
 use self::verify::{Checker, Verdict, Written};
 use self::world::{Plan, World};
+use super::terminal::{Guard, counted, grouped, say, size};
 use crate::config::{Config, MetadataSource};
 use crate::pipeline::{Agent, OutputProgress};
 

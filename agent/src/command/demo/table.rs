@@ -6,20 +6,15 @@
 //! because the terminal wraps what was drawn. What is worth keeping is printed after it. The keyboard is left
 //! alone, so that ctrl-C remains the signal that it is everywhere.
 
-use std::io::{self, IsTerminal, Stdout, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::cursor::{Hide, Show};
-use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
+use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Gauge, Row, Table};
-use ratatui::{Frame, Terminal};
+
+use crate::command::terminal::{Guard, Live, counted, grouped, printable, say, size};
 
 /// Time between two lines where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(4);
@@ -103,20 +98,11 @@ pub enum Screen {
     Plain(Instant),
 }
 
-/// A terminal whose alternate screen is in use.
-pub struct Live {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
-    guard: Guard,
-    colour: bool,
-}
-
 impl Screen {
     /// The table if stdout is a terminal that can show it, else plain lines.
     pub fn open() -> Screen {
-        let able = io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         // A terminal that cannot be taken over is no reason to do without the demo.
-        let live = if able { Live::open().ok() } else { None };
-        live.map_or_else(|| Screen::Plain(Instant::now()), Screen::Live)
+        Live::open().map_or_else(|| Screen::Plain(Instant::now()), Screen::Live)
     }
 
     /// Shows `view`. `urgent`: also where a line was shown a moment ago.
@@ -144,45 +130,6 @@ impl Screen {
             Screen::Live(live) => Some(live.guard.clone()),
             Screen::Plain(_) => None,
         }
-    }
-}
-
-impl Live {
-    fn open() -> io::Result<Live> {
-        let terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-        let guard = Guard(Arc::new(AtomicBool::new(false)));
-        // The message of a panic, in whatever thread, would vanish with the alternate screen.
-        let (of_hook, before) = (guard.clone(), std::panic::take_hook());
-        std::panic::set_hook(Box::new(move |panic| {
-            of_hook.give_back();
-            before(panic);
-        }));
-        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
-        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Ok(Live { terminal, guard, colour })
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.guard.give_back();
-    }
-}
-
-/// Gives the terminal back, once.
-#[derive(Clone, Debug)]
-pub struct Guard(Arc<AtomicBool>);
-
-impl Guard {
-    /// Leaves the alternate screen and shows the cursor, unless that has been done.
-    pub fn give_back(&self) {
-        if !self.0.swap(true, Ordering::SeqCst) {
-            let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
-        }
-    }
-
-    fn given_back(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
     }
 }
 
@@ -284,53 +231,9 @@ pub fn summary(view: &View) -> String {
     text
 }
 
-/// Prints a line to stdout. A reader that has gone away, as in `demo | head`, is no reason to stop.
-pub fn say(text: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-}
-
-/// `text` without what a terminal would obey: errors may quote what a server sent.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// `40213` as `40,213`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 rotation`, `14 rotations`.
-pub fn counted(number: u64, what: &str) -> String {
-    let plural = match what.strip_suffix('y') {
-        Some(stem) => format!("{stem}ies"),
-        None => format!("{what}s"),
-    };
-    format!("{} {}", grouped(number), if number == 1 { what } else { &plural })
-}
-
-/// Bytes for people: `812 B`, `3.4 MiB`.
-pub fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB"] {
-        if value < 1024.0 {
-            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} GiB")
-}
-
 #[cfg(test)]
 mod tests {
+    use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
     use super::*;

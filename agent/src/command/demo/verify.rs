@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::container::Tally;
-use super::table::grouped;
+use crate::command::terminal::grouped;
 
 /// How many examples of one kind are shown.
 const EXAMPLES: usize = 5;

@@ -1,0 +1,146 @@
+//! `taffrail tap`: the live documents of a pod, as the running agent sends them.
+//!
+//! In: a pod's name, and lines of JSON from the agent's loopback listener. Out: documents on stdout, a line each, with what
+//! would steer a terminal written out; in colours by their level on one. What the tail missed is told on stderr. Never
+//! slows the agent.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::client::{ADDRESS, Asked, runtime};
+use super::terminal::{escaped, wants_colour};
+
+/// What may be said to it.
+#[derive(Debug, Clone, Args)]
+pub struct TapArgs {
+    /// Whose documents: NAMESPACE/POD, or NAMESPACE/POD/CONTAINER
+    #[arg(value_name = "NAMESPACE/POD[/CONTAINER]")]
+    pod: String,
+    /// As this output sends them [default: the first]
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+    /// Where the agent listens: its `listen`
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = ADDRESS)]
+    address: String,
+}
+
+/// A line of the agent's answer.
+#[derive(Debug, Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    document: Option<&'a RawValue>,
+    text: Option<String>,
+    missed: Option<u64>,
+    tap: Option<Value>,
+}
+
+/// Shows documents until it is interrupted, or the agent ends.
+pub fn tap(args: &TapArgs) -> ExitCode {
+    let mut parts = args.pod.splitn(3, '/');
+    let (Some(namespace), Some(pod), container) = (parts.next(), parts.next(), parts.next()) else {
+        eprintln!("error: `{}` is no pod: write NAMESPACE/POD or NAMESPACE/POD/CONTAINER", args.pod);
+        return ExitCode::from(2);
+    };
+    let mut query = vec![("namespace", namespace), ("pod", pod)];
+    query.extend(container.map(|container| ("container", container)));
+    query.extend(args.output.as_deref().map(|output| ("output", output)));
+    let url = reqwest::Url::parse_with_params("http://localhost/api/v1/tap", query);
+    let followed = url.map_err(|error| error.to_string()).and_then(|url| {
+        let target = format!("{}?{}", url.path(), url.query().unwrap_or_default());
+        runtime()?.block_on(follow(&args.address, &target))
+    });
+    match followed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", error.replace(|c: char| c.is_control() && c != '\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn follow(address: &str, target: &str) -> Result<(), String> {
+    let mut answer = Asked::at(address)?.get(target).await?;
+    let colour = io::stdout().is_terminal() && wants_colour();
+    let mut rest = Vec::new();
+    while let Some(bytes) = answer.chunk().await.map_err(|error| format!("the agent has ended: {error}"))? {
+        rest.extend_from_slice(&bytes);
+        let Some(end) = memchr::memrchr(b'\n', &rest) else { continue };
+        for line in rest[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            // Whoever read it has gone away.
+            if show(line, colour).is_err() {
+                return Ok(());
+            }
+        }
+        rest.drain(..=end);
+    }
+    eprintln!("the agent has ended, or has closed the tail");
+    Ok(())
+}
+
+fn show(line: &[u8], colour: bool) -> io::Result<()> {
+    let Ok(line) = serde_json::from_slice::<Line<'_>>(line) else { return Ok(()) };
+    if let Some(tap) = line.tap {
+        eprintln!(
+            "as output {} sends them; ctrl-C ends it",
+            escaped(tap["output"].as_str().unwrap_or_default())
+        );
+    }
+    if let Some(missed) = line.missed {
+        eprintln!("{missed} documents were not shown: there were more than could be followed");
+    }
+    let document = line.document.map(|document| document.get().to_owned()).or(line.text);
+    let Some(document) = document else { return Ok(()) };
+    let (begin, end) = if colour { shade(&document) } else { ("", "") };
+    let mut out = io::stdout().lock();
+    writeln!(out, "{begin}{}{end}", escaped(&document)).and_then(|()| out.flush())
+}
+
+/// The colour of a document, by its level, and the end of it.
+fn shade(document: &str) -> (&'static str, &'static str) {
+    #[derive(Deserialize)]
+    struct Log {
+        level: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Leveled {
+        log: Option<Log>,
+    }
+    let leveled = serde_json::from_str::<Leveled>(document).ok();
+    let level = leveled.and_then(|leveled| leveled.log?.level).unwrap_or_default();
+    let begin = match level.to_ascii_lowercase().as_str() {
+        "fatal" | "critical" | "emergency" | "alert" | "error" => "\x1b[31m",
+        "warn" | "warning" => "\x1b[33m",
+        "debug" | "trace" => "\x1b[2m",
+        _ => return ("", ""),
+    };
+    (begin, "\x1b[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_has_its_colour_and_what_is_no_document_has_none() {
+        assert_eq!(shade(r#"{"log":{"level":"error"}}"#).0, "\x1b[31m");
+        assert_eq!(shade(r#"{"log":{"level":"WARN"},"x":1}"#).0, "\x1b[33m");
+        for document in [r#"{"log":{"level":"info"}}"#, r#"{"log":"error"}"#, "error", "{}"] {
+            assert_eq!(shade(document), ("", ""), "{document}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_agent_is_read_whatever_it_holds() {
+        let line: Line<'_> =
+            serde_json::from_str(r#"{"container":"app","document":{"a": 1.50},"new":1}"#).unwrap();
+        assert_eq!(line.document.unwrap().get(), r#"{"a": 1.50}"#);
+        let line: Line<'_> = serde_json::from_str(r#"{"container":"app","text":"a\u001b"}"#).unwrap();
+        assert_eq!(line.text.unwrap(), "a\x1b");
+        assert!(show(b"not ours", false).is_ok());
+    }
+}
