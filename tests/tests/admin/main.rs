@@ -1,5 +1,6 @@
 //! How the agent tells how it is: metrics, health, its page's JSON, `tap` and `top`.
 
+mod browser;
 mod health;
 mod metrics;
 mod page;

@@ -34,7 +34,6 @@ const lost = (output) => Object.entries(output.lost_bytes).map(([reason, bytes])
 const OUTPUTS = [
   ["output", (o) => o.name, (o) => o.name, "name"],
   ["type", (o) => o.kind, (o) => o.kind, "name"],
-  ["to", (o) => o.destination, (o) => o.destination, "name"],
   ["lines/s", (o) => o.records_per_second, (o) => rate(o.records_per_second)],
   ["bytes/s", (o) => o.bytes_per_second, (o) => size(o.bytes_per_second)],
   ["delivered", (o) => o.delivered, (o) => whole(o.delivered)],
@@ -45,7 +44,8 @@ const OUTPUTS = [
   ["refused", (o) => o.refused, (o) => whole(o.refused)],
   ["parked", (o) => o.parked, (o) => whole(o.parked)],
   ["waiting", (o) => o.waiting_metadata, (o) => whole(o.waiting_metadata)],
-  ["lost", (o) => 0, lost],
+  ["lost", () => 0, lost],
+  ["to", (o) => o.destination, (o) => o.destination, "name"],
 ];
 const CONTAINERS = [
   ["pod", (c) => c.namespace + "/" + c.pod, (c) => c.namespace + "/" + c.pod, "name"],
@@ -140,6 +140,7 @@ async function refresh() {
     body("outputs", OUTPUTS, status.outputs);
     containers();
     told();
+    follow();
   } catch (error) {
     at("trouble").textContent = "the agent does not answer: " + error.message + "; what is shown is old";
     at("trouble").hidden = false;
@@ -181,8 +182,17 @@ async function history() {
   setTimeout(history, 60000);
 }
 
+const nameOf = (row) => "#" + encodeURI([row.namespace, row.pod, row.container].join("/") + "@" + row.output);
+
+// An address with a name of ours behind its # opens that tail, once.
+function follow() {
+  const row = tail || !location.hash ? null : status.containers.find((row) => nameOf(row) === location.hash);
+  if (row) openTail(row);
+}
+
 function openTail(row) {
   closeTail();
+  location.replace(nameOf(row));
   const wanted = new URLSearchParams({ namespace: row.namespace, pod: row.pod, container: row.container, output: row.output });
   at("tail-section").hidden = false;
   at("tail-name").textContent = row.namespace + "/" + row.pod + "/" + row.container + " at " + row.output;
@@ -206,6 +216,7 @@ function openTail(row) {
 function closeTail() {
   if (tail) tail.close();
   tail = null;
+  if (location.hash) location.replace("#");
   at("tail-section").hidden = true;
 }
 
