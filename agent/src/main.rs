@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use taffrail::command::{check, cleanup, dead_letter, demo, explain, prepare, run, tap, test, top};
+use taffrail::command::{check, cleanup, dead_letter, demo, explain, prepare, run, setup, tap, test, top};
 
 /// A node-level logging agent for Kubernetes: nothing lost, nothing twice.
 #[derive(Parser)]
@@ -59,6 +59,13 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Make what outputs need at their destination, after saying what that is; doing it again changes nothing
+    Setup {
+        #[command(subcommand)]
+        action: setup::Action,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// Give the state directory to the group of an agent that is not root
     Prepare(prepare::PrepareArgs),
     /// Run the agent over a small node of its own making, and prove that nothing was lost
@@ -82,6 +89,7 @@ fn main() -> ExitCode {
         Command::Tap(args) => tap::tap(&args),
         Command::DeadLetter { action, file } => dead_letter::dead_letter(file.config.as_deref(), action),
         Command::Cleanup { args, file } => cleanup::cleanup(file.config.as_deref(), &args),
+        Command::Setup { action, file } => setup::setup(file.config.as_deref(), &action),
         Command::Prepare(args) => prepare::prepare(&args),
         Command::Demo(args) => demo::demo(args),
     }

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod explain;
 pub mod prepare;
 pub mod run;
+pub mod setup;
 pub mod tap;
 mod terminal;
 pub mod test;

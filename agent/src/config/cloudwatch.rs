@@ -13,7 +13,7 @@ use serde::de::Deserializer;
 use super::connection::{AwsAuth, aws_name, role_arn};
 use super::diagnostic::Refusal;
 use super::units::{quoted, refused, text};
-use super::{ByteSize, ReadingConfig, Template, values};
+use super::{ByteSize, ReadingConfig, SubscriptionConfig, Template, values};
 
 /// The days that PutRetentionPolicy takes, `retentionInDays`.
 pub const RETENTION_DAYS: [u32; 22] =
@@ -88,6 +88,10 @@ pub struct CloudWatchConfig {
     pub nodes: u32,
     /// PutLogEvents calls under way at a time, 1 to 64; those of one stream follow each other. Default 8.
     pub in_flight: usize,
+    /// Where what is in its groups goes on to: the table `subscription`. Groups that the agent makes have the filter from the
+    /// start; `taffrail setup subscription` sees to the rest. Default: nowhere.
+    #[serde(skip)]
+    pub subscription: Option<SubscriptionConfig>,
 }
 
 impl Default for CloudWatchConfig {
@@ -114,6 +118,7 @@ impl Default for CloudWatchConfig {
             account_tps: 5000,
             nodes: 1,
             in_flight: 8,
+            subscription: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
 use super::{
     AnnotationsConfig, CloudWatchConfig, Config, DrainConfig, ElasticsearchConfig, FileConfig, FilesConfig,
-    LogConfig, MetadataConfig, ReadingConfig, RetainConfig, RouteConfig, StdoutConfig,
+    LogConfig, MetadataConfig, ReadingConfig, RetainConfig, RouteConfig, StdoutConfig, SubscriptionConfig,
 };
 
 /// What `type` of an output may be.
@@ -30,6 +30,11 @@ pub fn elasticsearch() -> Vec<&'static str> {
     keys.chain(TARGETS).chain(["auth", "tls"]).collect()
 }
 
+/// The keys of a CloudWatch output that other outputs do not have.
+pub fn cloudwatch() -> Vec<&'static str> {
+    [keys_of::<CloudWatchConfig>(), vec!["subscription"]].concat()
+}
+
 /// The keys of every output.
 pub fn reading() -> Vec<&'static str> {
     [keys_of::<ReadingConfig>(), vec!["rate_limit"]].concat()
@@ -44,8 +49,10 @@ pub fn place_of(key: &str) -> Option<String> {
         "for an output: move it under its `[outputs.NAME]`"
     } else if is_of(elasticsearch()) {
         "for outputs of type `elasticsearch`"
-    } else if is_of(keys_of::<CloudWatchConfig>()) {
+    } else if is_of(cloudwatch()) {
         "for outputs of type `cloudwatch`"
+    } else if is_of(keys_of::<SubscriptionConfig>()) {
+        "for where events of a CloudWatch output go on to: move it under its `[outputs.NAME.subscription]`"
     } else if is_of(keys_of::<FileConfig>()) {
         "for outputs of type `file`"
     } else if is_of(keys_of::<FilesConfig>()) {

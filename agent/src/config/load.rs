@@ -283,6 +283,7 @@ impl<'a> Loader<'a> {
             "password" | "key" | "token" => {
                 "say where it comes from: { env = \"NAME\" } or { file = \"/path\" }"
             }
+            "to" => "say where events go on to, as in `to = \"arn:aws:kinesis:REGION:ACCOUNT:stream/NAME\"`",
             "paths" => "add the files, as in `paths = [\"/var/log/syslog\"]`",
             "path" => "add the files, as in `path = \"/var/log/taffrail-out/{namespace}.ndjson\"`",
             _ => "",

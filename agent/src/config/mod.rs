@@ -7,7 +7,7 @@
 //! The structs are the documentation of the keys: every field is a key of the same name, with its default and its
 //! unit. [`elasticsearch`] and [`cloudwatch`] have those of these outputs, [`connection`] those of authentication and TLS,
 //! [`files`] those of host files, [`metadata`] those of what is told of pods, [`retain`] those of what is kept unread,
-//! [`limits`] those of rate limits. `load` reads them all, `values`, [`units`], [`choice`] and [`template`] read single
+//! [`limits`] those of rate limits, [`subscription`] those of where events go on to. `load` reads them all, `values`, [`units`], [`choice`] and [`template`] read single
 //! values, [`diagnostic`] shows mistakes.
 
 pub mod annotations;
@@ -26,6 +26,7 @@ mod load;
 pub mod metadata;
 pub mod retain;
 pub mod routes;
+pub mod subscription;
 pub mod template;
 pub mod units;
 mod values;
@@ -50,6 +51,7 @@ pub use listen::Listen;
 pub use metadata::{MetadataConfig, MetadataSource};
 pub use retain::RetainConfig;
 pub use routes::RouteConfig;
+pub use subscription::{SubscriptionConfig, SubscriptionScope, TargetKind};
 pub use template::{Names, Prepared, Safe, Template};
 pub use units::ByteSize;
 

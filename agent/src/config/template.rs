@@ -334,6 +334,37 @@ impl Template {
         }
     }
 
+    /// What the names of log groups in a cluster begin with, whatever the container, and whether that is all of them.
+    pub fn known_of(&self, cluster: &str) -> (String, bool) {
+        let mut known = String::new();
+        for group in self.groups(Safe::LogGroup) {
+            for part in group.parts {
+                match part {
+                    Piece::Literal(literal) => known.push_str(literal),
+                    Piece::Placeholder(Placeholder::Cluster) => {
+                        known.push_str(&cut(&made_safe(cluster, Safe::LogGroup), cluster, group.room));
+                    }
+                    Piece::Placeholder(_) => return (known, false),
+                }
+            }
+        }
+        (known, true)
+    }
+
+    /// Whether it could be the name of a log group of this template in a cluster. A value has no `/`.
+    pub fn recognises(&self, cluster: &str, name: &str) -> bool {
+        let pattern: String = self
+            .parts
+            .iter()
+            .map(|part| match part {
+                Part::Literal(literal) => regex::escape(literal),
+                Part::Placeholder(Placeholder::Cluster) => regex::escape(&made_safe(cluster, Safe::LogGroup)),
+                Part::Placeholder(_) => "[A-Za-z0-9_.#-]+".to_owned(),
+            })
+            .collect();
+        regex::Regex::new(&format!("^{pattern}$")).is_ok_and(|pattern| pattern.is_match(name))
+    }
+
     /// Of a path: the directory that no value can lead out of, with its last `/`.
     pub fn directory(&self) -> &str {
         let fixed = self.fixed_beginning();

@@ -6,7 +6,7 @@
 //! refuses parks the containers that it concerns, and no others. Groups and streams are made when they are missing
 //! ([`names`]). Never decides what to read.
 
-mod client;
+pub(crate) mod client;
 mod lane;
 mod limits;
 mod names;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::count;
 use crate::config::units::show_duration;
-use crate::config::{CloudWatchConfig, LogClass, Rejected};
+use crate::config::{CloudWatchConfig, LogClass, Rejected, SubscriptionScope};
 
 /// What the output does, to read.
 pub fn summary(text: &mut String, output: &CloudWatchConfig) {
@@ -44,6 +44,20 @@ pub fn summary(text: &mut String, output: &CloudWatchConfig) {
         "  delivers at least once: a call whose answer was lost is made again, and counted as in doubt"
     );
     let _ = writeln!(text, "  rejected for their time: {rejected}");
+    if let Some(subscription) = &output.subscription {
+        let what = match (subscription.senders.as_slice(), subscription.scope) {
+            ([], SubscriptionScope::Group) => "each group".to_owned(),
+            ([], SubscriptionScope::Account) => {
+                format!("all groups of the account but {}", subscription.left_out().join(", "))
+            }
+            (senders, _) => format!("groups of {}", senders.join(", ")),
+        };
+        let _ = writeln!(
+            text,
+            "  goes on  from {what} to the {} {} (`taffrail setup subscription`)",
+            subscription.to.kind, subscription.to.arn
+        );
+    }
 }
 
 /// What is seldom meant, each with what to do.

@@ -4,13 +4,14 @@
 //! here.
 
 use super::{Loader, Table};
-use crate::config::ByteSize;
-use crate::config::cloudwatch::{CloudWatchConfig, EventFormat, FieldNames};
-use crate::config::keys::{keys_of, reading};
+use crate::config::cloudwatch::{CloudWatchConfig, EventFormat, FieldNames, LogClass};
+use crate::config::keys::{cloudwatch, keys_of, reading};
+use crate::config::{ByteSize, SubscriptionConfig, SubscriptionScope};
 
 impl<'a> Loader<'a> {
     pub(super) fn cloudwatch(&mut self, table: &mut Table<'a>) -> Option<CloudWatchConfig> {
-        self.unknown_keys(table, &[keys_of::<CloudWatchConfig>(), reading()].concat());
+        self.unknown_keys(table, &[cloudwatch(), reading()].concat());
+        let subscription = self.subscription(table);
         let reading = self.reading(table, CloudWatchConfig::default_reading());
         let output = self.read::<CloudWatchConfig>(table)?;
         let count = |count: u32| count.to_string();
@@ -48,6 +49,53 @@ impl<'a> Loader<'a> {
             let help = format!("logs may only go to {}", output.allowed_regions.join(", "));
             self.problem(table.value_span("region"), &message, &help);
         }
-        Some(CloudWatchConfig { reading: reading?, ..output })
+        if output.class == LogClass::InfrequentAccess && subscription.is_some() {
+            self.problem(
+                table.value_span("class"),
+                "groups of class INFREQUENT_ACCESS can have no subscription",
+                "leave `class` out, or `subscription`; the class of a group can never be changed",
+            );
+        }
+        if let (Some(region), Some(subscription)) = (&output.region, &subscription)
+            && *region != subscription.to.region
+        {
+            let message = format!("a subscription in {region} cannot lead to {}", subscription.to.region);
+            self.problem(table.value_span("region"), &message, "both are in one region");
+        }
+        Some(CloudWatchConfig { reading: reading?, subscription, ..output })
+    }
+
+    /// The table `subscription`, if there is one.
+    fn subscription(&mut self, output: &mut Table<'a>) -> Option<SubscriptionConfig> {
+        let help = "write `[outputs.NAME.subscription]`, with `to`";
+        let mut table = self.inner_table(output, "subscription", help)?;
+        self.unknown_keys(&mut table, &keys_of::<SubscriptionConfig>());
+        let read = self.read::<SubscriptionConfig>(&mut table)?;
+        if read.role.is_some() && !read.needs_role() {
+            let message = format!("`role` has no meaning where `to` is a {}", read.to.kind);
+            self.problem(table.value_span("role"), &message, "leave it out");
+        }
+        let spread = table.entries.contains_key("distribution");
+        if spread && read.distribution().is_none() {
+            let message = format!("`distribution` has no meaning where `to` is a {}", read.to.kind);
+            self.problem(table.value_span("distribution"), &message, "leave it out");
+        }
+        if !read.exclude.is_empty() && read.scope == SubscriptionScope::Group {
+            let message = "`exclude` has no meaning where each group has its own filter";
+            self.problem(
+                table.value_span("exclude"),
+                message,
+                "leave it out, or write `scope = \"account\"`",
+            );
+        }
+        if !read.senders.is_empty() && !read.needs_role() {
+            let message = format!("other accounts cannot send to a {}", read.to.kind);
+            self.problem(
+                table.value_span("senders"),
+                &message,
+                "a destination leads to a Kinesis or Firehose stream",
+            );
+        }
+        Some(read)
     }
 }

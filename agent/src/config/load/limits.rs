@@ -57,7 +57,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Takes a table out of another, and remembers that it was there.
-    fn inner_table(&mut self, from: &mut Table<'a>, key: &str, help: &str) -> Option<Table<'a>> {
+    pub(super) fn inner_table(&mut self, from: &mut Table<'a>, key: &str, help: &str) -> Option<Table<'a>> {
         let (name, value) = from.entries.remove_entry(key)?;
         from.reported.push(key.to_owned());
         // A table's own span is its header; of an inline table that would be its key alone.

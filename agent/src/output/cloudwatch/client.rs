@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
@@ -98,7 +98,30 @@ impl Service {
         self.client.get_or_try_init(|| self.make()).await
     }
 
-    async fn make(&self) -> Result<(Client, String), String> {
+    /// What clients of other AWS services of the same account are made from, and the region: with the same credentials, and
+    /// within `allowed_regions`.
+    ///
+    /// # Errors
+    /// As [`Service::client`].
+    pub async fn account(&self) -> Result<(SdkConfig, String), String> {
+        let region = self.region().await?;
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .operation_attempt_timeout(CALL_WITHIN)
+            .build();
+        let account = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region.clone()))
+            .credentials_provider(SharedCredentialsProvider::from(
+                self.credentials.clone() as Arc<dyn ProvideCredentials>
+            ))
+            .timeout_config(timeouts)
+            .use_fips(self.config.fips);
+        Ok((account.build(), region))
+    }
+
+    /// The region, where logs may go to it.
+    async fn region(&self) -> Result<String, String> {
         let (_, found, _) = self.credentials.signer.credentials(SystemTime::now()).await?;
         let region = self
             .config
@@ -112,6 +135,11 @@ impl Service {
                 self.config.allowed_regions.join(", ")
             ));
         }
+        Ok(region)
+    }
+
+    async fn make(&self) -> Result<(Client, String), String> {
+        let region = self.region().await?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_WITHIN)
             .operation_attempt_timeout(CALL_WITHIN)

@@ -5,20 +5,25 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use aws_sdk_cloudwatchlogs::types::LogGroupClass;
+use aws_sdk_cloudwatchlogs::types::{Distribution, LogGroupClass};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::client::{Fault, Service};
 use super::pace::Pace;
-use crate::config::CloudWatchConfig;
+use crate::config::{CloudWatchConfig, SubscriptionConfig};
+use crate::output::backoff::Backoff;
 
 /// Quota "CreateLogStream throttle limit in transactions per second": 50 an account and region.
 const STREAMS_A_SECOND: f64 = 50.0;
 
 /// However large the fleet, a node makes one stream in so many seconds at least: what is too much is said and tried again.
 const LEAST_STREAMS_A_SECOND: f64 = 0.5;
+
+/// Tries of putting the filter of a subscription on a new group, and the waits between them: the first, and the longest.
+const FILTER_TRIES: u32 = 6;
+const FILTER_WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// What makes groups and streams for one output.
 #[derive(Debug)]
@@ -106,8 +111,12 @@ impl Names {
         match call.send().await {
             Ok(_) => tracing::info!(output = self.output, group, region, "made a log group"),
             Err(error) => match service.fault(error).await {
-                // Another node was quicker, and sets its retention.
-                Fault::Exists => return Ok(()),
+                // Another node was quicker, and sets its retention. It may have ended since: the filter is put by both, the
+                // same.
+                Fault::Exists => {
+                    self.subscribe(service, group).await;
+                    return Ok(());
+                }
                 fault => return Err(named("logs:CreateLogGroup", group, fault)),
             },
         }
@@ -125,7 +134,51 @@ impl Names {
                 );
             }
         }
+        self.subscribe(service, group).await;
         Ok(())
+    }
+
+    /// Puts the subscription's filter on a new group, before its first event: a filter brings what comes after it only.
+    /// Events are worth more than their way on, so a failure is told, and found by `taffrail setup subscription --audit`.
+    async fn subscribe(&self, service: &Service, group: &str) {
+        let Some(subscription) = self.config.subscription.as_ref().filter(|found| found.is_by_group()) else {
+            return;
+        };
+        let mut backoff = Backoff::new(FILTER_WAITS.0, FILTER_WAITS.1);
+        let fault = loop {
+            match put_filter(service, group, subscription).await {
+                Ok(()) => return,
+                Err(Fault::Throttled(_) | Fault::Passing { .. } | Fault::Exists)
+                    if backoff.tries() < FILTER_TRIES =>
+                {
+                    tokio::time::sleep(backoff.next(None)).await;
+                }
+                Err(fault) => break fault,
+            }
+        };
+        tracing::error!(
+            output = self.output,
+            group,
+            to = subscription.to.arn,
+            ?fault,
+            "made a log group and could not subscribe to it (logs:PutSubscriptionFilter): its events do not go on; `taffrail setup subscription` says what is missing, and puts it right"
+        );
+    }
+}
+
+async fn put_filter(service: &Service, group: &str, subscription: &SubscriptionConfig) -> Result<(), Fault> {
+    let (client, _) = passing(service.client().await)?;
+    let call = client
+        .put_subscription_filter()
+        .log_group_name(group)
+        .filter_name(&subscription.name)
+        .filter_pattern(&subscription.filter_pattern)
+        .destination_arn(&subscription.to.arn)
+        .set_role_arn(subscription.role_arn())
+        .set_distribution(subscription.distribution().map(|kind| Distribution::from(kind.as_str())));
+    match call.send().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(service.fault(error).await),
     }
 }
 

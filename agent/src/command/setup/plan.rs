@@ -1,0 +1,199 @@
+//! What is to be done: shown, asked for, carried out.
+//!
+//! In: steps, each with what it would make, change, leave or remove, and the deeds that do so. Out: what was done, and the
+//! process's exit code. It knows nothing of any service: a deed is carried out by whoever is given for it.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use super::{NOT_DONE, Options};
+
+/// What a step does to a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// It is not there.
+    Create,
+    /// It is there, and differs.
+    Change,
+    /// It is as it should be.
+    Same,
+    /// It was made by us and goes.
+    Remove,
+    /// It is somebody else's, or cannot be changed: it is told.
+    Left,
+    /// It is as nobody wants it, and cannot be changed by us.
+    Wrong,
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Sign::Create => "+",
+            Sign::Change => "~",
+            Sign::Same => "=",
+            Sign::Remove => "-",
+            Sign::Left => " ",
+            Sign::Wrong => "!",
+        })
+    }
+}
+
+/// One thing.
+#[derive(Debug)]
+pub struct Step<D> {
+    sign: Sign,
+    what: String,
+    details: Vec<String>,
+    deeds: Vec<D>,
+}
+
+impl<D> Step<D> {
+    /// A thing, and nothing to be done about it yet.
+    pub fn new(sign: Sign, what: impl Into<String>) -> Step<D> {
+        Step { sign, what: what.into(), details: Vec::new(), deeds: Vec::new() }
+    }
+
+    /// With a line below it.
+    pub fn detail(mut self, line: impl Into<String>) -> Step<D> {
+        self.details.push(line.into());
+        self
+    }
+
+    /// With what it takes.
+    pub fn deed(mut self, deed: D) -> Step<D> {
+        self.deeds.push(deed);
+        self
+    }
+
+    /// Turns what was as it should be into a change.
+    pub fn change(mut self, line: impl Into<String>, deed: D) -> Step<D> {
+        if self.sign == Sign::Same {
+            self.sign = Sign::Change;
+        }
+        self.detail(line).deed(deed)
+    }
+
+    /// Nobody can make it so.
+    pub fn wrong(mut self, line: impl Into<String>) -> Step<D> {
+        self.sign = Sign::Wrong;
+        self.detail(line)
+    }
+}
+
+/// All steps, in the order in which they are done.
+#[derive(Debug)]
+pub struct Plan<D> {
+    steps: Vec<Step<D>>,
+}
+
+impl<D> Plan<D> {
+    /// Nothing.
+    pub fn new() -> Plan<D> {
+        Plan { steps: Vec::new() }
+    }
+
+    /// One more; a thing that two outputs share is one thing.
+    pub fn add(&mut self, step: Step<D>) {
+        if !self.steps.iter().any(|known| known.what == step.what && known.details == step.details) {
+            self.steps.push(step);
+        }
+    }
+
+    fn count(&self, sign: Sign) -> usize {
+        self.steps.iter().filter(|step| step.sign == sign).count()
+    }
+
+    /// What it would do, to read.
+    fn show(&self) -> String {
+        let mut text = String::new();
+        for step in &self.steps {
+            text.push_str(&format!("{} {}\n", step.sign, step.what));
+            step.details.iter().for_each(|line| text.push_str(&format!("    {line}\n")));
+        }
+        let counts = [
+            (Sign::Create, "to create"),
+            (Sign::Change, "to change"),
+            (Sign::Remove, "to remove"),
+            (Sign::Same, "as it should be"),
+            (Sign::Wrong, "that cannot be put right"),
+        ];
+        let counts: Vec<String> = counts
+            .into_iter()
+            .map(|(sign, words)| (self.count(sign), words))
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, words)| format!("{count} {words}"))
+            .collect();
+        let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
+        text.push_str(&format!("plan: {counts}\n"));
+        text
+    }
+
+    /// Shows it, asks, and does it by `act`, which says what went wrong. Exit code 0: all is as it should be, or would be.
+    pub async fn carry_out(
+        self,
+        options: Options,
+        mut act: impl AsyncFnMut(&D) -> Result<(), String>,
+    ) -> ExitCode {
+        print!("{}", self.show());
+        let code = if self.count(Sign::Wrong) > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        if options.plan || self.steps.iter().all(|step| step.deeds.is_empty()) {
+            return code;
+        }
+        if !options.yes && !agreed() {
+            eprintln!("nothing was changed; say --yes to do it");
+            return ExitCode::from(NOT_DONE);
+        }
+        let (mut done, mut failed) = (0, 0);
+        for step in self.steps.iter().filter(|step| !step.deeds.is_empty()) {
+            let mut result = Ok(());
+            for deed in &step.deeds {
+                result = act(deed).await;
+                if result.is_err() {
+                    break;
+                }
+            }
+            match result {
+                Ok(()) => done += 1,
+                // Others may go well: what has gone well is not done again the next time.
+                Err(error) => {
+                    failed += 1;
+                    eprintln!("error: {} {}: {error}", step.sign, step.what);
+                }
+            }
+        }
+        println!("done: {done} of {}", done + failed);
+        if failed > 0 { ExitCode::FAILURE } else { code }
+    }
+}
+
+fn agreed() -> bool {
+    if !io::stdin().is_terminal() {
+        return false;
+    }
+    print!("Do it? [y/N] ");
+    let mut answer = String::new();
+    // A terminal that cannot be written to or read from has not agreed.
+    io::stdout().flush().is_ok()
+        && io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_reads_like_what_it_does() {
+        let mut plan = Plan::<()>::new();
+        plan.add(Step::new(Sign::Create, "log group /a").detail("retention_days 30").deed(()));
+        plan.add(Step::new(Sign::Same, "role r").change("trust policy", ()));
+        plan.add(Step::new(Sign::Same, "filter f"));
+        plan.add(Step::new(Sign::Same, "filter f"));
+        plan.add(Step::new(Sign::Left, "filter other: not ours"));
+        let expected = "+ log group /a\n    retention_days 30\n~ role r\n    trust policy\n= filter f\n  filter other: not ours\n\
+                        plan: 1 to create, 1 to change, 1 as it should be\n";
+        assert_eq!(plan.show(), expected);
+        assert_eq!(Plan::<()>::new().show(), "plan: nothing\n");
+    }
+}
