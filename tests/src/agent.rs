@@ -227,6 +227,15 @@ pub fn run(arguments: &[&str], node: &Node) -> Ended {
     Agent::spawn(&[], arguments, node).ends()
 }
 
+/// The same with a configuration behind the arguments, by way of a command as in [`Agent::start_by`].
+///
+/// # Panics
+/// As [`run`].
+pub fn run_by(way: &[String], arguments: &[&str], config: &str, node: &Node) -> Ended {
+    let file = write_config(config, node);
+    Agent::spawn(way, &[arguments, &["--config", &file]].concat(), node).ends()
+}
+
 /// Runs `taffrail check` on this configuration.
 ///
 /// # Panics

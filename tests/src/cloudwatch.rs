@@ -2,7 +2,10 @@
 //!
 //! What comes in: signed calls of the JSON protocol. What goes out: what is legal goes on to [`crate::moto`] (or is only
 //! counted, where there is none); everything else is refused as AWS would and entered as a violation, which no test may
-//! have. A test's rule throttles, fails, delays, resets and loses answers. It never changes an event.
+//! have. A test's rule throttles, fails, delays, resets and loses answers. It never changes an event. What set-up calls beside,
+//! of other services too, is answered by [`setup`].
+
+mod setup;
 
 use crate::http::{self, Reply, Request};
 use crate::sigv4;
@@ -40,6 +43,8 @@ pub enum Action {
     Throttle,
     /// It says AccessDeniedException, as IAM words it.
     Deny,
+    /// It says this code with these words.
+    Say(&'static str, String),
     /// It says that it is unavailable (503).
     Fail,
     /// It does what was asked, and the connection closes before the answer.
@@ -83,6 +88,8 @@ pub struct Seen {
     /// Calls of a stream that came while another of it was under way: allowed, but their order would be lost. What a killed
     /// agent has left under way counts too.
     pub overlaps: u64,
+    /// Calls that were carried out, in their order: `logs:CreateLogGroup`, `iam:CreateRole`. Without PutLogEvents.
+    pub log: Vec<String>,
     /// Bodies of calls that make or change groups.
     pub made: Vec<Value>,
 }
@@ -97,6 +104,8 @@ struct Shared {
     retention: Mutex<HashMap<String, i64>>,
     /// Streams with a call under way: their order would be lost.
     busy: Mutex<HashSet<(String, String)>>,
+    /// What stand-ins keep.
+    beside: Mutex<setup::Beside>,
     /// When streams were made lately.
     made: Mutex<VecDeque<Instant>>,
     closed: AtomicBool,
@@ -129,6 +138,7 @@ impl CloudWatch {
             held: Mutex::default(),
             retention: Mutex::default(),
             busy: Mutex::default(),
+            beside: Mutex::default(),
             made: Mutex::default(),
             closed: AtomicBool::new(false),
         });
@@ -178,7 +188,12 @@ impl Shared {
             let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
             let (group, name) = (text("logGroupName"), text("logStreamName"));
             let target = request.header("x-amz-target").unwrap_or_default();
-            let action = target.strip_prefix("Logs_20140328.").unwrap_or_default().to_owned();
+            let mut action = target.strip_prefix("Logs_20140328.").unwrap_or_default().to_owned();
+            let scope = request.header("authorization").unwrap_or_default();
+            let service = scope.split('/').nth(3).unwrap_or_default();
+            if ["iam", "lambda"].contains(&service) {
+                action = setup::action_of(service, &request);
+            }
             let call = |number| Call { action: &action, number, group: &group, stream: &name };
             let decided = {
                 let mut rule = lock(&self.rule);
@@ -191,6 +206,7 @@ impl Shared {
             }
             let reply = match &decided {
                 Action::Throttle => refusal((400, "ThrottlingException", "Rate exceeded".into())),
+                Action::Say(code, what) => refusal((400, code, what.clone())),
                 Action::Fail => refusal((503, "ServiceUnavailableException", "The service cannot".into())),
                 Action::Deny => refusal((
                     400,
@@ -231,6 +247,13 @@ impl Shared {
         if let Err(refused) = self.check(request, action, body, (group, name)) {
             return refusal(refused);
         }
+        if action.contains(':') {
+            let reply = self.other_service(request, action);
+            if reply.status < 300 {
+                lock(&self.seen).log.push(action.to_owned());
+            }
+            return reply;
+        }
         if action != "PutLogEvents" {
             if action == "PutRetentionPolicy" {
                 let days = body["retentionInDays"].as_i64().unwrap_or_default();
@@ -239,12 +262,15 @@ impl Shared {
             if ["CreateLogGroup", "PutRetentionPolicy"].contains(&action) {
                 lock(&self.seen).made.push(body.clone());
             }
-            let reply = match self.moto {
-                Some(address) => forward(address, request),
-                None => self.keep(action, group, name),
+            let reply = match (self.stand_in(action, body), self.moto) {
+                (Some(reply), _) => reply,
+                (None, Some(address)) => self.completed(action, body, forward(address, request)),
+                (None, None) => self.keep(action, group, name),
             };
             if reply.status == 200 {
-                *lock(&self.seen).calls.entry(action.to_owned()).or_default() += 1;
+                let mut seen = lock(&self.seen);
+                *seen.calls.entry(action.to_owned()).or_default() += 1;
+                seen.log.push(format!("logs:{action}"));
             }
             return reply;
         }
@@ -318,6 +344,7 @@ impl Shared {
         });
         match signed {
             Ok(signed) if (&*signed.region, &*signed.service) == (REGION, "logs") => {}
+            Ok(signed) if action.starts_with(&format!("{}:", signed.service)) => return Ok(()),
             Ok(other) => {
                 return Err(self.violation("InvalidSignatureException", format!("signed as {other:?}")));
             }
@@ -328,7 +355,11 @@ impl Shared {
             return illegal(format!("{method} with {:?}", request.header("content-type")));
         }
         let legal = |c: char| c.is_ascii_alphanumeric() || "_/.#-".contains(c);
-        if !(1..=512).contains(&group.len()) || !group.chars().all(legal) || group.starts_with("aws/") {
+        let grouped = !body["logGroupName"].is_null()
+            || ["PutLogEvents", "CreateLogStream", "CreateLogGroup"].contains(&action);
+        if grouped
+            && (!(1..=512).contains(&group.len()) || !group.chars().all(legal) || group.starts_with("aws/"))
+        {
             return illegal(format!("the name of a group: {group:?}"));
         }
         let named = ["PutLogEvents", "CreateLogStream"].contains(&action);
@@ -357,7 +388,7 @@ impl Shared {
                 if list.contains(&days) { Ok(()) } else { illegal(format!("retention of {days} days")) }
             }
             "CreateLogGroup" => Ok(()),
-            other => illegal(format!("the action {other:?}")),
+            other => self.check_setup(other, body),
         }
     }
 

@@ -72,6 +72,80 @@ fn what_cannot_be_is_told_with_what_can() {
     }
 }
 
+const STREAM: &str = "to = \"arn:aws:kinesis:eu-west-1:123456789012:stream/logs\"";
+
+#[test]
+fn a_subscription_has_a_name_and_a_role_of_its_own_making() {
+    let output = read(&format!("[outputs.c.subscription]\n{STREAM}")).expect("a whole output");
+    let subscription = output.subscription.expect("a subscription");
+    assert_eq!((subscription.name.as_str(), subscription.is_by_group()), ("taffrail", true));
+    let role = subscription.role_arn().expect("a role");
+    assert!(role.starts_with("arn:aws:iam::123456789012:role/taffrail-logs-eu-west-1-"), "{role}");
+}
+
+#[test]
+fn what_a_subscription_cannot_be_is_told() {
+    let lambda = "to = \"arn:aws:lambda:eu-west-1:123456789012:function:f:live\"";
+    for (output, lines, said) in [
+        ("", "name = \"x\"", "missing key `to`; say where events go on to"),
+        ("", "to = \"arn:aws:s3:::bucket\"", "`to`: `arn:aws:s3:::bucket` is not the ARN of anything"),
+        (
+            "",
+            "to = \"arn:aws:kinesis:eu-west-1:1:stream/logs\"",
+            "`to`: `arn:aws:kinesis:eu-west-1:1:stream/logs` is not",
+        ),
+        ("", &format!("{STREAM}\nname = \"a:b\""), "`name`: `a:b` cannot be the name of a subscription"),
+        ("", &format!("{STREAM}\nsenders = [\"1\"]"), "`senders`: `1` is not the number of an account"),
+        ("", &format!("{STREAM}\nexclude = [\"/x\"]"), "`exclude` has no meaning where each group"),
+        (
+            "",
+            &format!("{STREAM}\nscope = \"all\""),
+            "`scope` cannot be `all`; allowed here: `group` or `account`",
+        ),
+        (
+            "",
+            &format!("{lambda}\nrole = \"arn:aws:iam::1:role/r\""),
+            "`role` has no meaning where `to` is a Lambda function",
+        ),
+        (
+            "",
+            &format!("{lambda}\nsenders = [\"123456789012\"]"),
+            "other accounts cannot send to a Lambda function",
+        ),
+        ("", &format!("{lambda}\ndistribution = \"random\""), "`distribution` has no meaning where"),
+        (
+            "class = \"infrequent_access\"",
+            STREAM,
+            "groups of class INFREQUENT_ACCESS can have no subscription; leave `class`",
+        ),
+        ("region = \"us-east-1\"", STREAM, "a subscription in us-east-1 cannot lead to eu-west-1"),
+        ("", &format!("{STREAM}\nrol = \"x\""), "unknown key `rol`; did you mean `role`?"),
+        (STREAM, STREAM, "unknown key `to`; `to` is for where events of a CloudWatch output go on to"),
+    ] {
+        let told = read(&format!("{output}\n[outputs.c.subscription]\n{lines}")).expect_err(lines);
+        assert!(told.starts_with(said) && !told.contains('\n'), "{lines}: {told}");
+    }
+}
+
+#[test]
+fn what_groups_are_called_is_known_as_far_as_it_does_not_depend_on_a_pod() {
+    let template = |group: &str| read(&format!("log_group = \"{group}\"")).expect("an output").log_group;
+    for (group, known) in [
+        ("/eks/{cluster}", ("/eks/prod", true)),
+        ("/eks/{cluster}/{namespace}", ("/eks/prod/", false)),
+        ("/eks/{namespace}-{cluster}", ("/eks/", false)),
+        ("/fixed", ("/fixed", true)),
+    ] {
+        let (name, whole) = template(group).known_of("prod");
+        assert_eq!((name.as_str(), whole), known, "{group}");
+    }
+    let by_namespace = template("/eks/{cluster}/{namespace}");
+    assert!(by_namespace.recognises("prod", "/eks/prod/kube-system"));
+    for other in ["/eks/prod/", "/eks/prod/a/b", "/eks/prod2/a", "/x/eks/prod/a"] {
+        assert!(!by_namespace.recognises("prod", other), "{other}");
+    }
+}
+
 #[test]
 fn a_name_is_legal_whatever_its_values_are() {
     let long = "x".repeat(600);

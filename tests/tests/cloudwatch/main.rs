@@ -7,4 +7,6 @@ mod moto {
     mod insights;
     mod kit;
     mod rejected;
+    mod setup;
+    mod subscription;
 }

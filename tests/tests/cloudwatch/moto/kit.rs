@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use taffrail_tests::agent::Agent;
+use taffrail_tests::agent::{self, Agent, Ended};
 use taffrail_tests::cloudwatch::{Action, Call, CloudWatch, KEY, REGION, Seen};
 use taffrail_tests::eventually;
 use taffrail_tests::moto::{Moto, Stored};
@@ -40,10 +40,35 @@ impl World {
 
     /// An agent with credentials.
     pub fn agent(&self, rest: &str) -> Agent {
+        Agent::start_by(&self.way(), &self.config(rest), &self.node)
+    }
+
+    fn way(&self) -> Vec<String> {
         let key = format!("AWS_ACCESS_KEY_ID={}", KEY.0);
         let secret = format!("AWS_SECRET_ACCESS_KEY={}", KEY.1);
-        let way = ["env", &key, &secret, "AWS_EC2_METADATA_DISABLED=true"].map(str::to_owned);
-        Agent::start_by(&way, &self.config(rest), &self.node)
+        // What is not of CloudWatch Logs goes there too.
+        let others = format!("AWS_ENDPOINT_URL=http://{}", self.service.address());
+        ["env", &key, &secret, &others, "AWS_EC2_METADATA_DISABLED=true"].map(str::to_owned).into()
+    }
+
+    /// Runs a subcommand to its end, with credentials and further lines for the output.
+    pub fn runs(&self, arguments: &[&str], rest: &str) -> Ended {
+        agent::run_by(&self.way(), arguments, &self.config(rest), &self.node)
+    }
+
+    /// Runs it with success; the calls that change something, in their order, and what it wrote.
+    #[track_caller]
+    pub fn changes(&self, arguments: &[&str], rest: &str) -> (Vec<String>, String) {
+        let before = self.service.seen().log.len();
+        let ended = self.runs(arguments, rest);
+        assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+        let log = self.clean().log.split_off(before);
+        let reads = ["Describe", "Get", "List"];
+        let changes = log.into_iter().filter(|call| {
+            let action = call.split(':').nth(1).unwrap_or_default();
+            !reads.iter().any(|read| action.starts_with(read))
+        });
+        (changes.collect(), ended.stdout)
     }
 
     /// What the stream of a container holds.
