@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::catalog::origin::Origin;
 use crate::config::template::{Names, Prepared, Safe, Template};
+use crate::metadata::facts::Run;
 use crate::metadata::{Extent, NodeFacts, encode};
 use crate::record::Stream;
 use crate::record::multiline::Multiline;
@@ -29,9 +30,19 @@ pub struct Plan {
     treats_records: bool,
     fields: Vec<u8>,
     /// What is said of each run of the container that has been heard of, by the number in its files' names.
-    runs: Vec<(u32, Vec<u8>)>,
+    runs: Vec<(u32, RunPlan)>,
     /// And of any other.
     other_run: Vec<u8>,
+    /// Whether each run has a target of its own.
+    by_run: bool,
+}
+
+/// What is the same for one run of the container.
+#[derive(Debug)]
+struct RunPlan {
+    fields: Vec<u8>,
+    /// Where its records go, if that is not the same for all runs.
+    target: Option<Prepared>,
 }
 
 /// A plan for the records of one file: of one run of the container.
@@ -39,6 +50,7 @@ pub struct Plan {
 pub struct FilePlan<'a> {
     plan: &'a Plan,
     run: &'a [u8],
+    target: Option<&'a Prepared>,
 }
 
 impl Plan {
@@ -52,6 +64,7 @@ impl Plan {
             fields: Vec::new(),
             runs: Vec::new(),
             other_run: Vec::new(),
+            by_run: false,
         }
     }
 
@@ -92,6 +105,7 @@ impl Plan {
             namespace,
             pod,
             container: &container,
+            container_id: "",
             node: &facts.node,
             uid: origin.uid(),
             labels,
@@ -101,13 +115,22 @@ impl Plan {
             target: target.map(|(template, safe)| template.prepare(names, safe)),
             fields: encode::fields(facts, origin, extent),
             other_run: encode::unknown_run(facts, origin),
+            // Of a host file it is known that it has none.
+            by_run: matches!(origin, Origin::Container(_))
+                && target.is_some_and(|(template, _)| template.has_container_id()),
             ..Plan::none(origin)
         };
         if let Extent::Known(config, known) = extent
             && let Some(known) = known.pod.containers.get(&container)
         {
-            let encoded = |run| encode::run(facts, run, &known.image, config);
-            plan.runs = known.runs.iter().map(|run| (run.restart, encoded(Some(run)))).collect();
+            let encoded = |run: Option<&Run>| encode::run(facts, run, &known.image, config);
+            let run = |run: &Run| {
+                let names = Names { container_id: &run.id, ..names };
+                let own =
+                    target.filter(|_| plan.by_run).map(|(template, safe)| template.prepare(names, safe));
+                RunPlan { fields: encoded(Some(run)), target: own }
+            };
+            plan.runs = known.runs.iter().map(|known| (known.restart, run(known))).collect();
             plan.other_run = encoded(None);
         }
         plan.fields.extend_from_slice(b"}\n");
@@ -122,16 +145,24 @@ impl Plan {
 
     /// The plan for the files of one run.
     pub fn of_run(&self, restart: u32) -> FilePlan<'_> {
-        let run =
-            self.runs.iter().find(|(number, _)| *number == restart).map_or(&self.other_run, |(_, run)| run);
-        FilePlan { plan: self, run }
+        let run = self.runs.iter().find(|(number, _)| *number == restart).map(|(_, run)| run);
+        FilePlan {
+            plan: self,
+            run: run.map_or(&self.other_run, |run| &run.fields),
+            target: run.and_then(|run| run.target.as_ref()).or(self.target.as_ref()),
+        }
+    }
+
+    /// Whether where the records of a run go depends on what is not known of it.
+    pub fn lacks_run(&self, restart: u32) -> bool {
+        self.by_run && !self.runs.iter().any(|(number, _)| *number == restart)
     }
 }
 
 impl<'a> FilePlan<'a> {
     /// Where records go.
     pub fn target(self) -> Option<&'a Prepared> {
-        self.plan.target.as_ref()
+        self.target
     }
 
     /// What is done with its records, if anything is.

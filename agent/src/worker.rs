@@ -158,6 +158,8 @@ struct Reading {
     /// What the plan was made of.
     known: Option<Arc<Known>>,
     waits: Waits,
+    /// Which run was waited for, and until when.
+    awaited_run: Option<(u32, Instant)>,
     cursors: Vec<Cursor>,
     shelf: Shelf,
     stats: Arc<ContainerStats>,
@@ -406,6 +408,7 @@ impl Worker {
                 claim: enriched.claim,
                 known: enriched.known,
                 waits: enriched.waits,
+                awaited_run: None,
                 cursors: Vec::new(),
                 shelf: Shelf::default(),
                 stats,

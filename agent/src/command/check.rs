@@ -315,6 +315,12 @@ fn warnings(config: &Config) -> Vec<String> {
                  of them; in a cluster its API server is, or that of KUBECONFIG"
             ));
         }
+        if output.goes_by_run() && connection::access(&config.metadata).is_none() {
+            warnings.push(format!(
+                "outputs.{name}: nobody is asked for the ids of containers here, so that {{container_id}} is `none` for all \
+                 of them; in a cluster its API server is, or that of KUBECONFIG"
+            ));
+        }
         let OutputConfig::Elasticsearch(search) = output else { continue };
         if search.target.template().is_per_pod() {
             warnings.push(format!(

@@ -151,6 +151,7 @@ fn a_name_is_legal_whatever_its_values_are() {
     let long = "x".repeat(600);
     let labels = BTreeMap::from([("a".to_owned(), "b:c*/d é".to_owned())]);
     let names = Names {
+        container_id: "",
         cluster: "prod/../tokyo",
         namespace: "",
         pod: &long,

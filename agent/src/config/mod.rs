@@ -253,6 +253,16 @@ impl OutputConfig {
         }
     }
 
+    /// Whether where records go depends on the id of the container's run.
+    pub fn goes_by_run(&self) -> bool {
+        match self {
+            OutputConfig::Elasticsearch(output) => output.target.template().has_container_id(),
+            OutputConfig::CloudWatch(output) => output.target().has_container_id(),
+            OutputConfig::File(output) => output.path.has_container_id(),
+            OutputConfig::Stdout(_) => false,
+        }
+    }
+
     /// The output's type, as `type` names it.
     pub fn kind(&self) -> &'static str {
         match self {

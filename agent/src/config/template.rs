@@ -31,7 +31,7 @@ const LEAST_VALUE_BYTES: usize = 24;
 const DATE_BYTES: usize = 10;
 /// Kubernetes, "Labels and selectors", syntax: a prefix of at most 253 bytes, a slash, a name of at most 63.
 const LABEL_KEY_BYTES: usize = 253 + 1 + 63;
-/// What stands for a label that is not there.
+/// What stands for a label that is not there, and for the id of a run that is not known.
 const NO_LABEL: &str = "none";
 
 /// What a rendered name is for, which decides what it may hold.
@@ -58,6 +58,8 @@ pub struct Names<'a> {
     pub pod: &'a str,
     /// The container's name.
     pub container: &'a str,
+    /// The runtime's id of the run that wrote the record; empty if it is not known.
+    pub container_id: &'a str,
     /// The node, from the configuration.
     pub node: &'a str,
     /// The pod's uid.
@@ -75,6 +77,7 @@ enum Placeholder {
     Namespace,
     Pod,
     Container,
+    ContainerId,
     Node,
     Uid,
     Source,
@@ -84,11 +87,12 @@ enum Placeholder {
 }
 
 /// All but labels, which are told by their key.
-const PLACEHOLDERS: [(&str, Placeholder); 8] = [
+const PLACEHOLDERS: [(&str, Placeholder); 9] = [
     ("cluster", Placeholder::Cluster),
     ("namespace", Placeholder::Namespace),
     ("pod", Placeholder::Pod),
     ("container", Placeholder::Container),
+    ("container_id", Placeholder::ContainerId),
     ("node", Placeholder::Node),
     ("uid", Placeholder::Uid),
     ("source", Placeholder::Source),
@@ -101,7 +105,8 @@ enum Part {
     Placeholder(Placeholder),
 }
 
-/// A name with placeholders: `{cluster}`, `{namespace}`, `{pod}`, `{container}`, `{node}`, `{uid}`, `{source}`,
+/// A name with placeholders: `{cluster}`, `{namespace}`, `{pod}`, `{container}`, `{container_id}` (of the run that wrote the
+/// record, so that each restart has a name of its own; `none` where it is not known), `{node}`, `{uid}`, `{source}`,
 /// `{label:KEY}` for a label of any key (`none` where it is missing), and `{date}`, at most once. `{{` and `}}` stand for
 /// braces. It begins with fixed text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -312,9 +317,14 @@ impl Template {
         self.parts.contains(&Part::Placeholder(Placeholder::Date))
     }
 
+    /// Whether names change with each run of a container.
+    pub fn has_container_id(&self) -> bool {
+        self.parts.contains(&Part::Placeholder(Placeholder::ContainerId))
+    }
+
     /// Whether every pod gets a name of its own.
     pub fn is_per_pod(&self) -> bool {
-        let per_pod = [Part::Placeholder(Placeholder::Pod), Part::Placeholder(Placeholder::Uid)];
+        let per_pod = [Placeholder::Pod, Placeholder::Uid, Placeholder::ContainerId].map(Part::Placeholder);
         self.parts.iter().any(|part| per_pod.contains(part))
     }
 
@@ -395,6 +405,8 @@ impl Template {
                     Piece::Placeholder(Placeholder::Namespace) => names.namespace,
                     Piece::Placeholder(Placeholder::Pod) => names.pod,
                     Piece::Placeholder(Placeholder::Container) => names.container,
+                    Piece::Placeholder(Placeholder::ContainerId) if names.container_id.is_empty() => NO_LABEL,
+                    Piece::Placeholder(Placeholder::ContainerId) => names.container_id,
                     Piece::Placeholder(Placeholder::Node) => names.node,
                     Piece::Placeholder(Placeholder::Uid) => names.uid,
                     Piece::Placeholder(Placeholder::Source) => names.source,

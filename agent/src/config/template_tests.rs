@@ -7,6 +7,7 @@ use super::*;
 static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 
 const NAMES: Names<'_> = Names {
+    container_id: "c0ffee",
     cluster: "prod-tokyo",
     namespace: "payments",
     pod: "api-7d9",
@@ -36,6 +37,7 @@ fn placeholders_take_the_containers_values() {
         ("logs-{date}", "logs-2026.11.23"),
         ("logs-{date}-{container}", "logs-2026.11.23-app"),
         ("l-{cluster}.{node}.{pod}.{uid}", "l-prod-tokyo.ip-10-0-0-1.api-7d9.5a1f"),
+        ("l-{pod}-{container_id}", "l-api-7d9-c0ffee"),
         ("plain", "plain"),
         ("a{{{pod}}}", "a{api-7d9}"),
     ] {

@@ -96,7 +96,10 @@ fn decide(settings: &Settings, origin: &Origin, extent: Extent<'_>) -> (Course, 
 
 /// Whether where a container's records go depends on what is known of its pod.
 fn is_decisive(settings: &Settings) -> bool {
-    settings.target.as_ref().is_some_and(|(template, _)| template.labels().next().is_some())
+    settings
+        .target
+        .as_ref()
+        .is_some_and(|(template, _)| template.labels().next().is_some() || template.has_container_id())
 }
 
 fn until(now: Instant, table: &Table) -> Waits {
@@ -105,6 +108,25 @@ fn until(now: Instant, table: &Table) -> Waits {
 }
 
 impl Reading {
+    /// Whether a run has to wait until it is heard of, since where its records go depends on it: a while, as a container
+    /// whose pod is not known whole. It runs already, so the API server is about to be told.
+    pub(super) fn awaits_run(&mut self, settings: &Settings, restart: u32) -> bool {
+        let Some(table) = settings.table.as_ref().filter(|_| self.plan.lacks_run(restart)) else {
+            return false;
+        };
+        let now = Instant::now();
+        let until = match self.awaited_run {
+            Some((run, until)) if run == restart => until,
+            _ => now + table.config().wait,
+        };
+        self.awaited_run = Some((restart, until));
+        let waits = until > now;
+        if waits {
+            self.waits = Waits::Until(until);
+        }
+        waits
+    }
+
     /// Whether its records are sent here, or may be.
     pub(super) fn is_here(&self) -> bool {
         self.course.is_here()

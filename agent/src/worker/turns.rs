@@ -130,6 +130,10 @@ impl Worker {
                 && !reading.is_held_back(c)
         });
         let Some(at) = next else { return (0, false) };
+        let restart = reading.cursors[at].file.name.restart;
+        if reading.awaits_run(&self.settings, restart) {
+            return (0, false);
+        }
         let cursor = &reading.cursors[at];
         self.inflating += usize::from(cursor.file.name.packed && !cursor.is_inflating());
         let start = cursor.at.offset;

@@ -14,10 +14,20 @@ impl World {
 
     /// Kubelet and the API server say of a pod `a/b` that its container has run, and its label.
     pub(super) fn tells(&self, pod: &str, team: &str) {
+        self.tells_all(pod, team, 0);
+    }
+
+    /// They say that its container runs for the so-manieth time.
+    pub(super) fn tells_run(&self, pod: &str, restarts: u32) {
+        self.tells_all(pod, "x", restarts);
+    }
+
+    fn tells_all(&self, pod: &str, team: &str, restarts: u32) {
+        let status = serde_json::json!({ "name": "app", "restartCount": restarts, "containerID": format!("containerd://c{restarts}") });
         let pod = serde_json::json!({
             "metadata": { "namespace": "a", "name": pod, "uid": "u", "labels": { "team": team } },
             "spec": { "containers": [{ "name": "app", "image": "app:1" }] },
-            "status": { "containerStatuses": [{ "name": "app", "containerID": "containerd://c0" }] },
+            "status": { "containerStatuses": [status] },
         });
         let pod = serde_json::from_value(pod).unwrap();
         self.table.as_ref().unwrap().apply([Change::Is(Box::new(pod))]);
@@ -98,6 +108,42 @@ fn where_a_label_decides_nothing_goes_without_it_and_the_end_does_not_wait() {
     assert!(worker.run());
     let written = fs::read_to_string(world.folder.path().join("x.ndjson")).unwrap();
     assert!(written.contains("one"), "{written}");
+}
+
+/// As the streams of Container Insights are called.
+#[test]
+fn where_the_id_of_a_run_decides_each_restart_waits_until_it_is_heard_of_and_not_for_ever() {
+    let logs = [0, 1, 2].map(|run| (format!("a_b_u/app/{run}.log"), format!("{LINE} run {run}\n")));
+    let world = World::with(&logs.each_ref().map(|(path, text)| (path.as_str(), text.as_str())));
+    let world = world.asking(Duration::from_secs(60));
+    let mut worker = world.worker();
+    let out = world.folder.path().join("{container}-{container_id}.ndjson").display().to_string();
+    worker.settings.target = Some((Template::parse(&out).unwrap(), Safe::Path));
+    worker.begin_again().unwrap();
+    let written = |id: &str| {
+        let text = fs::read_to_string(world.folder.path().join(format!("app-{id}.ndjson")));
+        text.unwrap_or_default().matches("\"message\":\"run ").count()
+    };
+    while worker.step() {}
+    assert_eq!([written("c0"), written("none")], [0, 0], "nothing is known of the pod");
+    world.tells("b", "x");
+    worker.take_news();
+    while worker.step() {}
+    assert_eq!([written("c0"), written("none")], [1, 0], "the next run is not known");
+    world.tells("b", "y");
+    worker.take_news();
+    while worker.step() {}
+    assert_eq!([written("c0"), written("none")], [1, 0], "news of something else does not end the wait");
+    world.tells_run("b", 1);
+    worker.take_news();
+    while worker.step() {}
+    assert_eq!([written("c0"), written("c1"), written("none")], [1, 1, 0]);
+    // Of the last one nothing is ever heard.
+    let now = Instant::now();
+    worker.containers[0].awaited_run = Some((2, now));
+    worker.containers[0].waits = Waits::Until(now);
+    while worker.step() {}
+    assert_eq!([written("c0"), written("c1"), written("none")], [1, 1, 1]);
 }
 
 #[test]
