@@ -7,8 +7,10 @@ use std::sync::Arc;
 use clap::Subcommand;
 use tokio::sync::watch;
 
+use crate::batch::events::Event;
 use crate::batch::{Run, Sealed};
-use crate::config::{Config, ElasticsearchConfig, OutputConfig};
+use crate::config::{CloudWatchConfig, Config, ElasticsearchConfig, OutputConfig, Rejected};
+use crate::output::cloudwatch::{CloudWatch, Sender, rejected};
 use crate::output::dead_letter::{DeadLetters, Letter};
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::{Fate, Stop};
@@ -38,11 +40,21 @@ pub fn dead_letter(path: Option<&Path>, action: Action) -> ExitCode {
     };
     let mut code = ExitCode::SUCCESS;
     for (name, output) in &config.outputs {
-        let OutputConfig::Elasticsearch(output) = output else { continue };
-        let letters = || DeadLetters::new(&config.state_dir, name, output.dead_letters);
-        let result = match action {
-            Action::List => list(&letters()),
-            Action::Replay => replay(name, output, &letters(), letters()),
+        let bound = match output {
+            OutputConfig::Elasticsearch(output) => output.dead_letters,
+            OutputConfig::CloudWatch(output) => output.dead_letters,
+            OutputConfig::File(_) | OutputConfig::Stdout(_) => continue,
+        };
+        let letters = || DeadLetters::new(&config.state_dir, name, bound);
+        let result = match (action, output) {
+            (Action::List, _) => list(&letters()),
+            (Action::Replay, OutputConfig::Elasticsearch(output)) => {
+                replay(name, output, &letters(), letters())
+            }
+            (Action::Replay, OutputConfig::CloudWatch(output)) => {
+                replay_events(name, output, &letters(), letters())
+            }
+            (Action::Replay, _) => Ok(()),
         };
         if let Err(error) = result {
             eprintln!("error: the dead letters of `{name}`: {error}");
@@ -84,6 +96,58 @@ fn replay(
     Ok(())
 }
 
+/// The same for CloudWatch. What is still too old or too new stays, unless the output sends it with the time now.
+fn replay_events(
+    name: &str,
+    output: &CloudWatchConfig,
+    letters: &DeadLetters,
+    again: DeadLetters,
+) -> Result<(), String> {
+    let aside = letters.begin_replay().map_err(|e| e.to_string())?;
+    let stats = Arc::new(OutputStats::default());
+    let (_never, stop) = watch::channel(Stop::No);
+    // What is rejected once more is not to be dropped by a replay.
+    let rejected = if output.rejected == Rejected::Now { Rejected::Now } else { Rejected::DeadLetter };
+    let output = CloudWatchConfig { rejected, ..output.clone() };
+    let client = Arc::new(CloudWatch::new(name, &output, again, stats.clone(), stop));
+    let mut sender = Sender::new(client);
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    for some in aside.chunks(AT_ONCE) {
+        let settled = runtime.block_on(sender.send(events(some)));
+        if settled.runs.iter().any(|(_, fate)| *fate != Fate::Acknowledged) || !settled.lost.is_empty() {
+            let why = stats.last_error().unwrap_or_default();
+            return Err(format!("the destination does not take them now ({why}); they are kept"));
+        }
+    }
+    letters.end_replay().map_err(|e| e.to_string())?;
+    println!("{name}: {} sent again, {} refused once more", aside.len(), stats.refused.get());
+    Ok(())
+}
+
+fn events(letters: &[Letter]) -> Sealed {
+    let mut sealed = sealed(Vec::new(), letters.len());
+    let found = &mut sealed.events;
+    for (item, letter) in letters.iter().enumerate() {
+        let number = |known: &mut Vec<Arc<str>>, text: &str| {
+            known.iter().position(|one| **one == *text).unwrap_or_else(|| {
+                known.push(text.into());
+                known.len() - 1
+            }) as u32
+        };
+        let (time, text) = rejected::event(letter);
+        found.list.push(Event {
+            time,
+            begin: sealed.body.len() as u32,
+            length: text.len() as u32,
+            item: item as u32,
+            target: number(&mut found.targets, &letter.index),
+            meta: letter.meta.as_ref().map(|meta| number(&mut found.metas, meta)),
+        });
+        sealed.body.extend_from_slice(text.as_bytes());
+    }
+    sealed
+}
+
 fn bulk(letters: &[Letter]) -> Sealed {
     let mut body = Vec::new();
     for letter in letters {
@@ -96,13 +160,17 @@ fn bulk(letters: &[Letter]) -> Sealed {
         body.extend_from_slice(letter.document.get().as_bytes());
         body.push(b'\n');
     }
+    sealed(body, letters.len())
+}
+
+fn sealed(body: Vec<u8>, items: usize) -> Sealed {
     let run = Run {
         cursor: 0,
         epoch: 0,
         number: 0,
         start: Position::default(),
         end: Position::default(),
-        items: letters.len() as u32,
+        items: items as u32,
         in_doubt: true,
     };
     Sealed {
@@ -112,6 +180,6 @@ fn bulk(letters: &[Letter]) -> Sealed {
         runs: vec![run],
         segments: Vec::new(),
         events: Default::default(),
-        items: letters.len() as u32,
+        items: items as u32,
     }
 }

@@ -11,7 +11,7 @@ mod lane;
 mod limits;
 mod names;
 mod pace;
-mod rejected;
+pub(crate) mod rejected;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;

@@ -41,6 +41,9 @@ pub struct Letter {
     pub id: String,
     /// The document as it was sent.
     pub document: Box<RawValue>,
+    /// The metadata that a compact event of CloudWatch refers to, as an event of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<String>,
 }
 
 /// The dead letters of one output.
@@ -179,6 +182,7 @@ mod tests {
             op: BulkOp::Index,
             id: id.into(),
             document: RawValue::from_string(r#"{"message":"x"}"#.into()).unwrap(),
+            meta: None,
         }
     }
 

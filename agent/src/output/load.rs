@@ -143,6 +143,7 @@ impl Taken {
             op,
             id,
             document: serde_json::from_slice(&self.document)?,
+            meta: None,
         })
     }
 }

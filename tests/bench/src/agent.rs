@@ -4,6 +4,7 @@
 //! on it. Another agent is another variant here: how it is told the same things, and nothing more.
 
 use crate::Outcome;
+use crate::cloudwatch::Format;
 use clap::ValueEnum;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,8 @@ pub struct Job<'a> {
     pub certificate: Option<&'a str>,
     /// How to send.
     pub compression: Compression,
+    /// Whether the sink is CloudWatch Logs, and what events hold.
+    pub events: Option<Format>,
 }
 
 impl Agent {
@@ -79,19 +82,32 @@ impl Agent {
                     fs::write(&file, certificate)?;
                     (scheme, tls) = ("https", format!("tls = {{ ca_file = {file:?} }}"));
                 }
+                let port = job.port;
+                let destination = match job.events {
+                    None => format!(
+                        "type = \"elasticsearch\"\nendpoints = [\"{scheme}://127.0.0.1:{port}\"]\n\
+                         index = \"bench-{{date}}\"\ncompression = \"{}\"\n{tls}",
+                        job.compression.name()
+                    ),
+                    Some(format) => format!(
+                        "type = \"cloudwatch\"\nendpoint = \"http://127.0.0.1:{port}\"\nregion = \"us-east-1\"\n\
+                         log_group = \"/bench\"\nformat = \"{}\"",
+                        format.name()
+                    ),
+                };
                 let text = format!(
                     "cluster = \"bench\"\nnode = \"n1\"\npod_logs = {pods:?}\nstate_dir = {state:?}\n{settings}\n\
-                     [outputs.sink]\ntype = \"elasticsearch\"\nendpoints = [\"{scheme}://127.0.0.1:{port}\"]\n\
-                     index = \"bench-{{date}}\"\ncompression = \"{compression}\"\nmax_age = \"720h\"\n{tls}\n{output}\n",
+                     [outputs.sink]\n{destination}\nmax_age = \"720h\"\n{output}\n",
                     pods = job.pods,
                     settings = settings.join("\n"),
-                    port = job.port,
-                    compression = job.compression.name(),
                     output = output_settings.join("\n"),
                 );
                 fs::write(&config, text)?;
                 let mut command = Command::new(binary);
                 command.arg("run").arg("--config").arg(config).env_remove("KUBECONFIG");
+                if job.events.is_some() {
+                    command.env("AWS_ACCESS_KEY_ID", "BENCH").env("AWS_SECRET_ACCESS_KEY", "bench");
+                }
                 if *metadata {
                     command.env("KUBECONFIG", crate::metadata::prepare(job.pods, &state, job.folder)?);
                 }

@@ -12,6 +12,7 @@
 //! cargo run --release -p taffrail-bench -- flood                # a quiet container's delay beside one of 50 MB/s
 //! cargo run --release -p taffrail-bench -- beside               # an output's rate beside one that nobody answers
 //! cargo run --release -p taffrail-bench -- outage               # memory: 1,000 containers' backlog, the server away
+//! cargo run --release -p taffrail-bench -- cloudwatch           # CloudWatch Logs: 1,000 streams, records per CPU second, RSS
 //! ```
 //!
 //! Progress goes to stderr; a Markdown table with the command that made it goes to stdout. A run in which a record
@@ -24,7 +25,9 @@ mod beside;
 mod bulk;
 mod catch_up;
 mod clock;
+mod cloudwatch;
 mod corpus;
+mod events;
 mod fake;
 mod flood;
 mod idle;
@@ -190,6 +193,21 @@ enum Scenario {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         repetitions: u32,
     },
+    /// Ship a corpus at rest to CloudWatch Logs, a stream for each container
+    Cloudwatch {
+        /// Size of the corpus, in bytes or with KiB, MiB, GiB
+        #[arg(long, default_value = "1GiB", value_parser = size)]
+        size: u64,
+        /// Log streams, each of a container
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+        streams: u64,
+        /// What events hold, in turns
+        #[arg(long, value_delimiter = ',', default_value = "raw,json,compact")]
+        format: Vec<cloudwatch::Format>,
+        /// Runs of each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        repetitions: u32,
+    },
     /// Be the stand-in agent that proves the bench
     #[command(hide = true)]
     Run {
@@ -269,6 +287,9 @@ fn run(arguments: Arguments) -> Outcome<()> {
     if let Scenario::CatchUp { size, containers, .. } = &arguments.scenario {
         corpus::prepare(&cache, &Plan { bytes: *size, containers: *containers, seed })?;
     }
+    if let Scenario::Cloudwatch { size, streams, .. } = &arguments.scenario {
+        corpus::prepare(&cache, &Plan { bytes: *size, containers: *streams, seed })?;
+    }
     let stall = Duration::from_secs(common.stall);
     let mut bench =
         Bench { agent, cores: Cores::divide()?, cache, stall, seed, verify_ids: common.verify_ids };
@@ -299,6 +320,10 @@ fn run(arguments: Arguments) -> Outcome<()> {
                 &bench,
                 &outage::Request { plan, long_every, away, presence, compression, repetitions },
             )
+        }
+        Scenario::Cloudwatch { size, streams, format, repetitions } => {
+            let plan = Plan { bytes: size, containers: streams, seed };
+            cloudwatch::run(&bench, &plan, &format, repetitions)
         }
         Scenario::Run { .. } => unreachable!("handled above"),
     }

@@ -110,7 +110,8 @@ impl Bench {
     ) -> Outcome<Run> {
         let options = Options { verify_ids: self.verify_ids, ..options };
         let sink = Sink::start(options, self.cores.bench_count)?;
-        let job = Job { pods, folder, port: sink.port(), certificate: sink.certificate(), compression };
+        let (port, certificate, events) = (sink.port(), sink.certificate(), options.events);
+        let job = Job { pods, folder, port, certificate, compression, events };
         let log = folder.join("agent.log");
         let mut command = self.agent.command(&job)?;
         command

@@ -7,6 +7,8 @@
 use crate::Outcome;
 use crate::bulk::{Pair, Pairs, Shape};
 use crate::clock::{self, Nanos};
+use crate::cloudwatch::Format;
+use crate::events::{self, Streams};
 use crate::tls::TlsListener;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -41,6 +43,8 @@ pub struct Options {
     pub held: u32,
     /// Whether it speaks TLS.
     pub tls: bool,
+    /// Whether it is CloudWatch Logs, and what the agent is to send it.
+    pub events: Option<Format>,
 }
 
 /// Whether the sink is there for the agent.
@@ -96,9 +100,10 @@ struct Shared {
     delays_of: OnceLock<Vec<Finder<'static>>>,
     /// Buffers for inflating, used again: new ones of this size are page faults each time.
     buffers: Mutex<Vec<Vec<u8>>>,
+    streams: Mutex<Streams>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -126,6 +131,7 @@ impl Sink {
             presence: Mutex::new(options.presence),
             delays_of: OnceLock::new(),
             buffers: Mutex::default(),
+            streams: Mutex::default(),
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let mut certificate = None;
@@ -201,6 +207,9 @@ impl Drop for Sink {
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
+    if let Some(target) = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok()) {
+        return shared.events(target, body).await;
+    }
     let path = parts.uri.path();
     let index = path.strip_suffix("_bulk").map(|index| index.trim_matches('/'));
     match (parts.method, index) {
@@ -264,6 +273,24 @@ impl Shared {
                 let mut reply = shape.begin();
                 Pairs::new(body).flatten().for_each(|pair| reply.refused(&pair));
                 Some(json(StatusCode::OK, reply.finish()))
+            }
+        }
+    }
+
+    /// A call of CloudWatch Logs.
+    async fn events(&self, target: &str, body: Body) -> Response {
+        let wire = to_bytes(body, MAX_CONTENT_LENGTH).await.unwrap_or_default();
+        match events::answer(target, &wire, &self.streams) {
+            Ok((reply, records, bytes)) => {
+                self.requests.fetch_add(1, Ordering::Relaxed);
+                self.wire.fetch_add(wire.len() as u64, Ordering::Relaxed);
+                self.inflated.fetch_add(bytes, Ordering::Relaxed);
+                self.documents.fetch_add(records, Ordering::Release);
+                reply
+            }
+            Err(reason) => {
+                locked(&self.faults).push(reason);
+                StatusCode::BAD_REQUEST.into_response()
             }
         }
     }

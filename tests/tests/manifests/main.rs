@@ -1,6 +1,7 @@
 //! The manifests: what kustomize and helm make of them, and what a real API server says to that.
 
 mod apply;
+mod aws;
 mod render;
 mod rights;
 

@@ -328,7 +328,9 @@ impl CloudWatch {
     async fn keep(&self, shipment: &Shipment, target: &str, event: &Event, kind: &str, why: &str) -> bool {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
-            let letter = rejected::letter(&self.name, target, kind, why, event.time, shipment.text(event));
+            let mut letter =
+                rejected::letter(&self.name, target, kind, why, event.time, shipment.text(event));
+            letter.meta = event.meta.map(|meta| shipment.events.metas[meta as usize].to_string());
             // A few milliseconds for the disk, and rarely.
             match self.dead_letters.append(&[letter]) {
                 Ok(dropped) => {

@@ -4,8 +4,8 @@
 //! of them as dead letters. PutLogEvents answers 200 all the same: who does not read this loses them without a word.
 
 use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::config::BulkOp;
 use crate::output::dead_letter::{self, Letter};
@@ -44,6 +44,23 @@ pub fn letter(output: &str, target: &str, kind: &str, reason: &str, millis: i64,
         op: BulkOp::Create,
         id: String::new(),
         document,
+        meta: None,
+    }
+}
+
+/// The event that a letter keeps: its time in milliseconds, and its text.
+pub fn event(letter: &Letter) -> (i64, String) {
+    let text = letter.document.get();
+    let document: Value = serde_json::from_str(text).unwrap_or_default();
+    let millis = |stamp: &str| Some(time::unix_nanos(stamp.as_bytes())?.div_euclid(1_000_000).max(0));
+    let said = ["@timestamp", "time"].iter().find_map(|key| millis(document[*key].as_str()?));
+    // What is read as metrics has a time of its own kind.
+    let said = said.or_else(|| document["_aws"]["Timestamp"].as_i64());
+    let at = said.or_else(|| millis(&letter.time)).unwrap_or(0);
+    let is_line = document.as_object().is_some_and(|fields| fields.len() == 2 && said.is_some());
+    match document["message"].as_str().filter(|_| is_line) {
+        Some(line) => (at, line.to_owned()),
+        None => (at, text.to_owned()),
     }
 }
 
@@ -77,10 +94,15 @@ mod tests {
     fn a_letter_holds_the_document_or_the_line() {
         let letter = |text| letter("o", "g:s", "too_old", "why", 1_795_449_241_123, text);
         assert_eq!(letter(r#"{"a": 1}"#).document.get(), r#"{"a": 1}"#);
+        let own = r#"{"@timestamp": "1970-01-01T00:00:01.5Z", "message": "x", "taffrail": {}}"#;
+        assert_eq!(event(&letter(own)), (1_500, own.to_owned()));
+        let metrics = r#"{"_aws": {"Timestamp": 7}}"#;
+        assert_eq!(event(&letter(metrics)), (7, metrics.to_owned()));
         for line in ["{a", "1", "\"x\""] {
             let document: serde_json::Value = serde_json::from_str(letter(line).document.get()).unwrap();
             let expected = json!({ "@timestamp": "2026-11-23T15:54:01.123000000Z", "message": line });
             assert_eq!(document, expected);
+            assert_eq!(event(&letter(line)), (1_795_449_241_123, line.to_owned()));
         }
     }
 }

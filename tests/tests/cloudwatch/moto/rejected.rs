@@ -79,6 +79,53 @@ fn they_are_kept_as_dead_letters() {
 }
 
 #[test]
+fn dead_letters_are_listed_and_sent_again_and_what_is_rejected_once_more_stays() {
+    for format in ["raw", "compact"] {
+        let (world, web, agent) = world("dead_letter", format);
+        world.takes(10);
+        let letters = || world.runs(&["dead-letter", "list"], "").stdout;
+        eventually(seconds(60), "dead letters", || {
+            let listed = letters();
+            if listed.lines().count() == 10 { Ok(()) } else { Err(listed) }
+        });
+        assert_eq!(agent.terminate().code, Some(0));
+        let before = world.stored(&web).len();
+        // Whatever the output does with what is rejected, a replay drops nothing.
+        let again = world.runs(&["dead-letter", "replay"], "rejected = \"drop\"");
+        assert!(
+            again.stdout.contains("10 sent again, 10 refused once more"),
+            "{}{}",
+            again.stdout,
+            again.stderr
+        );
+        assert_eq!((letters().lines().count(), world.stored(&web).len()), (10, before));
+        let again =
+            world.runs(&["dead-letter", "replay"], &format!("format = \"{format}\"\nrejected = \"now\""));
+        assert!(
+            again.stdout.contains("10 sent again, 0 refused once more"),
+            "{}{}",
+            again.stdout,
+            again.stderr
+        );
+        assert_eq!(letters(), "");
+        let texts = texts(&world, &web);
+        for n in 0..5 {
+            for kind in ["old", "ahead"] {
+                let line = format!("{kind} {n}");
+                let found = texts.iter().filter(|text| match format {
+                    "raw" => text.starts_with("[2") && text.ends_with(&format!("] {line}")),
+                    _ => text.contains(&format!("\"message\":\"{line}\"")),
+                });
+                assert_eq!(found.count(), 1, "{line}: {texts:?}");
+            }
+        }
+        // Compact ones come with the metadata that they refer to.
+        super::kit::documents(&world.stored(&web), &web);
+        world.clean();
+    }
+}
+
+#[test]
 fn they_are_sent_with_the_time_now_and_say_their_own() {
     let (world, web, agent) = world("now", "raw");
     world.takes(20);
