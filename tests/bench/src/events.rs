@@ -54,11 +54,13 @@ pub fn answer(target: &str, body: &[u8], streams: &Mutex<Streams>) -> Result<(Re
             locked(streams).entry(group.to_owned()).or_default();
             done("{}")
         }
-        "CreateLogStream" => match locked(streams).get_mut(group) {
-            None => missing(),
-            Some(streams) if !streams.insert(stream.to_owned()) => refusal("ResourceAlreadyExistsException"),
-            Some(_) => done("{}"),
-        },
+        "CreateLogStream" => {
+            match locked(streams).get_mut(group).map(|known| known.insert(stream.to_owned())) {
+                None => missing(),
+                Some(false) => refusal("ResourceAlreadyExistsException"),
+                Some(true) => done("{}"),
+            }
+        }
         "PutLogEvents" if !exists() => missing(),
         "PutLogEvents" => {
             let bytes = check(&call.log_events).map_err(|what| format!("{group}:{stream}: {what}"))?;
