@@ -91,7 +91,7 @@ pub struct CloudWatchConfig {
     /// Where what is in its groups goes on to: the table `subscription`. Groups that the agent makes have the filter from the
     /// start; `taffrail setup subscription` sees to the rest. Default: nowhere.
     #[serde(skip)]
-    pub subscription: Option<SubscriptionConfig>,
+    pub subscription: Option<Box<SubscriptionConfig>>,
 }
 
 impl Default for CloudWatchConfig {

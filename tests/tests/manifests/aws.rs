@@ -43,7 +43,9 @@ fn cloudformation_takes_the_template_in_every_region_that_is_asked_for() {
     let template = folder().join("path.yaml");
     let regions = ["us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-northeast-1"];
     let mut command = Command::new(lint());
-    regions.iter().for_each(|region| drop(command.args(["-r", region])));
+    for region in regions {
+        command.args(["-r", region]);
+    }
     let output = command.arg("--").arg(&template).output().expect("to run cfn-lint");
     assert!(
         output.status.success(),

@@ -123,7 +123,7 @@ pub async fn groups(
 }
 
 fn creation(account: &Arc<Account>, name: &str, output: &CloudWatchConfig) -> Step<Deed> {
-    let create = What::CreateGroup(name.to_owned(), output.clone());
+    let create = What::CreateGroup(name.to_owned(), Box::new(output.clone()));
     let mut step = Step::new(Sign::Create, format!("log group {name}")).deed((account.clone(), create));
     if output.class != LogClass::Standard {
         step = step.detail(format!("class {}", output.class));

@@ -26,7 +26,7 @@ pub type Deed = (Arc<Account>, What);
 /// What is done.
 #[derive(Debug)]
 pub enum What {
-    CreateGroup(String, CloudWatchConfig),
+    CreateGroup(String, Box<CloudWatchConfig>),
     Retain(String, u32),
     /// A group by its ARN, and tags that it lacks.
     Tag(String, Vec<(String, String)>),

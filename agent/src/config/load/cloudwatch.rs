@@ -62,7 +62,7 @@ impl<'a> Loader<'a> {
             let message = format!("a subscription in {region} cannot lead to {}", subscription.to.region);
             self.problem(table.value_span("region"), &message, "both are in one region");
         }
-        Some(CloudWatchConfig { reading: reading?, subscription, ..output })
+        Some(CloudWatchConfig { reading: reading?, subscription: subscription.map(Box::new), ..output })
     }
 
     /// The table `subscription`, if there is one.
