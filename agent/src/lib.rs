@@ -17,6 +17,7 @@ pub mod catalog;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod forward;
 pub mod metadata;
 pub mod output;
 pub mod pipeline;

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use taffrail::command::{check, cleanup, dead_letter, demo, explain, prepare, run, setup, tap, test, top};
+use taffrail::command::{
+    check, cleanup, dead_letter, demo, explain, forward, prepare, run, setup, tap, test, top,
+};
 
 /// A node-level logging agent for Kubernetes: nothing lost, nothing twice.
 #[derive(Parser)]
@@ -52,6 +54,13 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Carry logs from CloudWatch Logs' subscription on to Elasticsearch
+    Forward {
+        #[command(flatten)]
+        args: forward::ForwardArgs,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// Remove everything that the agent has left on this node, once it does not run any more
     Cleanup {
         #[command(flatten)]
@@ -88,6 +97,7 @@ fn main() -> ExitCode {
         Command::Top(args) => top::top(&args),
         Command::Tap(args) => tap::tap(&args),
         Command::DeadLetter { action, file } => dead_letter::dead_letter(file.config.as_deref(), action),
+        Command::Forward { args, file } => forward::forward(file.config.as_deref(), &args),
         Command::Cleanup { args, file } => cleanup::cleanup(file.config.as_deref(), &args),
         Command::Setup { action, file } => setup::setup(file.config.as_deref(), &action),
         Command::Prepare(args) => prepare::prepare(&args),

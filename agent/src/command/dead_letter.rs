@@ -7,14 +7,13 @@ use std::sync::Arc;
 use clap::Subcommand;
 use tokio::sync::watch;
 
+use crate::batch::Sealed;
 use crate::batch::events::Event;
-use crate::batch::{Run, Sealed};
 use crate::config::{CloudWatchConfig, Config, ElasticsearchConfig, OutputConfig, Rejected};
 use crate::output::cloudwatch::{CloudWatch, Sender, rejected};
-use crate::output::dead_letter::{DeadLetters, Letter};
+use crate::output::dead_letter::{self, DeadLetters, Letter};
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::{Fate, Stop};
-use crate::position::Position;
 use crate::stats::OutputStats;
 
 /// Records sent in one request of a replay.
@@ -85,7 +84,7 @@ fn replay(
         Elasticsearch::new(name, output, again, None, stats.clone(), stop).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     for some in aside.chunks(AT_ONCE) {
-        let settled = runtime.block_on(client.deliver(bulk(some), None));
+        let settled = runtime.block_on(client.deliver(dead_letter::sealed(some), None));
         if settled.runs.iter().any(|(_, fate)| *fate != Fate::Acknowledged) {
             let why = stats.last_error().unwrap_or_default();
             return Err(format!("the destination does not take them now ({why}); they are kept"));
@@ -125,7 +124,7 @@ fn replay_events(
 }
 
 fn events(letters: &[Letter]) -> Sealed {
-    let mut sealed = sealed(Vec::new(), letters.len());
+    let mut sealed = dead_letter::batch(Vec::new(), letters.len());
     let found = &mut sealed.events;
     for (item, letter) in letters.iter().enumerate() {
         let number = |known: &mut Vec<Arc<str>>, text: &str| {
@@ -146,40 +145,4 @@ fn events(letters: &[Letter]) -> Sealed {
         sealed.body.extend_from_slice(text.as_bytes());
     }
     sealed
-}
-
-fn bulk(letters: &[Letter]) -> Sealed {
-    let mut body = Vec::new();
-    for letter in letters {
-        let mut target = serde_json::json!({ "_index": letter.index });
-        if !letter.id.is_empty() {
-            target["_id"] = letter.id.as_str().into();
-        }
-        body.extend_from_slice(serde_json::json!({ letter.op.as_str(): target }).to_string().as_bytes());
-        body.push(b'\n');
-        body.extend_from_slice(letter.document.get().as_bytes());
-        body.push(b'\n');
-    }
-    sealed(body, letters.len())
-}
-
-fn sealed(body: Vec<u8>, items: usize) -> Sealed {
-    let run = Run {
-        cursor: 0,
-        epoch: 0,
-        number: 0,
-        start: Position::default(),
-        end: Position::default(),
-        items: items as u32,
-        in_doubt: true,
-    };
-    Sealed {
-        plain_bytes: body.len() as u64,
-        body,
-        compressed: false,
-        runs: vec![run],
-        segments: Vec::new(),
-        events: Default::default(),
-        items: items as u32,
-    }
 }

@@ -8,6 +8,7 @@ mod client;
 pub mod dead_letter;
 pub mod demo;
 pub mod explain;
+pub mod forward;
 pub mod prepare;
 pub mod run;
 pub mod setup;

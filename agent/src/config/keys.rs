@@ -8,7 +8,8 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
 use super::{
     AnnotationsConfig, CloudWatchConfig, Config, DrainConfig, ElasticsearchConfig, FileConfig, FilesConfig,
-    LogConfig, MetadataConfig, ReadingConfig, RetainConfig, RouteConfig, StdoutConfig, SubscriptionConfig,
+    ForwardConfig, LogConfig, MetadataConfig, ReadingConfig, RetainConfig, RouteConfig, StdoutConfig,
+    SubscriptionConfig,
 };
 
 /// What `type` of an output may be.
@@ -20,7 +21,8 @@ pub const TARGETS: [&str; 2] = ["data_stream", "index"];
 
 /// The keys above the first table, and the tables.
 pub fn top_level() -> Vec<&'static str> {
-    let tables = vec!["log", "drain", "metadata", "annotations", "retain", "routes", "files", "outputs"];
+    let tables =
+        vec!["log", "drain", "metadata", "annotations", "retain", "forward", "routes", "files", "outputs"];
     [keys_of::<Config>(), tables].concat()
 }
 
@@ -67,6 +69,8 @@ pub fn place_of(key: &str) -> Option<String> {
         "for what is told of pods: move it under `[metadata]`"
     } else if is_of(keys_of::<AnnotationsConfig>()) {
         "for what pods may say of their logs: move it under `[annotations]`"
+    } else if is_of(keys_of::<ForwardConfig>()) {
+        "for what carries logs on from CloudWatch: move it under `[forward]`"
     } else if is_of(keys_of::<LogConfig>()) || is_of(keys_of::<StdoutConfig>()) {
         "for `[log]` or outputs of type `stdout`"
     } else {

@@ -8,6 +8,7 @@
 mod cloudwatch;
 mod connection;
 mod files;
+mod forward;
 mod limits;
 mod metadata;
 mod outputs;
@@ -164,6 +165,7 @@ impl<'a> Loader<'a> {
         let drain = self.table(&mut document, "drain", "write `[drain]` above its keys");
         let metadata = self.table(&mut document, "metadata", "write `[metadata]` above its keys");
         let annotations = self.table(&mut document, "annotations", "write `[annotations]` above its keys");
+        let forward = self.table(&mut document, "forward", "write `[forward]` above its keys");
         let files =
             self.table(&mut document, "files", "host files have a name of your choice: `[files.NAME]`");
         let outputs =
@@ -192,6 +194,7 @@ impl<'a> Loader<'a> {
         let files = self.files(files, config.as_ref());
         let routes = self.routes(routes, &outputs);
         let metadata = metadata.and_then(|metadata| self.metadata(metadata));
+        let forward = forward.and_then(|forward| self.forward(forward));
         let annotations = annotations.and_then(|mut annotations| {
             self.unknown_keys(&mut annotations, &keys_of::<AnnotationsConfig>());
             self.read::<AnnotationsConfig>(&mut annotations)
@@ -225,6 +228,7 @@ impl<'a> Loader<'a> {
         config.metadata.asked =
             routes.iter().flat_map(|route| route.matches.annotations.keys().cloned()).collect();
         config.annotations = annotations.unwrap_or_default();
+        config.forward = forward.unwrap_or_default();
         config.files = files;
         config.routes = routes;
         config.outputs = outputs;
@@ -369,6 +373,9 @@ fn holder(entries: &DeTable<'_>, span: &Range<usize>) -> Option<(String, String)
 fn explained(key: &str, said: &str, found: &str) -> (String, String) {
     if let Some((message, help)) = said.split_once('\n') {
         return (format!("`{key}`: {message}"), help.to_owned());
+    }
+    if let Some(missing) = said.strip_prefix("missing field ") {
+        return (format!("`{key}` lacks the key {missing}"), "add it".to_owned());
     }
     let name = found.trim_matches(['"', '\'']);
     let message = format!("`{key}` cannot be {}", quoted(name));

@@ -6,8 +6,9 @@
 //!
 //! The structs are the documentation of the keys: every field is a key of the same name, with its default and its
 //! unit. [`elasticsearch`] and [`cloudwatch`] have those of these outputs, [`connection`] those of authentication and TLS,
-//! [`files`] those of host files, [`metadata`] those of what is told of pods, [`retain`] those of what is kept unread,
-//! [`limits`] those of rate limits, [`subscription`] those of where events go on to. `load` reads them all, `values`, [`units`], [`choice`] and [`template`] read single
+//! [`files`] those of host files, [`forward`] those of the forwarder, [`metadata`] those of what is told of pods, [`retain`]
+//! those of what is kept unread, [`limits`] those of rate limits, [`subscription`] those of where events go on to. `load`
+//! reads them all, `values`, [`units`], [`choice`] and [`template`] read single
 //! values, [`diagnostic`] shows mistakes.
 
 pub mod annotations;
@@ -19,6 +20,7 @@ pub mod diagnostic;
 pub mod drain;
 pub mod elasticsearch;
 pub mod files;
+pub mod forward;
 mod keys;
 pub mod limits;
 pub mod listen;
@@ -46,6 +48,7 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use drain::DrainConfig;
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
+pub use forward::{ForwardConfig, LettersAway, TrustedConfig};
 pub use limits::{LimitAction, Rate, RateLimitConfig};
 pub use listen::Listen;
 pub use metadata::{MetadataConfig, MetadataSource};
@@ -115,6 +118,9 @@ pub struct Config {
     /// What pods may say of their own logs.
     #[serde(skip)]
     pub annotations: AnnotationsConfig,
+    /// What carries logs on from CloudWatch: for `taffrail forward`.
+    #[serde(skip)]
+    pub forward: ForwardConfig,
     /// Files of the host that are read too, by a name of your choice: `[files.NAME]`. Default none.
     #[serde(skip)]
     pub files: BTreeMap<String, FilesConfig>,
@@ -146,6 +152,7 @@ impl Default for Config {
             annotations: AnnotationsConfig::default(),
             drain: DrainConfig::default(),
             metadata: MetadataConfig::default(),
+            forward: ForwardConfig::default(),
             files: BTreeMap::new(),
             outputs: BTreeMap::from([("stdout".to_owned(), stdout)]),
         }

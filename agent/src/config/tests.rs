@@ -115,6 +115,7 @@ fn a_file_may_set_everything() {
         metrics_listen: Listen::Off,
         log: LogConfig { format: LogFormat::Json, level: LogLevel::Debug },
         retain: RetainConfig::default(),
+        forward: ForwardConfig::default(),
         routes: Vec::new(),
         annotations: AnnotationsConfig::default(),
         drain: DrainConfig::default(),

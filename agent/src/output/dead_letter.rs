@@ -15,11 +15,13 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::batch::{Run, Sealed};
 use crate::config::{BulkOp, ByteSize};
+use crate::position::Position;
 use crate::record::time;
 
 /// One refused record.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Letter {
     /// When it was refused, RFC 3339.
     pub time: String,
@@ -150,6 +152,44 @@ fn read(paths: &[PathBuf]) -> io::Result<Vec<Letter>> {
         }
     }
     Ok(letters)
+}
+
+/// Letters as a batch, to be sent again.
+pub fn sealed(letters: &[Letter]) -> Sealed {
+    let mut body = Vec::new();
+    for letter in letters {
+        let mut target = serde_json::json!({ "_index": letter.index });
+        if !letter.id.is_empty() {
+            target["_id"] = letter.id.as_str().into();
+        }
+        body.extend_from_slice(serde_json::json!({ letter.op.as_str(): target }).to_string().as_bytes());
+        body.push(b'\n');
+        body.extend_from_slice(letter.document.get().as_bytes());
+        body.push(b'\n');
+    }
+    batch(body, letters.len())
+}
+
+/// A batch of so many records that no cursor has read.
+pub fn batch(body: Vec<u8>, items: usize) -> Sealed {
+    let run = Run {
+        cursor: 0,
+        epoch: 0,
+        number: 0,
+        start: Position::default(),
+        end: Position::default(),
+        items: items as u32,
+        in_doubt: true,
+    };
+    Sealed {
+        plain_bytes: body.len() as u64,
+        body,
+        compressed: false,
+        runs: vec![run],
+        segments: Vec::new(),
+        events: Default::default(),
+        items: items as u32,
+    }
 }
 
 /// The time now, as letters carry it.

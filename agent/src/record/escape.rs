@@ -30,7 +30,7 @@ pub(super) fn append_lossy(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// `append_escaped` for what is known to be valid UTF-8.
 #[inline]
-pub(super) fn append_str(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn append_str(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     out.reserve(bytes.len());
     let mut from = 0;

@@ -10,7 +10,7 @@ pub mod cri;
 pub mod docker;
 pub mod escape;
 pub mod insights;
-mod json;
+pub(crate) mod json;
 pub mod level;
 pub mod multiline;
 pub mod parse;

@@ -1,0 +1,187 @@
+//! `[forward]`: what carries logs from CloudWatch Logs' subscription to Elasticsearch.
+//!
+//! In: one table of the configuration. Out: its checked values. The agent itself has no use for it: it is for `taffrail
+//! forward` and the Lambda function `taffrail-forwarder`, whose one output says where documents go.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::Deserializer;
+
+use super::diagnostic::Refusal;
+use super::units::{self, quoted, text};
+use super::{ByteSize, Start, Template, values};
+
+/// The table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForwardConfig {
+    /// Whose events are Taffrail's own records, and become the agent's documents under the agent's `_id`s. Name only
+    /// groups that agents alone may write to, with `format` `"json"` or `"compact"`. Default none: all is foreign.
+    pub trusted: Vec<TrustedConfig>,
+    /// Index or data stream (whichever the output writes to) of foreign events, a template in which only `{date}`,
+    /// `{cluster}` and `{source}` (`cloudwatch`) say something. Default: the output's own, in which then `{namespace}` is
+    /// `cloudwatch` and the other placeholders `none`.
+    #[serde(deserialize_with = "foreign")]
+    pub foreign: Option<Template>,
+    /// Whether CloudWatch is asked (FilterLogEvents) for the metadata of a compact event that came without it. Default true.
+    pub lookup: bool,
+    /// For how long it is asked again, 0 to 1 h; then the event is sent as a foreign one that says so. Default `"20s"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub lookup_for: Duration,
+    /// Where records go that can never be indexed: `"s3://BUCKET/PREFIX"` or `"sqs:URL"`. The Lambda function must have one.
+    /// Default: the state directory, as the agent's (`taffrail dead-letter`).
+    #[serde(deserialize_with = "dead_letters")]
+    pub dead_letters: Option<LettersAway>,
+    /// How large a subscription record may be once it is inflated, in bytes, 1 MiB to 1 GiB. Default `"64MiB"`.
+    pub max_inflated: ByteSize,
+    /// Where reading a Kinesis stream begins that was not read before. Default `"oldest"`.
+    pub start: Start,
+    /// How often a shard in which nothing comes is asked, 200 ms to 1 min. Default `"1s"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub poll: Duration,
+    /// How often the stream is asked for new shards, 1 s to 1 h. Default `"30s"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub discover: Duration,
+}
+
+impl Default for ForwardConfig {
+    fn default() -> ForwardConfig {
+        ForwardConfig {
+            trusted: Vec::new(),
+            foreign: None,
+            lookup: true,
+            lookup_for: Duration::from_secs(20),
+            dead_letters: None,
+            max_inflated: ByteSize::mib(64),
+            start: Start::Oldest,
+            poll: Duration::from_secs(1),
+            discover: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One of `trusted`: `{ owner = "123456789012", log_group = "/eks/prod" }`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustedConfig {
+    /// The account that owns the group, twelve digits. Required.
+    #[serde(deserialize_with = "owner")]
+    pub owner: String,
+    /// The group, as the agent's `log_group`: what a document says of its cluster, pod and so on must give that name.
+    /// Required.
+    #[serde(deserialize_with = "values::log_group_template")]
+    pub log_group: Template,
+    /// The stream, as the agent's `log_stream`. Default `"{namespace}/{pod}/{container}"`.
+    #[serde(default = "TrustedConfig::default_stream", deserialize_with = "values::log_stream_template")]
+    pub log_stream: Template,
+}
+
+impl TrustedConfig {
+    fn default_stream() -> Template {
+        super::CloudWatchConfig::default().log_stream
+    }
+}
+
+/// A place for dead letters beyond this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LettersAway {
+    /// Objects in a bucket, under a prefix (empty, or without its last `/`).
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// What keys begin with.
+        prefix: String,
+    },
+    /// Messages in a queue, by its URL.
+    Sqs(String),
+}
+
+impl LettersAway {
+    /// Reads `s3://BUCKET/PREFIX` or `sqs:URL`.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn parse(text: &str) -> Result<LettersAway, Refusal> {
+        if let Some(place) = text.strip_prefix("s3://") {
+            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+            let legal =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+            if (3..=63).contains(&bucket.len()) && bucket.bytes().all(legal) {
+                let (bucket, prefix) = (bucket.to_owned(), prefix.trim_end_matches('/').to_owned());
+                return Ok(LettersAway::S3 { bucket, prefix });
+            }
+        }
+        if let Some(url) = text.strip_prefix("sqs:")
+            && (url.starts_with("https://") || url.starts_with("http://"))
+        {
+            return Ok(LettersAway::Sqs(url.to_owned()));
+        }
+        Err(Refusal::new(
+            format!("{} is no place for dead letters", quoted(text)),
+            "write \"s3://BUCKET/PREFIX\", or \"sqs:\" and the queue's URL",
+        ))
+    }
+}
+
+fn dead_letters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LettersAway>, D::Error> {
+    text(deserializer, "a place such as \"s3://BUCKET/PREFIX\"", |text| LettersAway::parse(text).map(Some))
+}
+
+fn foreign<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Template>, D::Error> {
+    values::index_template(deserializer).map(Some)
+}
+
+fn owner<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text(deserializer, "an account in quotes", |text| {
+        if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(text.to_owned());
+        }
+        let message = format!("{} is not the number of an AWS account", quoted(text));
+        Err(Refusal::new(message, "write its twelve digits in quotes"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn parse(lines: &str) -> Result<Config, String> {
+        let text = format!(
+            "[outputs.s]\ntype = \"elasticsearch\"\nendpoints = [\"http://a:1\"]\nindex = \"logs\"\n[forward]\n{lines}\n"
+        );
+        Config::parse(&text, "t.toml").map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn the_table_is_read() {
+        let config = parse(
+            "trusted = [{ owner = \"123456789012\", log_group = \"/eks/{cluster}\" }]\ndead_letters = \"s3://letters/a/b/\"\nforeign = \"logs-other\"\nlookup = false",
+        )
+        .unwrap();
+        let forward = config.forward;
+        assert_eq!(forward.trusted[0].log_stream.text(), "{namespace}/{pod}/{container}");
+        let away = LettersAway::S3 { bucket: "letters".into(), prefix: "a/b".into() };
+        assert_eq!((forward.dead_letters, forward.lookup), (Some(away), false));
+        assert_eq!(parse("").unwrap().forward, ForwardConfig::default());
+    }
+
+    #[test]
+    fn what_cannot_be_is_told() {
+        for (lines, message) in [
+            ("trusted = [{ owner = \"1\", log_group = \"/eks/a\" }]", "is not the number of an AWS account"),
+            ("trusted = [{ owner = \"123456789012\" }]", "`trusted` lacks the key `log_group`"),
+            ("dead_letters = \"/tmp\"", "is no place for dead letters"),
+            ("foreign = \"Logs\"", "capital letter"),
+            ("max_inflated = \"2GiB\"", "`max_inflated` is too large"),
+            ("poll = \"1ms\"", "`poll` is too small"),
+            ("discover = \"1ms\"", "`discover` is too small"),
+            ("lookup_for = \"2h\"", "`lookup_for` is too large"),
+            ("trust = []", "unknown key `trust`"),
+        ] {
+            let said = parse(lines).expect_err(lines);
+            assert!(said.contains(message), "{said}");
+        }
+    }
+}

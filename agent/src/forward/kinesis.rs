@@ -1,0 +1,294 @@
+//! A Kinesis stream, read to its end for ever: the forwarder as a long-running process.
+//!
+//! In: a stream's name. Out: its records to the forwarder, shard by shard, each shard in its order; the children of a shard
+//! after it. A checkpoint moves over what is settled. Throttling is backed off from. One process reads all shards: never
+//! two of them one stream.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::primitives::DateTime;
+use aws_sdk_kinesis::types::{Record, Shard, ShardIteratorType};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Forwarder;
+use super::checkpoint::{Checkpoints, Reached};
+use crate::config::Start;
+use crate::output::Fate;
+use crate::output::backoff::Backoff;
+use crate::output::http::words;
+
+/// GetRecords: five calls a second for a shard.
+const PACE: Duration = Duration::from_millis(210);
+
+/// Records asked for at once: of 1 MiB at most, and 10 MiB a call.
+const AT_ONCE: i32 = 500;
+
+/// Waits after a failure.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+
+/// How long one call may take.
+const CALL_WITHIN: Duration = Duration::from_secs(60);
+
+/// Who reads a stream.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    forwarder: Arc<Forwarder>,
+    client: Client,
+    stream: String,
+    checkpoints: Arc<Checkpoints>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Reader {
+    /// Of this stream, by its name or ARN, until `stop` says so.
+    pub async fn new(
+        forwarder: Arc<Forwarder>,
+        stream: &str,
+        checkpoints: Checkpoints,
+        stop: watch::Receiver<bool>,
+    ) -> Reader {
+        let client = Client::new(forwarder.aws().await);
+        Reader { forwarder, client, stream: stream.to_owned(), checkpoints: Arc::new(checkpoints), stop }
+    }
+
+    /// Reads every shard, as they come and go.
+    ///
+    /// # Errors
+    /// A shard's reader failed in a way that is a bug.
+    pub async fn run(mut self) -> Result<(), String> {
+        let mut readers = JoinSet::new();
+        let mut read = BTreeSet::new();
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        while !self.stopped() {
+            let wait = match self.shards().await {
+                Ok(shards) => {
+                    backoff.reset();
+                    self.begin(&shards, &mut read, &mut readers);
+                    self.forwarder.config.discover
+                }
+                Err(what) => {
+                    self.forwarder.complain(&what);
+                    backoff.next(None)
+                }
+            };
+            tokio::select! {
+                Some(ended) = readers.join_next() => {
+                    let shard: String = ended.map_err(|error| format!("reading a shard failed: {error}"))?;
+                    read.remove(&shard);
+                }
+                () = self.sleep(wait) => {}
+            }
+        }
+        while let Some(ended) = readers.join_next().await {
+            ended.map_err(|error| format!("reading a shard failed: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Begins with what is not read yet, and may be: a child's records come after all of its parents'.
+    fn begin(&self, shards: &[Shard], read: &mut BTreeSet<String>, readers: &mut JoinSet<String>) {
+        let listed: Vec<&str> = shards.iter().map(Shard::shard_id).collect();
+        if let Err(error) = self.checkpoints.keep_only(&listed) {
+            self.forwarder.complain(&format!("cannot save checkpoints: {error}"));
+        }
+        for shard in shards {
+            let id = shard.shard_id();
+            let parents = [shard.parent_shard_id(), shard.adjacent_parent_shard_id()].into_iter().flatten();
+            let is_done = |parent: &str| !listed.contains(&parent) || self.checkpoints.of(parent).finished;
+            if self.checkpoints.of(id).finished || read.contains(id) || !parents.into_iter().all(is_done) {
+                continue;
+            }
+            tracing::info!(stream = self.stream, shard = id, "began to read a shard");
+            read.insert(id.to_owned());
+            let (mut reader, shard) = (self.clone(), id.to_owned());
+            readers.spawn(async move {
+                reader.read(&shard).await;
+                shard
+            });
+        }
+    }
+
+    async fn shards(&self) -> Result<Vec<Shard>, String> {
+        let (mut shards, mut token) = (Vec::new(), None::<String>);
+        loop {
+            let mut call = self.client.list_shards();
+            call = match token.take() {
+                // With a token nothing else may be named.
+                Some(token) => call.next_token(token),
+                None if self.stream.starts_with("arn:") => call.stream_arn(&self.stream),
+                None => call.stream_name(&self.stream),
+            };
+            let page = within(call.send()).await.map_err(|fault| self.told("ListShards", &fault))?;
+            shards.extend(page.shards.unwrap_or_default());
+            token = page.next_token;
+            if token.is_none() {
+                return Ok(shards);
+            }
+        }
+    }
+
+    /// Reads a shard until it is closed and done, or the process stops.
+    async fn read(&mut self, shard: &str) {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        let mut iterator: Option<String> = None;
+        let mut begun = false;
+        while !self.stopped() {
+            let called = Instant::now();
+            let Some(here) = iterator.take() else {
+                match self.iterator(shard, begun).await {
+                    Ok(found) => iterator = found,
+                    Err(fault) if fault.code == "ResourceNotFoundException" && begun => return,
+                    Err(fault) => {
+                        // A stream of that name that was made anew knows none of the old numbers.
+                        begun |= fault.code == "InvalidArgumentException";
+                        self.forwarder.complain(&self.told("GetShardIterator", &fault));
+                        self.sleep(backoff.next(None)).await;
+                    }
+                }
+                continue;
+            };
+            let reply = within(self.client.get_records().shard_iterator(&here).limit(AT_ONCE).send()).await;
+            let reply = match reply {
+                Ok(reply) => reply,
+                Err(fault) => {
+                    match fault.code.as_str() {
+                        "ExpiredIteratorException" => {}
+                        "ProvisionedThroughputExceededException" if backoff.tries() < 5 => {
+                            iterator = Some(here)
+                        }
+                        _ => {
+                            self.forwarder.complain(&self.told("GetRecords", &fault));
+                            iterator = Some(here);
+                        }
+                    }
+                    self.sleep(backoff.next(None)).await;
+                    continue;
+                }
+            };
+            backoff.reset();
+            let is_idle = reply.records.is_empty();
+            if !self.carry(shard, reply.records).await {
+                return;
+            }
+            iterator = reply.next_shard_iterator;
+            if iterator.is_none() {
+                let reached = Reached { finished: true, ..self.checkpoints.of(shard) };
+                self.save(shard, reached).await;
+                tracing::info!(stream = self.stream, shard, "a closed shard was read to its end");
+                return;
+            }
+            let pause = if is_idle { self.forwarder.config.poll } else { PACE };
+            self.sleep(pause.saturating_sub(called.elapsed())).await;
+        }
+    }
+
+    /// Where to go on; with `anew` from the oldest record that there is.
+    async fn iterator(&self, shard: &str, anew: bool) -> Result<Option<String>, Fault> {
+        let mut call = self.client.get_shard_iterator().shard_id(shard);
+        call = if self.stream.starts_with("arn:") {
+            call.stream_arn(&self.stream)
+        } else {
+            call.stream_name(&self.stream)
+        };
+        let Reached { sequence, .. } = self.checkpoints.of(shard);
+        call = if !sequence.is_empty() && !anew {
+            call.shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
+                .starting_sequence_number(sequence)
+        } else if self.forwarder.config.start == Start::Now {
+            let since = DateTime::from_millis(self.checkpoints.since() as i64);
+            call.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(since)
+        } else {
+            call.shard_iterator_type(ShardIteratorType::TrimHorizon)
+        };
+        within(call.send()).await.map(|reply| reply.shard_iterator)
+    }
+
+    /// Carries records on until all of them are settled; false if the process stops before.
+    async fn carry(&mut self, shard: &str, mut records: Vec<Record>) -> bool {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        let mut settled: Vec<bool> = vec![false; records.len()];
+        let mut left: Vec<usize> = (0..records.len()).collect();
+        let mut saved = 0;
+        while !left.is_empty() {
+            let bytes: Vec<&[u8]> = left.iter().map(|at| records[*at].data().as_ref()).collect();
+            let fates = self.forwarder.send(&bytes).await;
+            let ended = left.iter().zip(fates).filter(|(_, fate)| *fate == Fate::Acknowledged);
+            ended.for_each(|(at, _)| settled[*at] = true);
+            // The checkpoint goes only so far as there is no gap.
+            let reached = settled.iter().position(|settled| !settled).unwrap_or(settled.len());
+            if reached > saved {
+                saved = reached;
+                let sequence = std::mem::take(&mut records[reached - 1].sequence_number);
+                if !self.save(shard, Reached { sequence, finished: false }).await {
+                    return false;
+                }
+            }
+            left.retain(|at| !settled[*at]);
+            if left.is_empty() {
+                return true;
+            }
+            if self.stopped() {
+                return false;
+            }
+            self.sleep(backoff.next(None)).await;
+        }
+        true
+    }
+
+    /// Saves a checkpoint, however long the disk takes; false if the process stops before.
+    async fn save(&mut self, shard: &str, reached: Reached) -> bool {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        while let Err(error) = self.checkpoints.reach(shard, reached.clone()) {
+            self.forwarder.complain(&format!("cannot save checkpoints: {error}"));
+            if self.stopped() {
+                return false;
+            }
+            self.sleep(backoff.next(None)).await;
+        }
+        true
+    }
+
+    fn stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Lets time pass, unless the process stops.
+    async fn sleep(&mut self, time: Duration) {
+        // Whoever could say so is gone: as good as said.
+        let _ = tokio::time::timeout(time, self.stop.wait_for(|stop| *stop)).await;
+    }
+
+    fn told(&self, action: &str, fault: &Fault) -> String {
+        format!("kinesis:{action} on {}: {}", self.stream, fault.what)
+    }
+}
+
+/// Why a call failed.
+#[derive(Debug, Default)]
+struct Fault {
+    code: String,
+    what: String,
+}
+
+/// A call's answer, in time.
+async fn within<T, E>(call: impl Future<Output = Result<T, SdkError<E>>>) -> Result<T, Fault>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    SdkError<E>: ProvideErrorMetadata,
+{
+    match tokio::time::timeout(CALL_WITHIN, call).await {
+        Err(_) => {
+            Err(Fault { what: format!("no answer within {} s", CALL_WITHIN.as_secs()), ..Fault::default() })
+        }
+        Ok(Ok(reply)) => Ok(reply),
+        Ok(Err(error)) => Err(Fault {
+            code: error.code().unwrap_or_default().to_owned(),
+            what: words::line(&DisplayErrorContext(&error).to_string()),
+        }),
+    }
+}

@@ -1,0 +1,51 @@
+//! What is read of an event of ours, and what is none.
+
+use super::*;
+
+const TEXT: &str = r#"{"@timestamp":"2026-11-23T15:54:01Z","message":"hi","log":{"level":"warn"},"app":{"n":1},"taffrail":{"id":"AAAAAAAAAAAAAAAAAAAAAA-1-2","part":2},"stream":"stdout","kubernetes":{}}"#;
+
+#[test]
+fn an_event_is_taken_apart_and_put_together() {
+    let own = read(TEXT).unwrap();
+    assert_eq!(
+        (own.time, own.id, own.meta, own.marks),
+        ("2026-11-23T15:54:01Z", "AAAAAAAAAAAAAAAAAAAAAA-1-2", None, r#""part":2"#)
+    );
+    let mut out = Vec::new();
+    own.append_document(&mut out, own.constant(None, &mut String::new()).unwrap());
+    let expected = TEXT.replace(r#""id":"AAAAAAAAAAAAAAAAAAAAAA-1-2","#, "");
+    assert_eq!(String::from_utf8(out).unwrap(), expected + "\n");
+    let compact = r#"{"@timestamp":"2026-11-23T15:54:01Z","message":"","taffrail":{"id":"AAAAAAAAAAAAAAAAAAAAAA-1-2-1","meta":"0123456789abcdef"},"stream":"stdout"}"#;
+    let own = read(compact).unwrap();
+    assert_eq!((own.meta, own.tail), (Some("0123456789abcdef"), r#","stream":"stdout"}"#));
+    assert_eq!(own.constant(Some(r#","a":1}"#), &mut String::new()), Some(r#","stream":"stdout","a":1}"#));
+}
+
+#[test]
+fn ids_and_revisions_have_one_form() {
+    for (id, is) in [
+        ("AAAAAAAAAAAAAAAAAAAAAA-1-2", true),
+        ("AAAAAAAAAAAAAAAAAAAAAA-1-2-3", true),
+        ("--_-AAAAAAAAAAAAAAAAAA-1-2", true),
+        ("AAAAAAAAAAAAAAAAAAAAAA-1", false),
+        ("AAAAAAAAAAAAAAAAAAAAAA-1-", false),
+        ("AAAAAAAAAAAAAAAAAAAAAA-1-2-3-4", false),
+        ("AAAAAAAAAAAAAAAAAAAAA-1-2", false),
+        ("AAAAAAAAAAAAAAAAAAAA.A-1-2", false),
+        ("AAAAAAAAAAAAAAAAAAAAA\u{e9}-1-2", false),
+        ("", false),
+    ] {
+        assert_eq!(is_id(id), is, "{id}");
+    }
+    assert!(is_revision("00ff00ff00ff00ff") && !is_revision("00FF00ff00ff00ff") && !is_revision("0"));
+}
+
+#[test]
+fn metadata_is_what_its_revision_is_the_hash_of() {
+    let fields = r#","kubernetes":{"namespace":"shop"}}"#;
+    let revision = format!("{:016x}", fnv1a(format!("{fields}\n").as_bytes()));
+    let meta = format!("{{\"taffrail\":{{\"meta\":\"{revision}\"}}{fields}");
+    assert_eq!(read_meta(&meta), Some((revision.as_str(), fields)));
+    assert_eq!(read_meta(&meta.replace("shop", "bank")), None);
+    assert_eq!(read_meta(TEXT), None);
+}
