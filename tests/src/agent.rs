@@ -90,18 +90,38 @@ impl Agent {
         Agent::spawn(&[], arguments, node)
     }
 
+    /// The same with another subcommand than `run`, which has its own arguments before those of the configuration.
+    ///
+    /// # Panics
+    /// As [`Agent::start`].
+    pub fn start_as(way: &[String], arguments: &[&str], config: &str, node: &Node) -> Agent {
+        let file = write_config(config, node);
+        Agent::spawn(way, &[arguments, &["--config", &file]].concat(), node)
+    }
+
+    /// Starts another program of ours than `taffrail`, which lies beside it.
+    ///
+    /// # Panics
+    /// As [`Agent::start`].
+    pub fn start_program(way: &[String], program: &str, node: &Node) -> Agent {
+        Agent::spawn_program(way, &binary().with_file_name(program), &[], node)
+    }
+
     fn spawn(way: &[String], arguments: &[&str], node: &Node) -> Agent {
+        Agent::spawn_program(way, &binary(), arguments, node)
+    }
+
+    fn spawn_program(way: &[String], binary: &Path, arguments: &[&str], node: &Node) -> Agent {
         let name = next_name();
         let file = |ending: &str| node.path().join(format!("{name}.{ending}"));
         let (stdout, stderr) = (file("stdout"), file("stderr"));
-        let binary = binary();
         // setpriv asks the kernel to kill the agent with the thread that starts it, then becomes the agent, under the same
         // pid: not even a test that is killed leaves an agent behind.
         let mut words: Vec<&str> = way.iter().map(String::as_str).collect();
         words.extend(["setpriv", "--pdeathsig", "KILL"]);
         let child = Command::new(words[0])
             .args(&words[1..])
-            .arg(&binary)
+            .arg(binary)
             .args(arguments)
             // A developer's own cluster is none of the test's business, and what `demo` leaves goes with the node.
             .env_remove("KUBECONFIG")

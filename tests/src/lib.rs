@@ -28,6 +28,7 @@ pub mod docker;
 pub mod fake_clock;
 pub mod http;
 pub mod kubernetes;
+pub mod lambda;
 pub mod lies;
 pub mod listeners;
 pub mod manifests;
