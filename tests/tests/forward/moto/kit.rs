@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 use taffrail_tests::agent::Agent;
 use taffrail_tests::cloudwatch::{Action, CloudWatch, KEY, REGION};
 use taffrail_tests::lambda::Runtime;
@@ -77,7 +79,13 @@ impl World {
 
     /// `taffrail forward --kinesis` with this configuration.
     pub fn forwarder(&self, config: &str) -> Agent {
-        Agent::start_as(&credentials(&[]), &["forward", "--kinesis", &self.stream], config, &self.node)
+        self.forwarder_by(config, &[])
+    }
+
+    /// The same with further variables.
+    pub fn forwarder_by(&self, config: &str, variables: &[String]) -> Agent {
+        let way = credentials(variables);
+        Agent::start_as(&way, &["forward", "--kinesis", &self.stream], config, &self.node)
     }
 
     /// The Lambda function with this configuration, which is given whole.
@@ -89,12 +97,11 @@ impl World {
 
     /// A subscription record of these texts, from this account, group and stream.
     pub fn record(&self, (owner, group, stream): (&str, &str, &str), texts: &[&str]) -> String {
-        let time = 1_795_449_241_123_i64;
-        let events: Vec<Value> = texts
-            .iter()
-            .enumerate()
-            .map(|(at, text)| json!({ "id": format!("3{at:054}"), "timestamp": time, "message": text }))
-            .collect();
+        static EVENTS: AtomicU64 = AtomicU64::new(0);
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let id = || format!("3{:054}", EVENTS.fetch_add(1, Ordering::Relaxed));
+        let event = |text: &&str| json!({ "id": id(), "timestamp": time, "message": text });
+        let events: Vec<Value> = texts.iter().map(event).collect();
         let record = json!({ "messageType": "DATA_MESSAGE", "owner": owner, "logGroup": group, "logStream": stream,
             "subscriptionFilters": ["all"], "logEvents": events });
         packed(record.to_string().as_bytes())
