@@ -97,7 +97,13 @@ impl Moto {
         (reply.status, serde_json::from_slice(&reply.body).unwrap_or_default())
     }
 
-    fn send(&self, service: &str, (method, target): (&str, &str), headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    fn send(
+        &self,
+        service: &str,
+        (method, target): (&str, &str),
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
         // It goes by the scope, and looks at nothing else of a signature.
         let signed = format!(
             "AWS4-HMAC-SHA256 Credential=TEST/20261124/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"

@@ -1,10 +1,9 @@
 //! `taffrail forward --kinesis`: every line once, as the direct path has it.
 
-use super::kit::{World, base64, by_id};
-use serde_json::{Value, json};
-use std::sync::atomic::{AtomicBool, Ordering};
+use super::kit::{OWNER, World, by_id};
+use super::lambda::own;
 use std::time::Duration;
-use taffrail_tests::http::Reply;
+use taffrail_tests::kinesis::Kinesis;
 use taffrail_tests::moto::Moto;
 use taffrail_tests::proxy::{Action, Proxy};
 use taffrail_tests::{eventually, let_pass, seconds, seed, verify};
@@ -18,7 +17,9 @@ fn every_line_arrives_once_as_the_direct_path_sends_it() {
         web.writes(500).rotate().writes_text(300);
         db.writes(200);
         web.writes_line("");
-        web.writes_line(r#"{"kubernetes":{"namespace":"other"},"taffrail":{"id":"x"},"emoji":"\ud83d\udea2"}"#);
+        web.writes_line(
+            r#"{"kubernetes":{"namespace":"other"},"taffrail":{"id":"x"},"emoji":"\ud83d\udea2"}"#,
+        );
         web.writes_bytes("stderr", b"\xff\xfe\xfd");
         let agent = world.agent(format, &world.direct);
         let forwarder = world.forwarder(&world.config(""));
@@ -79,51 +80,51 @@ fn both_paths_at_once_leave_each_line_once_whoever_is_killed() {
     }
 }
 
-/// An answer that ends its shard, if nothing is left in that.
-fn ends(mut reply: Reply) -> Reply {
-    let mut body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    if body["Records"].as_array().is_some_and(Vec::is_empty) {
-        body["NextShardIterator"] = Value::Null;
-    }
-    reply.body = body.to_string().into_bytes();
-    reply
-}
-
 #[test]
-fn a_stream_that_is_split_is_read_on_and_nothing_twice_after_a_restart() {
+fn shards_come_and_go_and_calls_fail_and_each_record_is_carried_once_in_its_order() {
     let world = World::new(1);
-    let mut web = world.node.pod("web").container("app");
-    web.writes(100);
-    // moto never says that a closed shard is at its end.
-    static SPLIT: AtomicBool = AtomicBool::new(false);
-    let of_first = base64(format!("{}:shardId-000000000000:0", world.stream).as_bytes());
-    let closes = Proxy::open(Moto::shared().address(), move |_, request| {
-        let reads = request.header("x-amz-target").is_some_and(|target| target.ends_with(".GetRecords"));
-        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        // The last letter has to do with the place in the shard.
-        let is_first = body["ShardIterator"].as_str().is_some_and(|it| it.starts_with(&of_first[..47]));
-        if reads && is_first && SPLIT.load(Ordering::SeqCst) { Action::Falsify(ends) } else { Action::Forward }
-    })
-    .spoils_all();
-    let way = [format!("AWS_ENDPOINT_URL_KINESIS=http://{}", closes.address())];
-    let _agent = world.agent("compact", &world.direct);
+    let kinesis = Kinesis::open();
+    let way = [format!("AWS_ENDPOINT_URL_KINESIS=http://{}", kinesis.address())];
+    let ours = (OWNER, world.group.as_str(), "shop/web-0/app");
+    let mut number = 0;
+    let mut put = |shard: usize, records: u32| {
+        for _ in 0..records {
+            number += 1;
+            kinesis.put(shard, &world.record(ours, &[&own(number, "shop", "web-0", "{}")]));
+        }
+        number as usize
+    };
+    let arrives = |expected: usize| {
+        eventually(seconds(90), "the documents", || {
+            let documents = world.forwarded.documents()?;
+            if documents.len() >= expected { Ok(documents.len()) } else { Err(documents.len().to_string()) }
+        })
+    };
+    put(0, 30);
     let forwarder = world.forwarder_by(&world.config(""), &way);
-    verify::exactly_once(seconds(90), || world.forwarded.documents(), &[&web]);
-    let split = json!({ "StreamName": world.stream, "ShardToSplit": "shardId-000000000000",
-        "NewStartingHashKey": "170141183460469231731687303715884105728" });
-    let (status, answer) = Moto::shared().call_of("kinesis", "Kinesis_20131202.SplitShard", &split);
-    assert_eq!(status, 200, "{answer}");
-    SPLIT.store(true, Ordering::SeqCst);
-    web.writes(100);
-    verify::exactly_once(seconds(90), || world.forwarded.documents(), &[&web]);
+    let [left, right] = kinesis.split(0);
+    put(left, 20);
+    let all = put(right, 20);
+    assert_eq!(arrives(all), all);
     forwarder.has_said("a closed shard was read to its end", 1);
+    // Iterators that are too old are asked for anew, where the shard was.
+    kinesis.expire();
+    let [further, _] = kinesis.split(left);
+    put(further, 10);
+    let all = put(right, 10);
+    assert_eq!(arrives(all), all);
     let ended = forwarder.terminate();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    web.writes(50);
+    assert!(ended.stderr.contains("duplicates=0"), "{}", ended.stderr);
+    // The next begins where that has ended: the parents are known to be done.
+    let all = put(right, 5);
     let again = world.forwarder_by(&world.config(""), &way);
-    verify::exactly_once(seconds(90), || world.forwarded.documents(), &[&web]);
+    assert_eq!(arrives(all), all);
     let ended = again.terminate();
-    assert!(ended.stderr.contains("duplicates=0"), "it went on where it was: {}", ended.stderr);
+    assert!(ended.stderr.contains("records=5") && ended.stderr.contains("duplicates=0"), "{}", ended.stderr);
+    let (violations, throttled, expired) = kinesis.seen();
+    assert!(violations.is_empty(), "{violations:?}");
+    assert!(expired > 0 && throttled < 10, "{throttled} throttled, {expired} expired");
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn metadata_that_came_to_nobody_is_asked_of_cloudwatch_or_the_event_says_so() {
     // Another stream brings the events without what they refer to; and some whose metadata nobody ever had.
     let alone = World { stream: format!("{}-alone", world.stream), ..world };
     Moto::shared().make_stream(&alone.stream, 1);
-    let source = (super::kit::OWNER, alone.group.as_str(), stream.as_str());
+    let source = (OWNER, alone.group.as_str(), stream.as_str());
     Moto::shared().put_record(&alone.stream, &alone.record(source, &events));
     let lost = events[0].split("\"meta\":\"").nth(1).map(|rest| &rest[..16]).expect("a revision");
     let unknown = events[0].replace(lost, "0123456789abcdef").replace("line 0", "unknown 0");

@@ -53,7 +53,10 @@ fn events_of_both_kinds_become_documents() {
     let batch = records(&[
         control,
         world.record(ours, &[&own(2, "shop", "web-0", "{\"n\":2}")]),
-        world.record((OWNER, "/aws/lambda/f", "2026/11/24/x"), &["START RequestId: 8f5070d4-1234-5678-9abc-b64f6b1b2c3d Version: 1"]),
+        world.record(
+            (OWNER, "/aws/lambda/f", "2026/11/24/x"),
+            &["START RequestId: 8f5070d4-1234-5678-9abc-b64f6b1b2c3d Version: 1"],
+        ),
     ]);
     for _ in 0..2 {
         // Lambda may call twice with the same.
@@ -141,7 +144,8 @@ fn a_server_that_is_away_fails_the_call_in_time_and_a_later_one_succeeds() {
     let world = World::new(1);
     let runtime = Runtime::open();
     let mut proxy = Proxy::away(world.forwarded.server.address(), |_, _| Action::Forward);
-    let config = world.config_at(proxy.address(), &format!("dead_letters = \"s3://{}/lost\"", bucket(&world)));
+    let config =
+        world.config_at(proxy.address(), &format!("dead_letters = \"s3://{}/lost\"", bucket(&world)));
     let _function = world.function(&config, &runtime);
     let ours = (OWNER, world.group.as_str(), "shop/web-0/app");
     let record = world.record(ours, &[&own(1, "shop", "web-0", "{\"n\":1}")]);
@@ -184,7 +188,8 @@ fn no_foreign_writer_poses_as_a_pod_or_keeps_a_record_out() {
     assert_eq!(runtime.invoke(&records(&data), seconds(60)), Ok(json!({ "batchItemFailures": [] })));
     let documents = world.forwarded.documents().expect("the documents");
     assert_eq!(documents.len(), 8);
-    let (own, foreign): (Vec<_>, Vec<_>) = documents.iter().partition(|document| !document.id.starts_with("cw."));
+    let (own, foreign): (Vec<_>, Vec<_>) =
+        documents.iter().partition(|document| !document.id.starts_with("cw."));
     let [own] = &own[..] else { panic!("{own:?}") };
     assert_eq!((own.id.as_str(), own.text("kubernetes.namespace")), ("AAAAAAAAAAAAAAAAAAAAAA-1-1", "shop"));
     for document in foreign {

@@ -48,14 +48,20 @@ fn dead_letters_and_what_lambda_gave_up_are_brought_back() {
         ended.stdout
     };
     let said = replay();
-    assert!(said.starts_with("4 objects brought back: 2 dead letters and 2 events, 2 refused once more"), "{said}");
+    assert!(
+        said.starts_with("4 objects brought back: 2 dead letters and 2 events, 2 refused once more"),
+        "{said}"
+    );
     assert_eq!(world.forwarded.documents().expect("the documents").len(), 2);
     // Both are letters again, and once the index takes the one, only what nobody can read is left.
     let index = format!("{}-shop-2026.11.23", world.forwarded.prefix);
     world.forwarded.server.send("DELETE", &format!("/{index}"), &json!(null));
     world.forwarded.put_template(Target::Indices, json!({}));
     let said = replay();
-    assert!(said.contains("2 dead letters and 0 events, 1 refused once more; 1 objects left alone"), "{said}");
+    assert!(
+        said.contains("2 dead letters and 0 events, 1 refused once more; 1 objects left alone"),
+        "{said}"
+    );
     let documents = world.forwarded.documents().expect("the documents");
     let [document] = &documents[..] else { panic!("{documents:?}") };
     assert_eq!(document.id, "AAAAAAAAAAAAAAAAAAAAAA-1-1");
