@@ -17,6 +17,7 @@ pub mod lookup;
 pub mod own;
 pub mod record;
 pub mod replay;
+mod ship;
 pub mod trust;
 
 use std::collections::BTreeSet;
@@ -33,15 +34,13 @@ use crate::config::{Config, ElasticsearchConfig, ForwardConfig, OutputConfig};
 use crate::output::backoff::Backoff;
 use crate::output::dead_letter::{self, DeadLetters, Letter};
 use crate::output::elasticsearch::Elasticsearch;
-use crate::output::{Fate, Settled, Stop};
+use crate::output::{Fate, Stop};
 use crate::stats::{Counter, OutputStats};
 use bulk::Bulk;
-use foreign::Kind;
 use letters::Letters;
 use lookup::{Lookup, Metas, Unanswered};
-use own::Own;
-use record::{Event, Record};
-use trust::{Source, Trust};
+use ship::{Shipping, Waiting};
+use trust::Trust;
 
 /// How far back a record may have been sent before, by us or by the agent itself: a Kinesis stream's usual retention.
 const SENT_BEFORE: Duration = Duration::from_secs(24 * 3600);
@@ -96,36 +95,10 @@ struct State {
     metas: Metas,
 }
 
-/// An event of ours that waits for its metadata.
-struct Waiting {
-    record: usize,
-    source: [String; 3],
-    event: String,
-    millis: i64,
-    text: String,
-    revision: String,
-}
-
-impl Waiting {
-    fn source(&self) -> Source<'_> {
-        let [owner, group, stream] = &self.source;
-        Source { owner, group, stream }
-    }
-}
-
 /// Why it cannot be set up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SetupError(String);
-
-/// What is to be sent, and what is under way.
-struct Shipping<'f> {
-    forwarder: &'f Forwarder,
-    client: Arc<Elasticsearch>,
-    bulk: Bulk,
-    under_way: JoinSet<Settled>,
-    fates: Vec<Fate>,
-}
 
 impl Forwarder {
     /// By a configuration with one output, of type `elasticsearch`. Nothing is sent yet.
@@ -354,153 +327,6 @@ fn client(
     let before = SystemTime::now().checked_sub(SENT_BEFORE);
     Elasticsearch::new(name, output, letters, before, stats.clone(), stop.subscribe())
         .map_err(|error| SetupError(error.to_string()))
-}
-
-impl Shipping<'_> {
-    /// Takes the events of a record; those of ours that lack their metadata wait.
-    async fn take(&mut self, number: usize, record: &Record<'_>, waiting: &mut Vec<Waiting>) {
-        let source = Source { owner: &record.owner, group: &record.log_group, stream: &record.log_stream };
-        let forwarder = self.forwarder;
-        let kind = Kind::of(source);
-        let may_be_ours = forwarder.state().trust.may_be_ours(source);
-        forwarder.stats.events.add(record.log_events.len() as u64);
-        for event in &record.log_events {
-            let text = &*event.message;
-            if may_be_ours && self.take_own(number, source, event, waiting) {
-                self.flush(false).await;
-                continue;
-            }
-            self.push_foreign_of(number, source, kind, (event.id(), event.millis(), text), None);
-            self.flush(false).await;
-        }
-    }
-
-    /// Takes an event as one of ours, if it is.
-    fn take_own(
-        &mut self,
-        number: usize,
-        source: Source<'_>,
-        event: &Event<'_>,
-        waiting: &mut Vec<Waiting>,
-    ) -> bool {
-        let text = &*event.message;
-        let forwarder = self.forwarder;
-        if forwarder.state().metas.take(source, text) {
-            forwarder.stats.metas.add(1);
-            return true;
-        }
-        let Some(own) = own::read(text) else { return false };
-        let Some(revision) = own.meta else { return self.push(number, source, &own, None) };
-        let known = forwarder.state().metas.get(source, revision);
-        match known {
-            Some(fields) => self.push(number, source, &own, Some(&fields)),
-            None => {
-                waiting.push(Waiting {
-                    record: number,
-                    source: [source.owner, source.group, source.stream].map(str::to_owned),
-                    event: event.id().to_owned(),
-                    millis: event.millis(),
-                    revision: revision.to_owned(),
-                    text: text.to_owned(),
-                });
-                true
-            }
-        }
-    }
-
-    fn push_own(&mut self, number: usize, source: Source<'_>, text: &str, fields: Option<&str>) -> bool {
-        own::read(text).is_some_and(|own| self.push(number, source, &own, fields))
-    }
-
-    /// Appends a document of ours, if it may come from there.
-    fn push(&mut self, number: usize, source: Source<'_>, own: &Own<'_>, fields: Option<&str>) -> bool {
-        let mut scratch = String::new();
-        let Some(constant) = own.constant(fields, &mut scratch) else { return false };
-        let Some(place) = self.forwarder.state().trust.place(source, constant, own.time) else {
-            return false;
-        };
-        self.forwarder.stats.own.add(1);
-        let pushed = self.bulk.push(
-            number,
-            |out| place.append_target(out, own.time),
-            own.id,
-            |out| own.append_document(out, constant),
-        );
-        pushed.unwrap_or_else(|error| self.failed(number, &error));
-        true
-    }
-
-    fn push_foreign(
-        &mut self,
-        number: usize,
-        source: Source<'_>,
-        event: (&str, i64, &str),
-        unresolved: Option<&str>,
-    ) {
-        self.push_foreign_of(number, source, Kind::of(source), event, unresolved);
-    }
-
-    fn push_foreign_of(
-        &mut self,
-        number: usize,
-        source: Source<'_>,
-        kind: Kind,
-        (event, millis, text): (&str, i64, &str),
-        unresolved: Option<&str>,
-    ) {
-        let forwarder = self.forwarder;
-        forwarder.stats.foreign.add(1);
-        let pushed = self.bulk.push(
-            number,
-            |out| forwarder.foreign.append_to(out, &trust::date(&foreign::timestamp(millis))),
-            &foreign::id(source, event),
-            |out| foreign::append(out, source, kind, (millis, text), unresolved),
-        );
-        pushed.unwrap_or_else(|error| self.failed(number, &error));
-    }
-
-    fn failed(&mut self, number: usize, error: &std::io::Error) {
-        self.forwarder.complain(&error.to_string());
-        self.fates[number] = Fate::Parked;
-    }
-
-    /// Sends what has been gathered once it is enough, or in any case and then to the end.
-    async fn flush(&mut self, end: bool) {
-        let most = self.forwarder.output.reading.batch.bytes().min(self.client.batch_limit());
-        if end || self.bulk.bytes() >= most {
-            match self.bulk.seal() {
-                Ok(None) => {}
-                Ok(Some(sealed)) => {
-                    while self.under_way.len() >= self.forwarder.output.in_flight {
-                        self.settle().await;
-                    }
-                    let client = self.client.clone();
-                    self.under_way.spawn(async move { client.deliver(sealed, None).await });
-                }
-                // Memory to memory: it does not fail.
-                Err(error) => {
-                    self.forwarder.complain(&error.to_string());
-                    self.fates.fill(Fate::Parked);
-                }
-            }
-        }
-        while end && !self.under_way.is_empty() {
-            self.settle().await;
-        }
-    }
-
-    async fn settle(&mut self) {
-        match self.under_way.join_next().await {
-            Some(Ok(settled)) => {
-                for (run, fate) in settled.runs.iter().filter(|(_, fate)| *fate != Fate::Acknowledged) {
-                    self.fates[run.cursor as usize] = *fate;
-                }
-            }
-            // It did not end well, whichever it was.
-            Some(Err(_)) => self.fates.fill(Fate::Parked),
-            None => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::trust::Source;
 use super::*;
 use crate::batch::{Batch, Format};
 use crate::catalog::origin::{Container, HostLog, Origin};
@@ -172,7 +173,7 @@ fn our_records_become_the_direct_paths_documents_byte_for_byte() {
 proptest! {
     #[test]
     fn any_record_of_ours_comes_out_the_same(contents: Vec<Vec<u8>>, text in "\\PC{0,40}", part in 0u32..3) {
-        let marks = Marks { part: part.into(), ..Marks::default() };
+        let marks = Marks { part, ..Marks::default() };
         let mut records: Vec<_> = contents.into_iter().map(|content| (content, Some(Stream::Stdout), marks)).collect();
         records.push((json!({ "msg": text, "x": { "y": [text] } }).to_string().into_bytes(), Some(Stream::Stderr), marks));
         for format in FORMATS {

@@ -11,6 +11,7 @@
 //! cargo run --release -p taffrail-bench -- steady --rate 10000  # delay p50 and p99, share of a core
 //! cargo run --release -p taffrail-bench -- flood                # a quiet container's delay beside one of 50 MB/s
 //! cargo run --release -p taffrail-bench -- beside               # an output's rate beside one that nobody answers
+//! cargo run --release -p taffrail-bench -- forward              # the forwarder: events per CPU second
 //! cargo run --release -p taffrail-bench -- outage               # memory: 1,000 containers' backlog, the server away
 //! cargo run --release -p taffrail-bench -- cloudwatch           # CloudWatch Logs: 1,000 streams, records per CPU second, RSS
 //! ```
@@ -30,6 +31,7 @@ mod corpus;
 mod events;
 mod fake;
 mod flood;
+mod forward;
 mod idle;
 mod lines;
 mod live;
@@ -167,6 +169,21 @@ enum Scenario {
         compression: Compression,
         /// Runs of each
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        repetitions: u32,
+    },
+    /// Events per CPU second of the forwarder over a full Kinesis stream
+    Forward {
+        /// How many
+        #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..))]
+        events: u64,
+        /// What wrote them, in turns
+        #[arg(long, value_delimiter = ',', default_value = "json,compact,foreign")]
+        format: Vec<forward::Format>,
+        /// How to send
+        #[arg(long, default_value = "gzip")]
+        compression: Compression,
+        /// Runs of each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         repetitions: u32,
     },
     /// Memory over a backlog of many containers with a server that is away for long and then back
@@ -312,6 +329,9 @@ fn run(arguments: Arguments) -> Outcome<()> {
         }
         Scenario::Beside { size, containers, compression, repetitions } => {
             beside::run(&mut bench, &Plan { bytes: size, containers, seed }, compression, repetitions)
+        }
+        Scenario::Forward { events, format, compression, repetitions } => {
+            forward::run(&bench, &forward::Request { events, formats: format, compression, repetitions })
         }
         Scenario::Outage { size, containers, long_every, away, presence, compression, repetitions } => {
             let plan = Plan { bytes: size, containers, seed };

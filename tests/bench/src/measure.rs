@@ -108,12 +108,38 @@ impl Bench {
         compression: Compression,
         options: Options,
     ) -> Outcome<Run> {
+        self.start_by(folder, options, |sink| {
+            self.agent.command(&Job {
+                pods,
+                folder,
+                port: sink.port(),
+                certificate: sink.certificate(),
+                compression,
+                events: options.events,
+            })
+        })
+    }
+
+    /// Starts a sink, and whatever command is made for its port.
+    pub fn start_command(
+        &self,
+        folder: &Path,
+        options: Options,
+        command: impl FnOnce(u16) -> Outcome<Command>,
+    ) -> Outcome<Run> {
+        self.start_by(folder, options, |sink| command(sink.port()))
+    }
+
+    fn start_by(
+        &self,
+        folder: &Path,
+        options: Options,
+        command: impl FnOnce(&Sink) -> Outcome<Command>,
+    ) -> Outcome<Run> {
         let options = Options { verify_ids: self.verify_ids, ..options };
         let sink = Sink::start(options, self.cores.bench_count)?;
-        let (port, certificate, events) = (sink.port(), sink.certificate(), options.events);
-        let job = Job { pods, folder, port, certificate, compression, events };
         let log = folder.join("agent.log");
-        let mut command = self.agent.command(&job)?;
+        let mut command = command(&sink)?;
         command
             .stdin(Stdio::null())
             .stdout(File::create(folder.join("agent.out"))?)
