@@ -235,7 +235,7 @@ impl Forwarder {
                 shipping.flush(false).await;
             }
             waiting = still;
-            let late = began.elapsed() >= self.config.lookup_for || *self.stop.borrow() == Stop::Now;
+            let late = began.elapsed() >= self.config.lookup_for || *self.stop.borrow() != Stop::No;
             if waiting.is_empty() || (asked && (late || !self.config.lookup)) {
                 break;
             }
@@ -247,7 +247,7 @@ impl Forwarder {
                 break;
             }
         }
-        if *self.stop.borrow() == Stop::Now {
+        if *self.stop.borrow() != Stop::No {
             // Not sent in a worse form for want of time.
             return waiting.iter().for_each(|event| shipping.fates[event.record] = Fate::Abandoned);
         }

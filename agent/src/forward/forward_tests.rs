@@ -1,6 +1,7 @@
 //! What records become: for ours exactly what the direct path sends.
 
 use std::io::Write;
+use std::sync::LazyLock;
 
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
@@ -206,16 +207,17 @@ proptest! {
 
     #[test]
     fn no_record_panics_the_core_or_is_passed_over(garbage: Vec<u8>, cut in 0usize..200, json in "\\PC{0,60}") {
-        let (forwarder, state) = forwarder("");
+        let (forwarder, state) = forwarder("max_inflated = \"1MiB\"");
         let source = Source { owner: OWNER, group: GROUP, stream: "s" };
+        static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| gzip(&vec![b' '; (1 << 20) + 1]));
         let mut whole = subscription(source, &["hi".to_owned()]);
         whole.truncate(whole.len() - 1 - cut.min(whole.len() - 1));
-        let records = [garbage, whole, gzip(json.as_bytes()), gzip(br#"{"messageType":"DATA_MESSAGE","logEvents":1e999}"#)];
+        let records = [garbage, whole, gzip(json.as_bytes()), gzip(br#"{"messageType":"DATA_MESSAGE","logEvents":1e999}"#), BOMB.clone()];
         let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let fates = runtime.block_on(forwarder.send(&records));
-        prop_assert_eq!(fates, vec![Fate::Acknowledged; 4]);
-        prop_assert_eq!(forwarder.stats.unreadable.get(), 4);
+        prop_assert_eq!(fates, vec![Fate::Acknowledged; 5]);
+        prop_assert_eq!(forwarder.stats.unreadable.get(), 5);
         let letters = DeadLetters::new(state.path(), "search", crate::config::ByteSize::mib(100)).list().unwrap();
         prop_assert!(!letters.is_empty() && letters.iter().all(|letter| letter.kind == "unreadable_record"));
     }

@@ -31,6 +31,9 @@ const AT_ONCE: i32 = 500;
 /// Waits after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
+/// A reader that is so far behind is told of: a stream keeps its records for a day, if it was not set to keep them longer.
+const FAR_BEHIND: Duration = Duration::from_secs(4 * 3600);
+
 /// How long one call may take.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 
@@ -136,17 +139,20 @@ impl Reader {
     async fn read(&mut self, shard: &str) {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let mut iterator: Option<String> = None;
-        let mut begun = false;
+        let (mut anew, mut told) = (false, false);
         while !self.stopped() {
             let called = Instant::now();
             let Some(here) = iterator.take() else {
-                match self.iterator(shard, begun).await {
-                    Ok(found) => iterator = found,
-                    Err(fault) if fault.code == "ResourceNotFoundException" && begun => return,
+                match self.iterator(shard, anew).await {
+                    Ok(found) => (iterator, anew) = (found, false),
                     Err(fault) => {
-                        // A stream of that name that was made anew knows none of the old numbers.
-                        begun |= fault.code == "InvalidArgumentException";
                         self.forwarder.complain(&self.told("GetShardIterator", &fault));
+                        if fault.code == "ResourceNotFoundException" {
+                            // All of it is too old. If the stream still lists it, it is begun again.
+                            return self.sleep(self.forwarder.config.discover).await;
+                        }
+                        // A stream of that name that was made anew knows none of the old numbers.
+                        anew = fault.code == "InvalidArgumentException";
                         self.sleep(backoff.next(None)).await;
                     }
                 }
@@ -171,6 +177,17 @@ impl Reader {
                 }
             };
             backoff.reset();
+            let behind = Duration::from_millis(reply.millis_behind_latest.unwrap_or(0).max(0) as u64);
+            if behind > FAR_BEHIND && !std::mem::replace(&mut told, true) {
+                let hours = behind.as_secs() / 3600;
+                tracing::warn!(
+                    stream = self.stream,
+                    shard,
+                    hours,
+                    "far behind: what becomes older than the stream's retention is lost"
+                );
+            }
+            told &= behind > FAR_BEHIND;
             let is_idle = reply.records.is_empty();
             if !self.carry(shard, reply.records).await {
                 return;

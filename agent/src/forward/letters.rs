@@ -22,8 +22,8 @@ use crate::config::template::Prepared;
 use crate::output::dead_letter::{self, DeadLetters, Letter};
 use crate::output::http::words;
 
-/// SQS, "message size": at most 1 MiB with its attributes; queues may be set to less.
-const MESSAGE_BYTES: usize = 256 * 1024;
+/// SQS, "message size": at most 256 KiB in queues that were made before it was more. The rest is room for what goes around.
+const MESSAGE_BYTES: usize = 250_000;
 
 /// The letters of one forwarder.
 #[derive(Debug)]
@@ -113,9 +113,10 @@ impl Letters {
             }
             LettersAway::Sqs(url) => {
                 for letter in &letters {
-                    let text = message(&line(letter)?)?;
-                    let send = sqs.send_message().queue_url(url).message_body(text).send();
-                    send.await.map_err(|error| told("sqs:SendMessage", url, &error))?;
+                    for text in messages(letter)? {
+                        let send = sqs.send_message().queue_url(url).message_body(text).send();
+                        send.await.map_err(|error| told("sqs:SendMessage", url, &error))?;
+                    }
                 }
             }
         }
@@ -137,16 +138,22 @@ fn line(letter: &Letter) -> Result<Vec<u8>, String> {
     serde_json::to_vec(letter).map_err(|error| format!("a dead letter: {error}"))
 }
 
-/// The letter as a message: as it is, or, if it is too large, gzip in base64.
-fn message(letter: &[u8]) -> Result<String, String> {
-    if letter.len() <= MESSAGE_BYTES
-        && let Ok(text) = std::str::from_utf8(letter)
-    {
-        return Ok(text.to_owned());
+/// The letter as a message; or, if it is too large for one, gzip in base64 in as many as it takes, each of which says which
+/// part of how many it is.
+fn messages(letter: &Letter) -> Result<Vec<String>, String> {
+    let line = line(letter)?;
+    if line.len() <= MESSAGE_BYTES {
+        return Ok(vec![String::from_utf8_lossy(&line).into_owned()]);
     }
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
-    let packed = encoder.write_all(letter).and_then(|()| encoder.finish());
-    Ok(STANDARD.encode(packed.map_err(|error| format!("a dead letter: {error}"))?))
+    let packed = encoder.write_all(&line).and_then(|()| encoder.finish());
+    let packed = STANDARD.encode(packed.map_err(|error| format!("a dead letter: {error}"))?);
+    let parts: Vec<_> = packed.as_bytes().chunks(MESSAGE_BYTES).collect();
+    let message = |(at, part): (usize, &&[u8])| {
+        let text = String::from_utf8_lossy(part);
+        serde_json::json!({ "id": letter.id, "part": at + 1, "of": parts.len(), "gzip": text }).to_string()
+    };
+    Ok(parts.iter().enumerate().map(message).collect())
 }
 
 /// `PREFIX/2026-11-23/155401-<hash>.ndjson`: of the same letters at another time another one.
@@ -165,4 +172,45 @@ fn object_key(prefix: &str, body: &[u8]) -> String {
 
 pub(super) fn told(action: &str, place: &str, error: &(dyn std::error::Error + 'static)) -> String {
     words::line(&format!("{action} on {place}: {}", words::innermost(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::read::GzDecoder;
+    use std::io::Read;
+
+    fn letter(length: usize) -> Letter {
+        // What does not compress.
+        let text: String = std::iter::repeat_with(|| fastrand::alphanumeric()).take(length).collect();
+        Letter {
+            time: dead_letter::now(),
+            output: "search".into(),
+            status: 400,
+            kind: "t".into(),
+            reason: "r".into(),
+            index: "i".into(),
+            op: Default::default(),
+            id: "a".into(),
+            document: RawValue::from_string(serde_json::json!({ "message": text }).to_string()).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_letter_of_any_length_fits_a_queue() {
+        let small = letter(10);
+        assert_eq!(messages(&small).unwrap()[0].as_bytes(), line(&small).unwrap());
+        let large = letter(1_400_000);
+        let parts = messages(&large).unwrap();
+        assert!(parts.len() > 3 && parts.iter().all(|part| part.len() < 256 * 1024));
+        let packed: String = parts
+            .iter()
+            .map(|part| {
+                serde_json::from_str::<serde_json::Value>(part).unwrap()["gzip"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        let mut text = Vec::new();
+        GzDecoder::new(&STANDARD.decode(packed).unwrap()[..]).read_to_end(&mut text).unwrap();
+        assert_eq!(text, line(&large).unwrap());
+    }
 }
