@@ -40,3 +40,12 @@ fn every_configuration_in_the_readme_is_taken() {
         }
     }
 }
+
+#[test]
+fn the_forwarders_page_shows_a_configuration_that_loads() {
+    let page = fs::read_to_string(root().join("docs/forwarder.md")).unwrap();
+    let text =
+        page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of TOML");
+    let config = Config::parse(text, "docs/forwarder.md").unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.forward.trusted.len(), 1);
+}
