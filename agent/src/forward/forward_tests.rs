@@ -16,6 +16,8 @@ use crate::config::{BulkOp, EventFormat, Template};
 use crate::metadata::{Extent, NodeFacts};
 use crate::read::{Marks, Record as Written, Time};
 use crate::record::Stream;
+use crate::record::parse::{Form, Parser};
+use crate::record::treatment::Treatment;
 use crate::route::Plan;
 
 pub(super) const OWNER: &str = "123456789012";
@@ -120,10 +122,21 @@ fn both_ways(
     origin: &Origin,
     records: &[(Vec<u8>, Option<Stream>, Marks)],
 ) -> (String, Vec<String>, String) {
+    both_ways_by(None, format, origin, records)
+}
+
+/// The same by a route that does this with records.
+fn both_ways_by(
+    treatment: Option<Arc<Treatment>>,
+    format: EventFormat,
+    origin: &Origin,
+    records: &[(Vec<u8>, Option<Stream>, Marks)],
+) -> (String, Vec<String>, String) {
     let mut direct = Batch::new(Format::Bulk { op: BulkOp::Create, ids: true }, None);
     let mut events = Batch::new(Format::Events(format), None);
-    let to_index = plan(origin, "logs-{namespace}-{date}", Safe::Index);
-    let to_stream = plan(origin, "/eks/{cluster}:{namespace}/{pod}/{container}", Safe::LogStream);
+    let to_index = plan(origin, "logs-{namespace}-{date}", Safe::Index).treating(treatment.clone());
+    let to_stream =
+        plan(origin, "/eks/{cluster}:{namespace}/{pod}/{container}", Safe::LogStream).treating(treatment);
     for (content, stream, marks) in records {
         direct.push(to_index.of_run(0), KEY, &written(content, *stream, *marks), |_| true);
         events.push(to_stream.of_run(0), KEY, &written(content, *stream, *marks), |_| true);
@@ -145,6 +158,27 @@ fn same_both_ways(format: EventFormat, origin: &Origin, records: &[(Vec<u8>, Opt
     let source = Source { owner: OWNER, group: GROUP, stream: &stream };
     let (forwarded, waiting) = body(&forwarder, &[subscription(source, &texts)]);
     assert_eq!((forwarded.as_str(), waiting), (direct.as_str(), 0), "{format:?}");
+}
+
+#[test]
+fn lines_that_a_route_has_parsed_come_out_the_same_too() {
+    let lines: [&[u8]; 3] = [
+        br#"10.0.0.1 - bob [23/Nov/2026:10:00:00 +0000] "GET /cart?id=7 HTTP/1.1" 200 612 "-" "curl/8 \"x\"""#,
+        br#"{"msg":"no such line"}"#,
+        b"nor this",
+    ];
+    let records = lines.map(|line| (line.to_vec(), Some(Stream::Stdout), Marks::default()));
+    for (_, form) in Form::ALL {
+        let treatment = Treatment { parser: Some(Parser::known(form).unwrap()), ..Treatment::default() };
+        let treatment = Arc::new(treatment);
+        for format in FORMATS {
+            let (forwarder, _state) = forwarder("");
+            let origin = container("shop", "web-0");
+            let (direct, texts, stream) = both_ways_by(Some(treatment.clone()), format, &origin, &records);
+            let source = Source { owner: OWNER, group: GROUP, stream: &stream };
+            assert_eq!(body(&forwarder, &[subscription(source, &texts)]), (direct, 0), "{form:?}");
+        }
+    }
 }
 
 const FORMATS: [EventFormat; 2] = [EventFormat::Json, EventFormat::Compact];

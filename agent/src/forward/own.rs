@@ -10,6 +10,7 @@ use memchr::{memchr2, memmem};
 use crate::catalog::file::FileKey;
 use crate::config::template::fnv1a;
 use crate::record::json::Scanner;
+use crate::record::parse::ROOTS;
 use crate::record::time;
 
 /// How a document of ours begins.
@@ -54,6 +55,7 @@ pub fn read(text: &str) -> Option<Own<'_>> {
     let mut scanner = Scanner { bytes: text.as_bytes(), repair: false };
     // Each member at most once, in the one order that there is.
     let (mut rank, mut time, mut found) = (0, None, None);
+    let mut fields: Vec<&str> = Vec::new();
     scanner.members(|_, member| {
         let name = &text[member.name.0..member.name.1];
         let value = member.value;
@@ -61,20 +63,23 @@ pub fn read(text: &str) -> Option<Own<'_>> {
             r#""@timestamp""# => 1,
             r#""message""# => 2,
             r#""log""# => 3,
-            r#""app""# => 4,
-            r#""taffrail""# => 5,
+            r#""app""# => 5,
+            r#""taffrail""# => 6,
+            name if is_parsed(name) && !fields.contains(&name) => 4,
             _ => 0,
         };
-        if next <= rank || (rank == 0 && next != 1) {
+        let follows = next > rank || (next == rank && next == 4);
+        if !follows || (rank == 0 && next != 1) {
             return true;
         }
         rank = next;
         match next {
             1 => time = text.get(value.0 + 1..value.1 - 1),
-            5 => found = Some((member.before, value)),
+            4 => fields.push(name),
+            6 => found = Some((member.before, value)),
             _ => {}
         }
-        next == 5
+        next == 6
     });
     let (time, (before, value)) = (time?, found?);
     time::unix_nanos(time.as_bytes())?;
@@ -104,6 +109,13 @@ pub fn read_meta(text: &str) -> Option<(&str, &str)> {
     let hash = fnv1a(&[fields.as_bytes(), b"\n"].concat());
     (fields.starts_with(',') && fields.ends_with('}') && format!("{hash:016x}") == revision)
         .then_some((revision, fields))
+}
+
+/// Whether it is a name, in its quotes, that a route's `parse` may give to a field.
+fn is_parsed(name: &str) -> bool {
+    let name = name.trim_matches('"');
+    let root = name.split_once('.').map_or("", |(root, _)| root);
+    name == "user_agent.original" || (root != "app" && ROOTS.contains(&root) && !name.contains('\\'))
 }
 
 /// What an id of ours looks like: the key of a file, the first and last offset, for a part of a record its number.
