@@ -182,7 +182,7 @@ mod tests {
 
     fn letter(length: usize) -> Letter {
         // What does not compress.
-        let text: String = std::iter::repeat_with(|| fastrand::alphanumeric()).take(length).collect();
+        let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(length).collect();
         Letter {
             time: dead_letter::now(),
             output: "search".into(),
