@@ -186,37 +186,48 @@ fn is_none_8(n: &u8) -> bool {
     *n == 0
 }
 
+/// A [`Position`] where thousands are held: nearly all have nothing open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    offset: u64,
+    time: i64,
+    more: Option<Box<([Option<OpenGroup>; Lane::COUNT], Skipped)>>,
+}
+
+impl From<Position> for Held {
+    fn from(Position { offset, open, time, skipped }: Position) -> Held {
+        let more = (!no_groups(&open) || !skipped.is_nothing()).then(|| Box::new((open, skipped)));
+        Held { offset, time, more }
+    }
+}
+
+impl From<&Held> for Position {
+    fn from(Held { offset, time, more }: &Held) -> Position {
+        let (open, skipped) = more.as_deref().copied().unwrap_or_default();
+        Position { offset: *offset, open, time: *time, skipped }
+    }
+}
+
 /// An [`Entry`] as it is held: of a hundred thousand files nearly all have no group open, and no cuts.
 #[derive(Debug, Default)]
 struct Kept {
-    offset: u64,
-    time: i64,
+    position: Held,
     gone: u64,
     past: u64,
-    more: Option<Box<More>>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct More {
-    open: [Option<OpenGroup>; Lane::COUNT],
-    cuts: Vec<Cut>,
-    skipped: Skipped,
+    cuts: Option<Box<Vec<Cut>>>,
 }
 
 impl From<Entry> for Kept {
     fn from(Entry { position, cuts, gone, past }: Entry) -> Kept {
-        let Position { offset, open, time, skipped } = position;
-        let is_plain = no_groups(&open) && cuts.is_empty() && skipped.is_nothing();
-        let more = (!is_plain).then(|| Box::new(More { open, cuts, skipped }));
-        Kept { offset, time, gone, past, more }
+        let cuts = (!cuts.is_empty()).then(|| Box::new(cuts));
+        Kept { position: position.into(), gone, past, cuts }
     }
 }
 
 impl Kept {
     fn entry(&self) -> Entry {
-        let More { open, cuts, skipped } = self.more.as_deref().cloned().unwrap_or_default();
-        let position = Position { offset: self.offset, open, time: self.time, skipped };
-        Entry { position, cuts, gone: self.gone, past: self.past }
+        let cuts = self.cuts.as_deref().cloned().unwrap_or_default();
+        Entry { position: (&self.position).into(), cuts, gone: self.gone, past: self.past }
     }
 }
 
@@ -253,7 +264,7 @@ impl State {
     /// Sets what is acknowledged of a file.
     pub fn acknowledge(&mut self, key: FileKey, position: Position) {
         let kept = self.entries.entry(key).or_default();
-        let mut cuts = kept.more.take().map(|more| more.cuts).unwrap_or_default();
+        let mut cuts = kept.cuts.take().map(|cuts| *cuts).unwrap_or_default();
         let oldest = position.oldest();
         cuts.retain(|cut| cut.first >= oldest);
         let past = if oldest < kept.past { kept.past } else { 0 };
@@ -262,7 +273,7 @@ impl State {
 
     /// Remembers where our clock ended a group.
     pub fn cut(&mut self, key: FileKey, cut: Cut) {
-        let cuts = &mut self.entries.entry(key).or_default().more.get_or_insert_default().cuts;
+        let cuts = self.entries.entry(key).or_default().cuts.get_or_insert_default();
         if !cuts.contains(&cut) {
             cuts.push(cut);
         }
@@ -271,7 +282,7 @@ impl State {
     /// The first lines of a file, up to these offsets, belong to the last record of the one before it.
     pub fn skip(&mut self, key: FileKey, skipped: Skipped) {
         let kept = self.entries.entry(key).or_default();
-        kept.more.get_or_insert_default().skipped = skipped;
+        kept.position = Position { skipped, ..(&kept.position).into() }.into();
     }
 
     /// Whether the output has begun with this process: what is there now was there before it.

@@ -14,6 +14,10 @@ fn every_configuration_in_configs_is_taken() {
     let mut count = 0;
     for entry in fs::read_dir(root().join("configs")).unwrap() {
         let path = entry.unwrap().path();
+        // The cases of `taffrail test`, which a test of the README runs.
+        if path.to_str().is_some_and(|path| path.ends_with(".test.toml")) {
+            continue;
+        }
         if let Err(diagnostics) = Config::load(&path) {
             panic!("{}:\n{diagnostics}", path.display());
         }

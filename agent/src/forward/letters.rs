@@ -81,6 +81,7 @@ impl Letters {
             id: format!("cw.{}", URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16])),
             // Made of a value just now: JSON.
             document: RawValue::from_string(document.to_string()).unwrap_or_default(),
+            meta: None,
         }
     }
 

@@ -132,6 +132,7 @@ impl Trust {
                 container: &kubernetes.container.name,
                 node: &kubernetes.node.name,
                 uid: &kubernetes.pod.uid,
+                container_id: said.container.as_ref().map_or("", |container| &container.id),
                 labels: &kubernetes.labels,
                 source: "pods",
             },
@@ -142,6 +143,7 @@ impl Trust {
                 container: file.as_deref()?,
                 node: &host.name,
                 uid: HostLog::NAMESPACE,
+                container_id: "",
                 labels: &said.labels,
                 source: &event.dataset,
             },
@@ -185,10 +187,18 @@ pub(super) fn foreign_target(foreign: Option<&Template>, target: &Target, cluste
         container: NONE,
         node: NONE,
         uid: NONE,
+        container_id: "",
         labels: &BTreeMap::new(),
         source: "cloudwatch",
     };
     template.prepare(names, Safe::Index)
+}
+
+/// A container, of which only the id can stand in a name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Identified {
+    id: String,
 }
 
 /// What the constant end of a document of ours says; whatever else it holds, it is none.
@@ -196,8 +206,7 @@ pub(super) fn foreign_target(foreign: Option<&Template>, target: &Target, cluste
 #[serde(deny_unknown_fields)]
 struct Said {
     stream: Option<StreamName>,
-    #[serde(rename = "container")]
-    _container: Option<IgnoredAny>,
+    container: Option<Identified>,
     kubernetes: Option<Kubernetes>,
     host: Option<Named>,
     #[serde(rename = "log.file.path")]

@@ -9,7 +9,7 @@ use super::limits::Dropped;
 use crate::batch::{Batch, Run};
 use crate::catalog::file::{LogFile, Source};
 use crate::catalog::name::LogName;
-use crate::position::{Cut, Entry, OpenGroup, Position, Skipped};
+use crate::position::{Cut, Entry, Held, OpenGroup, Position, Skipped};
 use crate::stats::{Loss, LossReason};
 
 /// How long a file that could not be read is left alone.
@@ -39,7 +39,7 @@ pub struct Cursor {
     pub epoch: u32,
     /// When something was last read.
     last_read: Instant,
-    acknowledged: Position,
+    acknowledged: Held,
     /// Stretches under way in the order of reading: runs, and what was passed over.
     under_way: VecDeque<Stretch>,
     first_under_way: u64,
@@ -55,7 +55,7 @@ pub struct Cursor {
     /// The agent stops, and there is a next file: nobody waits to be told that this one is settled.
     is_left: bool,
     /// The next file, where a record of this one goes on there and its end has not come.
-    following: Option<Following>,
+    following: Option<Box<Following>>,
     retry_at: Option<Instant>,
     /// Whether it has been told that the file cannot be read.
     told: bool,
@@ -77,7 +77,7 @@ struct Following {
 /// A stretch of the file that is read, and that the position has not moved over.
 #[derive(Debug)]
 struct Stretch {
-    end: Position,
+    end: Held,
     /// Acknowledged, or passed over.
     done: bool,
     left_out: LeftOut,
@@ -154,7 +154,7 @@ impl Cursor {
             moves: 0,
             epoch: 0,
             last_read: Instant::now(),
-            acknowledged: known.position,
+            acknowledged: known.position.into(),
             under_way: VecDeque::new(),
             first_under_way: 0,
             doubtful_until: doubtful,
@@ -284,13 +284,13 @@ impl Cursor {
         if self.following.as_ref().is_none_or(|known| known.pending != pending) {
             self.last_read = Instant::now();
         }
-        self.following = Some(Following { file, seen, was_settled, pending, due: false });
+        self.following = Some(Box::new(Following { file, seen, was_settled, pending, due: false }));
     }
 
     /// The first lines belong to the last record of the file before.
     pub fn skip(&mut self, skipped: Skipped) {
         self.at.skipped = skipped;
-        self.acknowledged.skipped = skipped;
+        self.acknowledged = Position { skipped, ..self.acknowledged() }.into();
     }
 
     /// Whether a record waits for its end of which it is not known yet that our clock ended it.
@@ -331,12 +331,12 @@ impl Cursor {
 
     /// Bytes on disk that are not acknowledged.
     pub fn lag(&self) -> u64 {
-        if self.is_delivered() { 0 } else { self.file.size().saturating_sub(self.acknowledged.offset) }
+        if self.is_delivered() { 0 } else { self.file.size().saturating_sub(self.acknowledged().offset) }
     }
 
     /// Where the oldest record begins that is not acknowledged.
     pub fn oldest(&self) -> u64 {
-        self.acknowledged.oldest()
+        self.acknowledged().oldest()
     }
 
     /// Bytes on disk that are not read.
@@ -435,7 +435,7 @@ impl Cursor {
         {
             last.end = end;
             last.items += items;
-            stretch.end = end;
+            stretch.end = end.into();
             stretch.left_out.add(left_out);
             return;
         }
@@ -448,7 +448,7 @@ impl Cursor {
             items,
             in_doubt: start.oldest() < self.doubtful_until,
         });
-        self.under_way.push_back(Stretch { end, done: false, left_out });
+        self.under_way.push_back(Stretch { end: end.into(), done: false, left_out });
     }
 
     /// A run is acknowledged; returns how the position moves, if it does: over this one and those after it that were
@@ -465,12 +465,12 @@ impl Cursor {
         match self.under_way.back_mut() {
             // Grown, since in an outage there is one after the other. Nobody refers to one that is done any more.
             Some(last) if last.done => {
-                last.end = end;
+                last.end = end.into();
                 last.left_out.lagged.add(lagged);
             }
             _ => {
                 let left_out = LeftOut { lagged, ..LeftOut::default() };
-                self.under_way.push_back(Stretch { end, done: true, left_out });
+                self.under_way.push_back(Stretch { end: end.into(), done: true, left_out });
             }
         }
         self.advance()
@@ -487,8 +487,12 @@ impl Cursor {
         self.pass_over(lagged)
     }
 
+    fn acknowledged(&self) -> Position {
+        (&self.acknowledged).into()
+    }
+
     fn advance(&mut self) -> Option<Moved> {
-        let before = self.acknowledged;
+        let before = self.acknowledged.clone();
         let mut left_out = LeftOut::default();
         while let Some(stretch) = self.under_way.pop_front_if(|stretch| stretch.done) {
             self.acknowledged = stretch.end;
@@ -499,9 +503,9 @@ impl Cursor {
             // Of many thousand files few are under way at a time: the room for it is given back.
             self.under_way = VecDeque::new();
         }
-        let oldest = self.acknowledged.oldest();
+        let oldest = self.acknowledged().oldest();
         self.cuts.retain(|cut| cut.first >= oldest);
-        (self.acknowledged != before).then_some(Moved { to: self.acknowledged, left_out })
+        (self.acknowledged != before).then(|| Moved { to: self.acknowledged(), left_out })
     }
 
     /// Goes back to the lowest place that is not acknowledged. What was under way counts no more.
@@ -511,7 +515,7 @@ impl Cursor {
         self.epoch += 1;
         self.first_under_way += self.under_way.len() as u64;
         self.under_way.clear();
-        self.at = self.acknowledged;
+        self.at = self.acknowledged();
         self.end_seen = 0;
         (self.source, self.following) = (None, None);
         if self.state == State::Finished {

@@ -126,6 +126,7 @@ fn example(config: &Config, es: &ElasticsearchConfig) -> String {
         container: "app",
         node: &config.node,
         uid: "0",
+        container_id: "",
         labels: &labels,
         source: "pods",
     };
