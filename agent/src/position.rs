@@ -214,19 +214,22 @@ struct Kept {
     position: Held,
     gone: u64,
     past: u64,
-    cuts: Option<Box<Vec<Cut>>>,
+    cuts: Option<Box<Cuts>>,
 }
+
+#[derive(Debug, Clone, Default)]
+struct Cuts(Vec<Cut>);
 
 impl From<Entry> for Kept {
     fn from(Entry { position, cuts, gone, past }: Entry) -> Kept {
-        let cuts = (!cuts.is_empty()).then(|| Box::new(cuts));
+        let cuts = (!cuts.is_empty()).then(|| Box::new(Cuts(cuts)));
         Kept { position: position.into(), gone, past, cuts }
     }
 }
 
 impl Kept {
     fn entry(&self) -> Entry {
-        let cuts = self.cuts.as_deref().cloned().unwrap_or_default();
+        let Cuts(cuts) = self.cuts.as_deref().cloned().unwrap_or_default();
         Entry { position: (&self.position).into(), cuts, gone: self.gone, past: self.past }
     }
 }
@@ -264,7 +267,7 @@ impl State {
     /// Sets what is acknowledged of a file.
     pub fn acknowledge(&mut self, key: FileKey, position: Position) {
         let kept = self.entries.entry(key).or_default();
-        let mut cuts = kept.cuts.take().map(|cuts| *cuts).unwrap_or_default();
+        let mut cuts = kept.cuts.take().map(|cuts| cuts.0).unwrap_or_default();
         let oldest = position.oldest();
         cuts.retain(|cut| cut.first >= oldest);
         let past = if oldest < kept.past { kept.past } else { 0 };
@@ -273,7 +276,7 @@ impl State {
 
     /// Remembers where our clock ended a group.
     pub fn cut(&mut self, key: FileKey, cut: Cut) {
-        let cuts = self.entries.entry(key).or_default().cuts.get_or_insert_default();
+        let cuts = &mut self.entries.entry(key).or_default().cuts.get_or_insert_default().0;
         if !cuts.contains(&cut) {
             cuts.push(cut);
         }

@@ -194,6 +194,7 @@ mod tests {
             op: Default::default(),
             id: "a".into(),
             document: RawValue::from_string(serde_json::json!({ "message": text }).to_string()).unwrap(),
+            meta: None,
         }
     }
 
