@@ -282,10 +282,11 @@ impl State {
         }
     }
 
-    /// The first lines of a file, up to these offsets, belong to the last record of the one before it.
-    pub fn skip(&mut self, key: FileKey, skipped: Skipped) {
+    /// A file begins at its first line, but for those that belong, up to these offsets, to the last records of the file
+    /// before it.
+    pub fn begin_with(&mut self, key: FileKey, skipped: Skipped) {
         let kept = self.entries.entry(key).or_default();
-        kept.position = Position { skipped, ..(&kept.position).into() }.into();
+        kept.position = Position { skipped, ..Position::default() }.into();
     }
 
     /// Whether the output has begun with this process: what is there now was there before it.

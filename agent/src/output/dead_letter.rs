@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -99,8 +99,13 @@ impl DeadLetters {
             dropped = lines(&self.older())?;
             fs::rename(&self.path, self.older())?;
         }
-        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
+        let mut file =
+            OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&self.path)?;
         let before = file.metadata()?.len();
+        if before > 0 && !ends_a_line(&file, before)? {
+            // A crash left half a letter, which must not take the next one with it.
+            text.insert(0, b'\n');
+        }
         if let Err(error) = file.write_all(&text).and_then(|()| file.sync_data()) {
             // Half a letter would spoil the next.
             let _ = file.set_len(before);
@@ -135,6 +140,12 @@ impl DeadLetters {
     }
 }
 
+fn ends_a_line(file: &File, length: u64) -> io::Result<bool> {
+    let mut last = [0];
+    file.read_exact_at(&mut last, length - 1)?;
+    Ok(last == *b"\n")
+}
+
 fn read(paths: &[PathBuf]) -> io::Result<Vec<Letter>> {
     let mut letters: Vec<Letter> = Vec::new();
     let mut seen = HashSet::new();
@@ -143,9 +154,9 @@ fn read(paths: &[PathBuf]) -> io::Result<Vec<Letter>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other?,
         };
-        for line in BufReader::new(file).lines() {
-            // A last line that a full disk cut off is no letter.
-            let Ok(letter) = serde_json::from_str::<Letter>(&line?) else { continue };
+        for line in BufReader::new(file).split(b'\n') {
+            // What a full disk or a crash cut off is no letter, nor any text perhaps.
+            let Ok(letter) = serde_json::from_slice::<Letter>(&line?) else { continue };
             if letter.id.is_empty() || seen.insert(letter.id.clone()) {
                 letters.push(letter);
             }

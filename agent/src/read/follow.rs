@@ -11,7 +11,7 @@ use memchr::memchr_iter;
 
 use super::lines::{Joined, Lines, unescape};
 use super::{Record, TURN};
-use crate::position::{Lane, Position};
+use crate::position::{Lane, OpenGroup, Position};
 use crate::record::{cri, docker};
 
 /// How far into the next file the end of a record is looked for: what has not ended by then ends with its own file.
@@ -26,6 +26,22 @@ impl Lines<'_> {
     ) -> io::Result<()> {
         self.own_size = at.offset;
         let begun = at.open;
+        let followed = self.follow_from(at, begun, emit);
+        if followed.is_err() {
+            // What has not ended is looked for again.
+            for lane in [Lane::Stdout, Lane::Stderr].map(|lane| lane as usize) {
+                at.open[lane] = at.open[lane].and(begun[lane]);
+            }
+        }
+        followed
+    }
+
+    fn follow_from(
+        &mut self,
+        at: &mut Position,
+        begun: [Option<OpenGroup>; Lane::COUNT],
+        emit: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
+    ) -> io::Result<()> {
         let (mut buffer, mut offset, max_line) = (vec![0; TURN.max(self.max_line())], 0, self.max_line());
         // What it ends by depends on the bytes alone: by a line that does not go on with it, by one that is too long, or
         // because too much has come.

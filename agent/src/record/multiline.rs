@@ -75,10 +75,12 @@ const NODE_PLACE: State = State(10);
 const NODE_SOURCE: State = State(11);
 /// Node's error after it.
 const NODE: State = State(12);
-/// An exception of Ruby's, which may quote a line of the program.
+/// An exception of Ruby's, which may quote a line of the program behind an empty one.
 const RUBY: State = State(13);
 /// That line.
 const RUBY_SOURCE: State = State(14);
+/// The empty line before it.
+const RUBY_BLANK: State = State(16);
 /// A record of which a rule of one's own says that it may go on.
 const OWN: State = State(15);
 
@@ -185,7 +187,8 @@ fn go_on(state: State, line: &[u8]) -> Option<State> {
     if text.is_empty() {
         return match state {
             PYTHON_END | PYTHON_CHAIN => Some(PYTHON_CHAIN),
-            GO | NODE_SOURCE | NODE | RUBY => Some(state),
+            GO | NODE_SOURCE | NODE => Some(state),
+            RUBY => Some(RUBY_BLANK),
             _ => None,
         };
     }
@@ -194,12 +197,17 @@ fn go_on(state: State, line: &[u8]) -> Option<State> {
     }
     if is_indented {
         return match state {
-            PYTHON | PYTHON_END | GO | NODE_SOURCE | NODE | RUBY | RUBY_SOURCE => Some(state),
+            PYTHON | PYTHON_END | GO | NODE_SOURCE | NODE | RUBY_SOURCE => Some(state),
             NODE_PLACE => Some(NODE_SOURCE),
+            RUBY_BLANK => Some(RUBY_SOURCE),
             PYTHON_CHAIN => None,
-            LOG | EXCEPTION | FRAMES | CAUSE | RUST => Some(FRAMES),
+            LOG | EXCEPTION | FRAMES | CAUSE | RUST | RUBY => Some(FRAMES),
             _ => None,
         };
+    }
+    // An object in one line is a record of its own, also where any line could follow.
+    if line.starts_with(b"{\"") {
+        return None;
     }
     match state {
         LOG if is_exception(line) => Some(EXCEPTION),
@@ -218,7 +226,7 @@ fn go_on(state: State, line: &[u8]) -> Option<State> {
         NODE_SOURCE if is_exception(line) || begins_with(line, &["Uncaught", "[", "Error"]) => Some(NODE),
         NODE_SOURCE if line.starts_with(b"^") => Some(NODE_SOURCE),
         NODE if line == b"}" || line.starts_with(b"Node.js v") => Some(NODE),
-        RUBY if !is_head_of_ruby(line) => Some(RUBY_SOURCE),
+        RUBY_BLANK if !is_head_of_ruby(line) => Some(RUBY_SOURCE),
         _ => None,
     }
 }

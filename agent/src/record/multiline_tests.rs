@@ -142,11 +142,21 @@ Error: Cannot find module '/srv/x.js'
 t.rb:1:in 'Object#f': broken (RuntimeError)
 	from t.rb:2:in '<main>'
 ====
+{"level":"info","msg":"between"}
+====
 t.rb:3:in '<main>': undefined method 'foo' for nil (NoMethodError)
 
 nil.foo
    ^^^^
 	from t.rb:4:in '<main>'
+====
+t.rb:2:in `add': undefined method `foo' for nil:NilClass (NoMethodError)
+
+  nil.foo
+     ^^^^
+	from t.rb:5:in `run'
+====
+going on
 ====
 PHP Fatal error:  Uncaught Exception: broken in /srv/t.php:3
 Stack trace:

@@ -54,6 +54,8 @@ pub struct Cursor {
     state: State,
     /// The agent stops, and there is a next file: nobody waits to be told that this one is settled.
     is_left: bool,
+    /// How far the first lines of the next file belong to the last records of this one, as it was read last.
+    pub taken: Skipped,
     /// The next file, where a record of this one goes on there and its end has not come.
     following: Option<Box<Following>>,
     retry_at: Option<Instant>,
@@ -163,6 +165,7 @@ impl Cursor {
             lost_from: None,
             state: State::Reading,
             is_left: false,
+            taken: Skipped::default(),
             following: None,
             retry_at: None,
             told: false,
@@ -291,6 +294,12 @@ impl Cursor {
     pub fn skip(&mut self, skipped: Skipped) {
         self.at.skipped = skipped;
         self.acknowledged = Position { skipped, ..self.acknowledged() }.into();
+    }
+
+    /// Goes back to the first line, of which more are its own than was thought.
+    pub fn begin_with(&mut self, skipped: Skipped) {
+        self.acknowledged = Position { skipped, ..Position::default() }.into();
+        self.set_back();
     }
 
     /// Whether a record waits for its end of which it is not known yet that our clock ended it.
@@ -517,7 +526,7 @@ impl Cursor {
         self.under_way.clear();
         self.at = self.acknowledged();
         self.end_seen = 0;
-        (self.source, self.following) = (None, None);
+        (self.source, self.following, self.taken) = (None, None, Skipped::default());
         if self.state == State::Finished {
             self.state = State::Reading;
         }

@@ -73,18 +73,40 @@ impl Worker {
 
     /// Enters what has been found in the next file.
     pub(super) fn found_in_next(&mut self, place: usize, at: usize, next: Next, waits: bool) {
-        let cursors = &mut self.containers[place].cursors;
-        let found = next.follower.skipped;
-        let following = cursors.iter_mut().find(|cursor| cursor.file.key == next.file.key);
-        if let Some(following) = following.filter(|_| !found.is_nothing()) {
-            let known = following.at.skipped.0;
-            // One stream's record may have ended earlier than the other's.
-            let skipped = Skipped([known[0].max(found.0[0]), known[1].max(found.0[1])]);
-            following.skip(skipped);
-            self.ledger.change(|state| state.skip(next.file.key, skipped));
-        }
+        let found = next.follower.skipped.0;
+        let cursor = &mut self.containers[place].cursors[at];
+        // One stream's record may have ended earlier than the other's.
+        cursor.taken = Skipped([cursor.taken.0[0].max(found[0]), cursor.taken.0[1].max(found[1])]);
         if waits {
-            cursors[at].waits_for(next.file, next.seen, next.follower.pending);
+            cursor.waits_for(next.file, next.seen, next.follower.pending);
+        }
+        self.settle_next(place, at);
+    }
+
+    /// Tells the next file which of its first lines are not its own. A file may be read a second time, by other rules than
+    /// the first: then what was taken from the next one before may be its own after all, and is not to be lost.
+    pub(super) fn settle_next(&mut self, place: usize, at: usize) {
+        let reading = &mut self.containers[place];
+        let (file, taken) = (reading.cursors[at].file.clone(), reading.cursors[at].taken);
+        let waits = reading.cursors[at].has_open();
+        if let Some(next) = reading.cursors.get_mut(at + 1) {
+            if !is_same_run(&file, &next.file) || next.at.skipped == taken {
+                return;
+            }
+            let [had, has] = [next.at.skipped.0, taken.0];
+            if next.at.offset == 0 {
+                next.skip(taken);
+            } else if !waits && (had[0] > has[0] || had[1] > has[1]) {
+                next.begin_with(taken);
+            } else {
+                return;
+            }
+            return self.ledger.change(|state| state.begin_with(next.file.key, taken));
+        }
+        let Some(next) = reading.shelf.next().filter(|next| is_same_run(&file, next)) else { return };
+        let known = self.ledger.read(|state| state.entry(next.key));
+        if !waits && known.is_some_and(|known| known.position.skipped != taken) {
+            self.ledger.change(|state| state.begin_with(next.key, taken));
         }
     }
 }

@@ -231,6 +231,10 @@ impl Worker {
         match result {
             Ok(Turn::More | Turn::Waits) => cursor.keep_source(source),
             Ok(Turn::End) => {
+                if ended {
+                    self.settle_next(place, at);
+                }
+                let cursor = &mut self.containers[place].cursors[at];
                 if let Some(damage) = cursor.reached_end(size, ended, source) {
                     let lost = cursor.lose_to(size);
                     let reading = &self.containers[place];

@@ -72,8 +72,8 @@ fn of_a_tree_of_many_thousand_files_all_is_delivered_in_bounded_memory_and_whoev
     verify::exactly_once(seconds(60), || node.delivered(), &[&web, &tree[last]]);
     let (peak, files) = (peak_memory(&agent), tree.len() * FILES);
     println!("{files} files: a peak of {peak} KiB, {longest:?} for the slowest line");
-    // What a batch takes and what every program does, and of each file a kibibyte.
-    assert!(peak < 24 * 1024 + files, "{peak} KiB for {files} files");
+    // What a batch takes and what every program does, the listeners among it, and of each file a kibibyte.
+    assert!(peak < 27 * 1024 + files, "{peak} KiB for {files} files");
     assert_eq!(agent.terminate().code, Some(0));
     verify::clean(&node.delivered().unwrap(), &[&web]);
 }

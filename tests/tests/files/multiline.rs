@@ -104,7 +104,7 @@ fn failures(folder: &Path) -> Vec<Vec<String>> {
         let printed = command.env_remove("RUST_BACKTRACE").output().expect("a shell").stderr;
         let printed = String::from_utf8(printed).expect("text");
         let lines: Vec<String> = printed.trim_matches('\n').lines().map(str::to_owned).collect();
-        let is_trace = lines.len() >= 3 && !printed.contains("error: ");
+        let is_trace = lines.len() >= 3 && !printed.contains("compilation failed");
         assert!(is_trace, "{} printed no trace: {printed}", program.run);
         failures.push(lines);
     }
