@@ -40,7 +40,7 @@ pub async fn setup(config: &Config, options: Options, prices: &Prices) -> Result
     for look in &looks {
         if options.remove {
             look.without_filters(&mut plan).await?;
-            look.without_policy(&mut plan).await?;
+            look.without_policy(&mut plan, true).await?;
             look.without_destination(&mut plan).await?;
             look.permission(&mut plan, true).await?;
             look.role(&mut plan, true).await?;
@@ -135,7 +135,7 @@ impl Look<'_> {
         for group in &self.groups {
             self.filter(plan, &group.name, fresh).await?;
         }
-        self.without_policy(plan).await
+        self.without_policy(plan, false).await
     }
 
     fn filter_step(&self, sign: Sign, group: &str, fresh: bool) -> Step<Deed> {

@@ -10,6 +10,7 @@ use crate::command::setup::account::told;
 use crate::command::setup::deeds::{Deed, What};
 use crate::command::setup::plan::{Plan, Sign, Step};
 use crate::command::setup::policies;
+use crate::config::SubscriptionScope;
 
 impl Look<'_> {
     /// The account's policy of the subscription's name.
@@ -54,15 +55,22 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Takes the policy away: by it and by filters, events would go on twice.
-    pub(super) async fn without_policy(&self, plan: &mut Plan<Deed>) -> Result<(), String> {
+    /// Takes the policy away, where it is this configuration's. A subscription of groups only tells that events go on by it too:
+    /// it may be that of another configuration, for all other groups of the account.
+    pub(super) async fn without_policy(&self, plan: &mut Plan<Deed>, remove: bool) -> Result<(), String> {
         let Some(found) = self.account_policy().await? else { return Ok(()) };
         let name = self.subscription.name.clone();
         let what = format!("subscription policy {name} of the account");
-        plan.add(if self.is_ours(&found) {
+        let to = &self.subscription.to.arn;
+        plan.add(if !self.is_ours(&found) {
+            Step::new(Sign::Left, format!("{what}: leads elsewhere, left"))
+        } else if remove && self.subscription.scope == SubscriptionScope::Account {
             Step::new(Sign::Remove, what).deed(self.deed(What::DeleteAccountPolicy(name)))
         } else {
-            Step::new(Sign::Left, format!("{what}: leads elsewhere, left"))
+            Step::new(
+                Sign::Left,
+                format!("{what}: also leads to {to}, left; remove it with --remove where scope = \"account\""),
+            )
         });
         Ok(())
     }
