@@ -81,6 +81,22 @@ fn a_subscription_has_a_name_and_a_role_of_its_own_making() {
     assert_eq!((subscription.name.as_str(), subscription.is_by_group()), ("taffrail", true));
     let role = subscription.role_arn().expect("a role");
     assert!(role.starts_with("arn:aws:iam::123456789012:role/taffrail-logs-eu-west-1-"), "{role}");
+    let of = |cluster: &str| SubscriptionConfig { cluster: cluster.to_owned(), ..(*subscription).clone() };
+    assert_ne!(of("tokyo").made_role(), of("osaka").made_role(), "each configuration has its own");
+    let long = SubscriptionConfig { name: "n".repeat(64), ..of(&"c/".repeat(60)) }.made_role();
+    assert!(long.len() <= 64 && !long.contains('/'), "{long}");
+}
+
+#[test]
+fn the_group_of_the_forwarder_that_the_template_makes_never_goes_on_to_its_own_stream() {
+    let output = read(&format!("[outputs.c.subscription]\n{STREAM}")).expect("a whole output");
+    let subscription = output.subscription.expect("a subscription");
+    let template = include_str!("../../../manifests/aws/path.yaml");
+    assert!(
+        template.contains("LogGroupName: !Sub \"/aws/lambda/taffrail-forwarder-${ClusterName}\""),
+        "the template names the group as `left_out` does"
+    );
+    assert!(subscription.left_out().contains(&"/aws/lambda/taffrail-forwarder-default".to_owned()));
 }
 
 #[test]

@@ -28,7 +28,8 @@ use super::diagnostic::{Diagnostic, Diagnostics, Source, nearest, suggestion};
 use super::keys::{TARGET, keys_of, place_of, top_level};
 use super::units::{quoted, show_duration};
 use super::{
-    AnnotationsConfig, ByteSize, Config, DrainConfig, LogConfig, MetadataSource, OutputConfig, RetainConfig,
+    AnnotationsConfig, ByteSize, CloudWatchConfig, Config, DrainConfig, LogConfig, MetadataSource,
+    OutputConfig, RetainConfig,
 };
 
 /// A larger file is no configuration, and is not read into memory.
@@ -232,6 +233,13 @@ impl<'a> Loader<'a> {
         config.files = files;
         config.routes = routes;
         config.outputs = outputs;
+        for output in config.outputs.values_mut() {
+            if let OutputConfig::CloudWatch(CloudWatchConfig { subscription: Some(subscription), .. }) =
+                output
+            {
+                subscription.cluster.clone_from(&config.cluster);
+            }
+        }
         Some(config)
     }
 

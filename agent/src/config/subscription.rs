@@ -20,6 +20,12 @@ const NAME_LETTERS: usize = 64;
 /// PutSubscriptionFilter, `filterPattern`: at most 1024 letters.
 const PATTERN_LETTERS: usize = 1024;
 
+/// Letters of a cluster's name in names of ours.
+const CLUSTER_LETTERS: usize = 20;
+
+/// The group of the forwarder. Where `manifests/aws/path.yaml` made it, the cluster follows.
+const FORWARDER_GROUP: &str = "/aws/lambda/taffrail-forwarder";
+
 /// `[outputs.NAME.subscription]`: what is delivered to the groups of this output goes on to a stream or a function.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +55,9 @@ pub struct SubscriptionConfig {
     /// name of the subscription, and no filter here. Default none.
     #[serde(default, deserialize_with = "accounts")]
     pub senders: Vec<String>,
+    /// The configuration's cluster, which names what is made for this configuration alone. No key: it is filled in.
+    #[serde(skip)]
+    pub cluster: String,
 }
 
 impl SubscriptionConfig {
@@ -59,9 +68,23 @@ impl SubscriptionConfig {
         self.needs_role().then(|| self.role.clone().unwrap_or_else(role))
     }
 
-    /// The name of the role that set-up makes. IAM has no regions, so the name has it.
+    /// The name of the role that set-up makes. IAM has no regions, so the name has it; and the cluster and the subscription,
+    /// so that another configuration that leads to the same stream does not take this one's role away with its own.
     pub fn made_role(&self) -> String {
-        format!("taffrail-logs-{}-{:08x}", self.to.region, fnv1a(self.to.arn.as_bytes()) as u32)
+        let of = [self.to.arn.as_str(), &self.cluster, &self.name].join("\n");
+        format!(
+            "taffrail-logs-{}-{}-{:08x}",
+            self.to.region,
+            self.short_cluster(),
+            fnv1a(of.as_bytes()) as u32
+        )
+    }
+
+    /// The cluster, as far as it fits into a name of IAM (64 letters, with those of the longest region) and with letters that
+    /// may be in one. Names that it goes into have a hash of all of it too.
+    pub fn short_cluster(&self) -> String {
+        let legal = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+        self.cluster.chars().take(CLUSTER_LETTERS).map(legal).collect()
     }
 
     /// Whether the service needs a role to write to the target.
@@ -81,7 +104,10 @@ impl SubscriptionConfig {
 
     /// Groups that a policy of the account must leave out: what the pipeline itself logs would go round for ever.
     pub fn left_out(&self) -> Vec<String> {
-        let mut groups = vec!["/aws/lambda/taffrail-forwarder".to_owned()];
+        let mut groups = vec![FORWARDER_GROUP.to_owned()];
+        if !self.cluster.is_empty() {
+            groups.push(format!("{FORWARDER_GROUP}-{}", self.cluster));
+        }
         match self.to.kind {
             TargetKind::Lambda => groups.push(format!("/aws/lambda/{}", self.to.function().0)),
             TargetKind::Firehose => groups.push(format!("/aws/kinesisfirehose/{}", self.to.name())),

@@ -157,7 +157,7 @@ fn a_policy_of_the_account_leaves_out_the_pipelines_own_groups_and_replaces_filt
     world.changes(&SETUP, &by_group);
     let (changes, said) = world.changes(&SETUP, &by_account);
     assert_eq!(changes, ["logs:PutAccountPolicy", "logs:DeleteSubscriptionFilter"], "{said}");
-    assert!(said.contains(r#"LogGroupName NOT IN ["/aws/lambda/taffrail-forwarder","/noise"]"#), "{said}");
+    assert!(said.contains(r#"LogGroupName NOT IN ["/aws/lambda/taffrail-forwarder","/aws/lambda/taffrail-forwarder-test","/noise"]"#), "{said}");
     assert!(world.changes(&SETUP, &by_account).0.is_empty(), "again, nothing");
     assert_eq!(world.runs(&AUDIT, &by_account).code, Some(0));
     let (changes, said) = world.changes(&SETUP, &subscribed("", &to, "scope = \"account\""));
