@@ -46,12 +46,13 @@ pub struct Step<D> {
     what: String,
     details: Vec<String>,
     deeds: Vec<D>,
+    only_if_well: bool,
 }
 
 impl<D> Step<D> {
     /// A thing, and nothing to be done about it yet.
     pub fn new(sign: Sign, what: impl Into<String>) -> Step<D> {
-        Step { sign, what: what.into(), details: Vec::new(), deeds: Vec::new() }
+        Step { sign, what: what.into(), details: Vec::new(), deeds: Vec::new(), only_if_well: false }
     }
 
     /// With a line below it.
@@ -63,6 +64,12 @@ impl<D> Step<D> {
     /// With what it takes.
     pub fn deed(mut self, deed: D) -> Step<D> {
         self.deeds.push(deed);
+        self
+    }
+
+    /// To be left undone if a step before it failed: what that step should have taken away may still need this.
+    pub fn only_if_well(mut self) -> Step<D> {
+        self.only_if_well = true;
         self
     }
 
@@ -146,6 +153,10 @@ impl<D> Plan<D> {
         }
         let (mut done, mut failed) = (0, 0);
         for step in self.steps.iter().filter(|step| !step.deeds.is_empty()) {
+            if step.only_if_well && failed > 0 {
+                eprintln!("left: {}, because a step before it failed", step.what);
+                continue;
+            }
             let mut result = Ok(());
             for deed in &step.deeds {
                 result = act(deed).await;
@@ -182,6 +193,22 @@ fn agreed() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_failed_step_may_still_need_is_left() {
+        let mut plan = Plan::new();
+        plan.add(Step::new(Sign::Remove, "filter f").deed("filter"));
+        plan.add(Step::new(Sign::Remove, "filter g").deed("other"));
+        plan.add(Step::new(Sign::Remove, "role r").deed("role").only_if_well());
+        let options = Options { plan: false, yes: true, remove: true, with_logs: false };
+        let mut tried = Vec::new();
+        let act = async |deed: &&'static str| {
+            tried.push(*deed);
+            if *deed == "filter" { Err("denied".to_owned()) } else { Ok(()) }
+        };
+        plan.carry_out(options, act).await;
+        assert_eq!(tried, ["filter", "other"]);
+    }
 
     #[test]
     fn a_plan_reads_like_what_it_does() {

@@ -40,10 +40,12 @@ pub async fn setup(config: &Config, options: Options, prices: &Prices) -> Result
     for look in &looks {
         if options.remove {
             look.without_filters(&mut plan).await?;
-            look.without_policy(&mut plan, true).await?;
+            let left = look.without_policy(&mut plan, true).await?;
             look.without_destination(&mut plan).await?;
             look.permission(&mut plan, true).await?;
-            look.role(&mut plan, true).await?;
+            if !left {
+                look.role(&mut plan, true).await?;
+            }
         } else {
             let fresh = look.role(&mut plan, false).await?;
             look.permission(&mut plan, false).await?;
@@ -135,7 +137,7 @@ impl Look<'_> {
         for group in &self.groups {
             self.filter(plan, &group.name, fresh).await?;
         }
-        self.without_policy(plan, false).await
+        self.without_policy(plan, false).await.map(drop)
     }
 
     fn filter_step(&self, sign: Sign, group: &str, fresh: bool) -> Step<Deed> {

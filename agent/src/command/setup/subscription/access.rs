@@ -49,7 +49,7 @@ impl Look<'_> {
             return Ok(false);
         }
         if remove {
-            plan.add(Step::new(Sign::Remove, what).deed(self.deed(What::DeleteRole(name))));
+            plan.add(Step::new(Sign::Remove, what).deed(self.deed(What::DeleteRole(name))).only_if_well());
             return Ok(false);
         }
         let mut step = Step::new(Sign::Same, what);
@@ -88,7 +88,17 @@ impl Look<'_> {
         let permission = Permission {
             function: function.to_owned(),
             qualifier: qualifier.map(str::to_owned),
-            statement: format!("{}-{:08x}", self.subscription.name, fnv1a(groups.as_bytes()) as u32),
+            statement: format!(
+                "{}-{}-{:08x}",
+                self.subscription.name.replace('.', "-"),
+                self.subscription.short_cluster(),
+                fnv1a(
+                    [&groups, &self.subscription.cluster, &self.subscription.name]
+                        .map(String::as_str)
+                        .join("\n")
+                        .as_bytes()
+                ) as u32
+            ),
             source,
             account: to.account.clone(),
         };
@@ -113,7 +123,7 @@ impl Look<'_> {
             return Ok(());
         };
         if remove {
-            plan.add(Step::new(Sign::Remove, what).deed(self.deed(What::Forbid(permission))));
+            plan.add(Step::new(Sign::Remove, what).deed(self.deed(What::Forbid(permission))).only_if_well());
             return Ok(());
         }
         let source = &found["Condition"]["ArnLike"]["AWS:SourceArn"];

@@ -56,23 +56,29 @@ impl Look<'_> {
     }
 
     /// Takes the policy away, where it is this configuration's. A subscription of groups only tells that events go on by it too:
-    /// it may be that of another configuration, for all other groups of the account.
-    pub(super) async fn without_policy(&self, plan: &mut Plan<Deed>, remove: bool) -> Result<(), String> {
-        let Some(found) = self.account_policy().await? else { return Ok(()) };
+    /// it may be that of another configuration, for all other groups of the account. True if it is left and has our role.
+    pub(super) async fn without_policy(&self, plan: &mut Plan<Deed>, remove: bool) -> Result<bool, String> {
+        let Some(found) = self.account_policy().await? else { return Ok(false) };
+        let goes = remove && self.subscription.scope == SubscriptionScope::Account && self.is_ours(&found);
+        let document = policies::read(found.policy_document().unwrap_or_default());
+        let role = self.subscription.role_arn();
+        let left = !goes && role.is_some_and(|role| document["RoleArn"] == role.as_str());
         let name = self.subscription.name.clone();
         let what = format!("subscription policy {name} of the account");
         let to = &self.subscription.to.arn;
         plan.add(if !self.is_ours(&found) {
             Step::new(Sign::Left, format!("{what}: leads elsewhere, left"))
-        } else if remove && self.subscription.scope == SubscriptionScope::Account {
+        } else if goes {
             Step::new(Sign::Remove, what).deed(self.deed(What::DeleteAccountPolicy(name)))
         } else {
             Step::new(
                 Sign::Left,
-                format!("{what}: also leads to {to}, left; remove it with --remove where scope = \"account\""),
+                format!(
+                    "{what}: also leads to {to}, left; remove it with --remove where scope = \"account\""
+                ),
             )
         });
-        Ok(())
+        Ok(left)
     }
 
     fn destination_arn(&self) -> String {
