@@ -33,6 +33,9 @@ use crate::batch::{Run, Sealed};
 use crate::config::{CloudWatchConfig, EventFormat, Rejected};
 use crate::stats::{LossReason, OutputStats};
 
+/// The tag of groups that Taffrail has made: by its set-up, or by an agent.
+pub(crate) const MADE_BY: &str = "taffrail:made-by";
+
 /// After the service has denied a stream, nothing is sent there for so long.
 const DENIED_AGAIN: Duration = Duration::from_secs(30);
 

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::policies::statement;
 use crate::config::CloudWatchConfig;
+use crate::output::cloudwatch::MADE_BY;
 use crate::output::cloudwatch::client::Service;
 use crate::output::http::words;
 
@@ -19,7 +20,7 @@ use crate::output::http::words;
 const TRIES: u32 = 8;
 
 /// What marks things that set-up has made, where they can have tags.
-pub const MARK: (&str, &str) = ("taffrail:made-by", "setup");
+pub const MARK: (&str, &str) = (MADE_BY, "setup");
 
 /// An account and region.
 #[derive(Debug)]

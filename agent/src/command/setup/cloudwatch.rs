@@ -1,7 +1,7 @@
 //! `taffrail setup cloudwatch`: log groups, as the configuration has them.
 //!
 //! In: the CloudWatch outputs. Out: a plan for the groups whose names are known without a pod, made if they are missing, and for
-//! those of a template that are there; what the configuration does not speak of (no `retention_days`, further tags) stays as it
+//! those of a template that are there and have our mark, since another's name may look like one; what the configuration does not speak of (no `retention_days`, further tags) stays as it
 //! is. A group's class can never be changed, which is told. Removes only groups that it has made, and without events, unless it
 //! is told otherwise.
 
@@ -76,7 +76,13 @@ pub async fn add_groups(
         plan.add(creation(account, &name, output));
     }
     for group in groups {
-        plan.add(upkeep(account, group, output).await?);
+        // A name that a template recognises may be another team's; one that is written out is meant.
+        if whole || tags(account, group).await?.contains_key(MARK.0) {
+            plan.add(upkeep(account, group, output).await?);
+        } else {
+            let what = format!("log group {}", group.name);
+            plan.add(Step::new(Sign::Left, format!("{what}: left as it is: not made by Taffrail")));
+        }
     }
     if !whole {
         plan.add(Step::new(

@@ -98,9 +98,9 @@ impl Names {
 
     async fn make_group(&self, service: &Service, group: &str) -> Result<(), Fault> {
         let (client, region) = passing(service.client().await)?;
-        let mut call = client.create_log_group().log_group_name(group);
-        if !self.config.tags.is_empty() {
-            call = call.set_tags(Some(self.config.tags.clone().into_iter().collect()));
+        let mut call = client.create_log_group().log_group_name(group).tags(super::MADE_BY, "agent");
+        for (key, value) in &self.config.tags {
+            call = call.tags(key, value);
         }
         if let Some(key) = &self.config.kms_key {
             call = call.kms_key_id(key);

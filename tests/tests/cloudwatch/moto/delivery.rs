@@ -56,7 +56,7 @@ fn groups_and_streams_are_made_once_as_configured() {
     world.exactly_once(&all);
     let seen = world.clean();
     assert_eq!((seen.calls["CreateLogGroup"], seen.calls["CreateLogStream"]), (1, 30));
-    let group = json!({ "logGroupName": world.group, "tags": { "team": "infra" }, "logGroupClass": "INFREQUENT_ACCESS" });
+    let group = json!({ "logGroupName": world.group, "tags": { "team": "infra", "taffrail:made-by": "agent" }, "logGroupClass": "INFREQUENT_ACCESS" });
     let retention = json!({ "logGroupName": world.group, "retentionInDays": 14 });
     assert_eq!(seen.made, [group, retention]);
 }

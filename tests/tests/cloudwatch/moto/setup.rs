@@ -67,6 +67,20 @@ fn what_others_made_is_not_removed_and_a_class_cannot_be_changed() {
 }
 
 #[test]
+fn a_group_that_only_looks_like_one_of_a_template_is_left_as_it_is_unless_it_has_the_mark() {
+    let world = World::new(|_| Action::Do);
+    let (theirs, ours) = (format!("{}/theirs", world.group), format!("{}/ours", world.group));
+    Moto::shared().call("CreateLogGroup", &json!({ "logGroupName": theirs }));
+    let mark = json!({ "logGroupName": ours, "tags": { "taffrail:made-by": "agent" } });
+    Moto::shared().call("CreateLogGroup", &mark);
+    let config = format!("log_group = \"{}/{{namespace}}\"\nretention_days = 14", world.group);
+    let (changes, said) = world.changes(&SETUP, &config);
+    assert_eq!(changes, ["logs:PutRetentionPolicy"], "{said}");
+    assert!(said.contains(&format!("log group {theirs}: left as it is: not made by Taffrail")), "{said}");
+    assert!(said.contains(&format!("~ log group {ours}\n")), "{said}");
+}
+
+#[test]
 fn nothing_is_done_unasked_and_what_is_denied_comes_with_the_statement_to_add() {
     let world = World::new(|call| if call.action == "CreateLogGroup" { Action::Deny } else { Action::Do });
     let ended = world.runs(&["setup", "cloudwatch"], "");
