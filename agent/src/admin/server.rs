@@ -1,13 +1,15 @@
 //! The two doors: listening, and which answer a request gets.
 //!
 //! In: connections. Out: answers made of what [`super`] holds. A port that cannot be had is told once, and tried again every
-//! minute. Each door has room for so many connections; one to the door that others in the cluster can reach is closed after
-//! a while, whatever it does, so that nobody can fill that room for long. Nothing is read of a request but its head.
+//! minute. Each door has room for so many connections; the door that others in the cluster can reach has less for a single
+//! peer, and closes connections that ask nothing, or after a while whatever they do, so that kubelet's probe finds room. Nothing
+//! is read of a request but its head.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +28,15 @@ use crate::config::Listen;
 
 /// Connections to a door at a time.
 const MOST_CONNECTIONS: usize = 64;
+
+/// Connections of one peer to the metrics at a time.
+const MOST_OF_A_PEER: usize = 16;
+
+/// How long one to the metrics may take until it has asked something.
+const LONGEST_HEAD: Duration = Duration::from_secs(3);
+
+/// How long one to the metrics may stay after what it was last told.
+const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
 /// How long one to the metrics may last: Prometheus opens another.
 const LONGEST_CONNECTION: Duration = Duration::from_secs(30);
@@ -87,7 +98,8 @@ pub async fn keep_open(door: Door, mut wanted: watch::Receiver<Listen>, shared: 
         let answering = shared.clone();
         let router =
             Router::new().fallback(move |request: Request| answer(door, bound, answering.clone(), request));
-        let limited = Limited { listener, room: Arc::new(Semaphore::new(MOST_CONNECTIONS)), door };
+        let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let limited = Limited { listener, room, peers: Peers::default(), door };
         tokio::select! {
             _ = axum::serve(limited, router) => {}
             changed = wanted.changed() => if changed.is_err() { return },
@@ -124,13 +136,48 @@ fn remedy(error: &io::Error) -> &'static str {
 struct Limited {
     listener: TcpListener,
     room: Arc<Semaphore>,
+    peers: Peers,
     door: Door,
+}
+
+/// How many connections each peer has.
+#[derive(Debug, Clone, Default)]
+struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A place among those of a peer; given back when dropped.
+struct PeerPlace(Peers, IpAddr);
+
+impl Peers {
+    /// A place, if the peer has not all of its own already.
+    fn place(&self, peer: IpAddr) -> Option<PeerPlace> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(peer).or_default();
+        if *count >= MOST_OF_A_PEER {
+            return None;
+        }
+        *count += 1;
+        Some(PeerPlace(self.clone(), peer))
+    }
+}
+
+impl Drop for PeerPlace {
+    fn drop(&mut self) {
+        let mut held = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.1);
+            }
+        }
+    }
 }
 
 /// A connection that has its place in the room, and perhaps an end.
 struct Connection {
     stream: TcpStream,
-    end: Option<Pin<Box<Sleep>>>,
+    /// When it is closed as it stands, and when at the latest.
+    end: Option<(Pin<Box<Sleep>>, Instant)>,
+    _peer: Option<PeerPlace>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -141,12 +188,22 @@ impl Listener for Limited {
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         // Never closed, so that there is always a place in the end.
         let place = self.room.clone().acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        let end = match self.door {
-            Door::Page => None,
-            Door::Metrics => Some(Box::pin(tokio::time::sleep_until(Instant::now() + LONGEST_CONNECTION))),
-        };
-        (Connection { stream, end, _place: place }, address)
+        loop {
+            let (stream, address) = Listener::accept(&mut self.listener).await;
+            let ip = address.ip().to_canonical();
+            if self.door == Door::Page {
+                return (Connection { stream, end: None, _peer: None, _place: place }, address);
+            }
+            let peer = self.peers.place(ip);
+            if peer.is_none() && !ip.is_loopback() {
+                // One too many: closed at once.
+                continue;
+            }
+            let now = Instant::now();
+            let sleep = Box::pin(tokio::time::sleep_until(now + LONGEST_HEAD));
+            let end = Some((sleep, now + LONGEST_CONNECTION));
+            return (Connection { stream, end, _peer: peer, _place: place }, address);
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -156,7 +213,14 @@ impl Listener for Limited {
 
 impl Connection {
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
-        self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready())
+        self.end.as_mut().is_some_and(|(end, _)| end.as_mut().poll(context).is_ready())
+    }
+
+    /// It has been told something, and may ask again.
+    fn goes_on(&mut self) {
+        if let Some((end, latest)) = &mut self.end {
+            end.as_mut().reset((Instant::now() + LONGEST_IDLE).min(*latest));
+        }
     }
 }
 
@@ -182,7 +246,11 @@ impl AsyncWrite for Connection {
         if self.is_over(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.goes_on();
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -276,4 +344,22 @@ fn response(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Re
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_peer_has_so_many_places_and_gets_back_those_that_it_leaves() {
+        let (peers, one, other) = (Peers::default(), Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+        let mut held: Vec<_> = (0..MOST_OF_A_PEER).filter_map(|_| peers.place(one.into())).collect();
+        assert_eq!(held.len(), MOST_OF_A_PEER);
+        assert!(peers.place(one.into()).is_none());
+        assert!(peers.place(other.into()).is_some(), "another peer has its own");
+        held.pop();
+        assert!(peers.place(one.into()).is_some());
+        held.clear();
+        assert!(peers.0.lock().expect("nobody panicked").is_empty(), "nothing is remembered of who has left");
+    }
 }
