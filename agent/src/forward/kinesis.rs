@@ -96,8 +96,17 @@ impl Reader {
     /// Begins with what is not read yet, and may be: a child's records come after all of its parents'.
     fn begin(&self, shards: &[Shard], read: &mut BTreeSet<String>, readers: &mut JoinSet<String>) {
         let listed: Vec<&str> = shards.iter().map(Shard::shard_id).collect();
-        if let Err(error) = self.checkpoints.keep_only(&listed) {
-            self.forwarder.complain(&format!("cannot save checkpoints: {error}"));
+        let begun: Vec<_> = shards.iter().map(|shard| (shard.shard_id(), first(shard))).collect();
+        match self.checkpoints.align(&begun) {
+            Ok(anew) => anew.iter().for_each(|shard| {
+                tracing::warn!(
+                    stream = self.stream,
+                    shard,
+                    "the stream was made again: its shard is begun anew"
+                );
+            }),
+            // What is out of date would be taken for read: rather nothing is begun until the disk has it.
+            Err(error) => return self.forwarder.complain(&format!("cannot save checkpoints: {error}")),
         }
         for shard in shards {
             let id = shard.shard_id();
@@ -108,10 +117,11 @@ impl Reader {
             }
             tracing::info!(stream = self.stream, shard = id, "began to read a shard");
             read.insert(id.to_owned());
-            let (mut reader, shard) = (self.clone(), id.to_owned());
+            let (mut reader, name) = (self.clone(), id.to_owned());
+            let begins = first(shard).map(str::to_owned);
             readers.spawn(async move {
-                reader.read(&shard).await;
-                shard
+                reader.read(&name, begins.as_deref()).await;
+                name
             });
         }
     }
@@ -136,11 +146,12 @@ impl Reader {
     }
 
     /// Reads a shard until it is closed and done, or the process stops.
-    async fn read(&mut self, shard: &str) {
+    async fn read(&mut self, shard: &str, begins: Option<&str>) {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let mut iterator: Option<String> = None;
         let (mut anew, mut told) = (false, false);
-        while !self.stopped() {
+        // One that was made again has a reader of its own after this one.
+        while !self.stopped() && !self.checkpoints.of(shard).is_of_another(begins) {
             let called = Instant::now();
             let Some(here) = iterator.take() else {
                 match self.iterator(shard, anew).await {
@@ -189,12 +200,13 @@ impl Reader {
             }
             told &= behind > FAR_BEHIND;
             let is_idle = reply.records.is_empty();
-            if !self.carry(shard, reply.records).await {
+            if !self.carry((shard, begins), reply.records).await {
                 return;
             }
             iterator = reply.next_shard_iterator;
             if iterator.is_none() {
-                let reached = Reached { finished: true, ..self.checkpoints.of(shard) };
+                let Reached { sequence, .. } = self.checkpoints.of(shard);
+                let reached = Reached { sequence, finished: true, begins: begins.map(str::to_owned) };
                 self.save(shard, reached).await;
                 tracing::info!(stream = self.stream, shard, "a closed shard was read to its end");
                 return;
@@ -226,7 +238,7 @@ impl Reader {
     }
 
     /// Carries records on until all of them are settled; false if the process stops before.
-    async fn carry(&mut self, shard: &str, mut records: Vec<Record>) -> bool {
+    async fn carry(&mut self, (shard, begins): (&str, Option<&str>), mut records: Vec<Record>) -> bool {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let mut settled: Vec<bool> = vec![false; records.len()];
         let mut left: Vec<usize> = (0..records.len()).collect();
@@ -241,7 +253,8 @@ impl Reader {
             if reached > saved {
                 saved = reached;
                 let sequence = std::mem::take(&mut records[reached - 1].sequence_number);
-                if !self.save(shard, Reached { sequence, finished: false }).await {
+                let begins = begins.map(str::to_owned);
+                if !self.save(shard, Reached { sequence, finished: false, begins }).await {
                     return false;
                 }
             }
@@ -283,6 +296,11 @@ impl Reader {
     fn told(&self, action: &str, fault: &Fault) -> String {
         format!("kinesis:{action} on {}: {}", self.stream, fault.what)
     }
+}
+
+/// The first sequence number of a shard, which no other shard has.
+fn first(shard: &Shard) -> Option<&str> {
+    shard.sequence_number_range().map(|range| range.starting_sequence_number())
 }
 
 /// Why a call failed.
