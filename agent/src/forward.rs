@@ -48,6 +48,9 @@ const SENT_BEFORE: Duration = Duration::from_secs(24 * 3600);
 /// The client is made anew so often: what it holds to be a long time ago would else grow with its age.
 const CLIENT_AGE: Duration = Duration::from_secs(3600);
 
+/// What the first question may take, if less time than that is set for all of them.
+const ONE_QUESTION: Duration = Duration::from_secs(2);
+
 /// What was done since the start.
 #[derive(Debug, Default)]
 pub struct ForwardStats {
@@ -240,10 +243,10 @@ impl Forwarder {
                 break;
             }
             if asked {
-                tokio::time::sleep(backoff.next(None)).await;
+                let _ = tokio::time::timeout(backoff.next(None), self.stopped()).await;
             }
             asked = true;
-            if !self.ask(&waiting).await {
+            if !self.ask(&waiting, began).await {
                 break;
             }
         }
@@ -259,9 +262,17 @@ impl Forwarder {
         }
     }
 
-    /// Asks CloudWatch for what is waited for; false if there is no sense in asking again.
-    async fn ask(&self, waiting: &[Waiting]) -> bool {
+    /// Returns when nothing, or not everything, is waited for any more.
+    async fn stopped(&self) {
+        // The sender is our own: it cannot be gone.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop != Stop::No).await;
+    }
+
+    /// Asks CloudWatch for what is waited for since `began`, as long as that may take; false if there is no sense in asking
+    /// again.
+    async fn ask(&self, waiting: &[Waiting], began: Instant) -> bool {
         let mut sense = false;
+        let end = began + self.config.lookup_for.max(ONE_QUESTION);
         let mut asked = BTreeSet::new();
         for event in waiting {
             let source = event.source();
@@ -272,7 +283,15 @@ impl Forwarder {
                 sense = true;
                 continue;
             }
-            let found = self.lookup.find(self.aws().await, source, (&event.revision, event.millis)).await;
+            // By the hundred, each of many pages, they take longer than there is time.
+            let found = tokio::select! {
+                biased;
+                () = self.stopped() => return false,
+                () = tokio::time::sleep_until(end.into()) => return false,
+                found = async {
+                    self.lookup.find(self.aws().await, source, (&event.revision, event.millis)).await
+                } => found,
+            };
             match found {
                 Ok(Some(fields)) => {
                     sense = true;
