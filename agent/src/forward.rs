@@ -172,6 +172,7 @@ impl Forwarder {
             under_way: JoinSet::new(),
             fates: vec![Fate::Acknowledged; records.len()],
         };
+        let before = self.output_stats.dead_letters_dropped.get();
         let mut waiting = Vec::new();
         let mut text = Vec::new();
         for (number, bytes) in records.iter().enumerate() {
@@ -184,8 +185,9 @@ impl Forwarder {
                 Err(why) => {
                     self.stats.unreadable.add(1);
                     let letter = self.letters.unreadable(bytes, &why, &self.foreign);
-                    if let Err(error) = self.letters.append(&[letter]) {
-                        shipping.failed(number, &error);
+                    match self.letters.append(&[letter]) {
+                        Ok(dropped) => self.output_stats.dead_letters_dropped.add(dropped),
+                        Err(error) => shipping.failed(number, &error),
                     }
                 }
             }
@@ -193,7 +195,7 @@ impl Forwarder {
         self.resolve(waiting, &mut shipping).await;
         shipping.flush(true).await;
         let mut fates = shipping.fates;
-        if let Err(error) = self.letters.send_away(self).await {
+        if let Err(error) = self.letters.send_away(self).await.and_then(|()| self.all_went_away(before)) {
             // They are on disk here, which a function's next life does not have.
             self.complain(&error);
             fates.fill(Fate::Parked);
@@ -207,13 +209,25 @@ impl Forwarder {
     /// The destination does not take them for now.
     pub async fn send_letters(&self, letters: &[Letter]) -> Result<(), String> {
         let client = self.client().map_err(|error| error.to_string())?;
+        let before = self.output_stats.dead_letters_dropped.get();
         let settled = client.deliver(dead_letter::sealed(letters), None).await;
         if settled.runs.iter().any(|(_, fate)| *fate != Fate::Acknowledged) {
             return Err(self
                 .last_error()
                 .unwrap_or_else(|| "the destination does not take them now".to_owned()));
         }
-        self.letters.send_away(self).await
+        self.letters.send_away(self).await?;
+        self.all_went_away(before)
+    }
+
+    /// Fails if letters that were to go away had to leave the disk before they did, since so many were `before`. Whose they
+    /// are nobody knows: whatever was under way meanwhile comes again.
+    fn all_went_away(&self, before: u64) -> Result<(), String> {
+        if !self.letters.go_away() || self.output_stats.dead_letters_dropped.get() == before {
+            return Ok(());
+        }
+        Err("more dead letters than the output's `dead_letters` leaves room for until they are sent away"
+            .to_owned())
     }
 
     /// Sends the events of ours that came without their metadata, with what other events have brought meanwhile or CloudWatch

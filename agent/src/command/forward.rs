@@ -117,6 +117,7 @@ async fn follow(config: &Config, forwarder: &Arc<Forwarder>, stream: &str) -> Re
         delivered = forwarder.output_stats.records_delivered.get(),
         duplicates = forwarder.output_stats.duplicates.get(),
         refused = forwarder.output_stats.refused.get(),
+        dead_letters_dropped = forwarder.output_stats.dead_letters_dropped.get(),
         retries = forwarder.output_stats.retries.get(),
         "stopped"
     );

@@ -349,3 +349,15 @@ fn foreign_ids_are_of_all_that_names_an_event() {
     assert_eq!(distinct.len(), ids.len());
     assert_eq!(foreign::id(source, "1"), ids[0]);
 }
+
+#[test]
+fn letters_that_had_no_room_on_their_way_are_not_done() {
+    let (here, _state) = forwarder("");
+    let (away, _other) = forwarder("dead_letters = \"s3://bucket/letters\"\n");
+    for forwarder in [&here, &away] {
+        assert_eq!(forwarder.all_went_away(0), Ok(()));
+        forwarder.output_stats.dead_letters_dropped.add(1);
+    }
+    assert_eq!(here.all_went_away(0), Ok(()), "the bound is all that was promised");
+    assert!(away.all_went_away(0).is_err());
+}

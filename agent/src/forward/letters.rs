@@ -54,7 +54,12 @@ impl Letters {
         &self.state_dir
     }
 
-    /// Appends letters; on return they are on disk.
+    /// Whether the disk has them only until they are sent away.
+    pub fn go_away(&self) -> bool {
+        self.away.is_some()
+    }
+
+    /// Appends letters; on return they are on disk. Returns how many old ones had to go.
     pub fn append(&self, letters: &[Letter]) -> io::Result<u64> {
         self.disk.append(letters)
     }
