@@ -19,6 +19,9 @@ const BEGINNING: &str = r#"{"@timestamp":""#;
 /// How the text of a metadata event begins.
 const META: &str = r#"{"taffrail":{"meta":""#;
 
+/// Metadata is hardly ever more than a few KiB, and is remembered: what is longer is a text like any other.
+const META_BYTES: usize = 64 << 10;
+
 /// The pieces of a record's event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Own<'a> {
@@ -101,7 +104,7 @@ pub fn read(text: &str) -> Option<Own<'_>> {
 /// is the hash of that end: another text cannot be passed off under it by mistake.
 pub fn read_meta(text: &str) -> Option<(&str, &str)> {
     let rest = text.strip_prefix(META)?;
-    if memchr2(b'\n', b'\r', text.as_bytes()).is_some() || may_be_verbatim(text) {
+    if text.len() > META_BYTES || memchr2(b'\n', b'\r', text.as_bytes()).is_some() || may_be_verbatim(text) {
         return None;
     }
     let (revision, rest) = rest.split_once('"')?;

@@ -20,6 +20,9 @@ use crate::record::time;
 /// Containers that are remembered: with 1 KiB of metadata each, 20 MiB at most.
 const REMEMBERED: usize = 10_000;
 
+/// Longer texts are worked out anew each time, so that the memory is bounded.
+const KEY_BYTES: usize = 64 << 10;
+
 /// What a template shows for what is not there.
 const NONE: &str = "none";
 
@@ -89,19 +92,7 @@ impl Trust {
 
     /// Where a document goes that ends with `constant` and was written at `time`; `None` if it may not come from there.
     pub fn place(&mut self, source: Source<'_>, constant: &str, time: &str) -> Option<Arc<Place>> {
-        self.scratch.clear();
-        for part in [source.owner, source.group, source.stream, constant] {
-            self.scratch.extend_from_slice(part.as_bytes());
-            self.scratch.push(0);
-        }
-        let place = match self.known.get(&self.scratch[..]) {
-            Some(place) => place,
-            None => {
-                let place = self.work_out(source, constant).map(Arc::new);
-                self.known.put(self.scratch.clone(), place.clone());
-                place
-            }
-        }?;
+        let place = self.known(source, constant)?;
         if let Some(dated) = &place.dated {
             let mut name = Vec::new();
             dated.append_to(&mut name, &date(time));
@@ -110,6 +101,24 @@ impl Trust {
             }
         }
         Some(place)
+    }
+
+    /// Where documents go that end with `constant`, if at some time or other they may come from there.
+    pub fn known(&mut self, source: Source<'_>, constant: &str) -> Option<Arc<Place>> {
+        self.scratch.clear();
+        for part in [source.owner, source.group, source.stream, constant] {
+            self.scratch.extend_from_slice(part.as_bytes());
+            self.scratch.push(0);
+        }
+        if self.scratch.len() > KEY_BYTES {
+            return self.work_out(source, constant).map(Arc::new);
+        }
+        if let Some(place) = self.known.get(&self.scratch[..]) {
+            return place;
+        }
+        let place = self.work_out(source, constant).map(Arc::new);
+        self.known.put(self.scratch.clone(), place.clone());
+        place
     }
 
     fn work_out(&self, source: Source<'_>, constant: &str) -> Option<Place> {
