@@ -268,7 +268,15 @@ impl Forwarder {
             // Not sent in a worse form for want of time.
             return waiting.iter().for_each(|event| shipping.fates[event.record] = Fate::Abandoned);
         }
+        if !waiting.is_empty() {
+            // What becomes of the rest of their records: one that comes again may then have its metadata, and would have
+            // the event twice.
+            shipping.flush(true).await;
+        }
         for event in waiting {
+            if shipping.fates[event.record] != Fate::Acknowledged {
+                continue;
+            }
             self.stats.unresolved.add(1);
             let Waiting { record, event: id, millis, text, revision, .. } = &event;
             shipping.push_foreign(*record, event.source(), (id, *millis, text), Some(revision));
