@@ -305,11 +305,11 @@ impl Forwarder {
                 sense = true;
                 continue;
             }
-            // By the hundred, each of many pages, they take longer than there is time.
+            // By the hundred, each of many pages, they take longer than there is time. What was found until then is of use.
             let found = tokio::select! {
                 biased;
-                () = self.stopped() => return false,
-                () = tokio::time::sleep_until(end.into()) => return false,
+                () = self.stopped() => return true,
+                () = tokio::time::sleep_until(end.into()) => return true,
                 found = async {
                     self.lookup.find(self.aws().await, source, (&event.revision, event.millis)).await
                 } => found,

@@ -361,3 +361,60 @@ fn letters_that_had_no_room_on_their_way_are_not_done() {
     assert_eq!(here.all_went_away(0), Ok(()), "the bound is all that was promised");
     assert!(away.all_went_away(0).is_err());
 }
+
+#[test]
+fn what_looks_like_metadata_from_elsewhere_is_a_document() {
+    let meta = |pod: &str, more: &str| {
+        let fields = format!(
+            r#","kubernetes":{{"namespace":"shop","pod":{{"name":"{pod}","uid":"u1"}},"container":{{"name":"app"}},"node":{{"name":"n1"}}{more}}},"orchestrator":{{"cluster":{{"name":"prod"}}}}}}"#
+        );
+        let hash = crate::config::template::fnv1a(format!("{fields}\n").as_bytes());
+        format!(r#"{{"taffrail":{{"meta":"{hash:016x}"}}{fields}"#)
+    };
+    let long = format!(r#","labels":{{"a":"{}"}}"#, "x".repeat(64 << 10));
+    let (forwarder, _state) = forwarder("");
+    let of = |group| Source { owner: OWNER, group, stream: "shop/web-0/app" };
+    let sent = |group, text: String| body(&forwarder, &[subscription(of(group), &[text])]).0.lines().count();
+    assert_eq!(sent(GROUP, meta("web-0", "")), 0);
+    assert_eq!(sent(GROUP, meta("web-1", "")), 2, "of another pod");
+    assert_eq!(sent("/eks/other", meta("web-0", "")), 2, "of a group that no pair gives");
+    assert_eq!(sent(GROUP, meta("web-0", &long)), 2, "too long");
+    assert_eq!((forwarder.stats.metas.get(), forwarder.stats.foreign.get()), (1, 3));
+}
+
+/// An event that waits for metadata that nobody has.
+fn waiting(record: usize) -> Waiting {
+    Waiting {
+        record,
+        source: [OWNER, GROUP, "s"].map(str::to_owned),
+        event: record.to_string(),
+        millis: 0,
+        text: "x".into(),
+        revision: "0123456789abcdef".into(),
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_record_that_comes_again_is_not_sent_in_another_form() {
+    let (forwarder, _state) = forwarder("");
+    let mut shipping = Shipping {
+        forwarder: &forwarder,
+        client: forwarder.client().unwrap(),
+        bulk: Bulk::new(&forwarder.output),
+        under_way: JoinSet::new(),
+        fates: vec![Fate::Parked, Fate::Acknowledged],
+    };
+    forwarder.resolve(vec![waiting(0), waiting(1)], &mut shipping).await;
+    assert_eq!(forwarder.stats.unresolved.get(), 1);
+    assert_eq!(shipping.bulk.seal().unwrap().unwrap().items, 1);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_once_it_is_to_stop_or_the_time_is_over() {
+    let (forwarder, _state) = forwarder("");
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(3600)).expect("an hour of uptime");
+    assert!(forwarder.ask(&[waiting(0), waiting(1)], long_ago).await);
+    forwarder.stop(Stop::Unsent);
+    assert!(forwarder.ask(&[waiting(0), waiting(1)], Instant::now()).await);
+    assert!(forwarder.aws.get().is_none(), "AWS was spoken to");
+}
