@@ -15,7 +15,7 @@ use super::own;
 use super::trust::Source;
 use crate::output::http::words;
 
-/// Revisions that are remembered: with 1 KiB each, 20 MiB at most.
+/// Revisions that are remembered: 20 MiB at most with 1 KiB each, which is usual; each is 64 KiB at most.
 const REMEMBERED: usize = 10_000;
 
 /// Metadata lies before the events of its call, whose times span less than a day ("PutLogEvents, 24 hours").

@@ -17,7 +17,7 @@ use crate::config::template::{Names, Prepared, Safe, Template};
 use crate::config::{Target, TrustedConfig};
 use crate::record::time;
 
-/// Containers that are remembered: with 1 KiB of metadata each, 20 MiB at most.
+/// Containers that are remembered: 20 MiB at most with 1 KiB of metadata each, which is usual.
 const REMEMBERED: usize = 10_000;
 
 /// Longer texts are worked out anew each time, so that the memory is bounded.
