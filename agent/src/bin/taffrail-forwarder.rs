@@ -54,7 +54,9 @@ fn start() -> Result<(), String> {
         async move {
             let left = call.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
             let within = left.saturating_sub(LEAST_LEFT.max(left / 10));
-            forwarder.handle(&call.payload, within).await.map_err(lambda_runtime::Error::from)
+            // On the heap: within the runtime's own futures its type nests deeper than the compiler goes.
+            let handled = Box::pin(forwarder.handle(&call.payload, within));
+            handled.await.map_err(lambda_runtime::Error::from)
         }
     });
     runtime.block_on(lambda_runtime::run(handler)).map_err(|error| error.to_string())
