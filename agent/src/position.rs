@@ -44,7 +44,7 @@ pub struct Position {
     #[serde(rename = "t", default)]
     pub time: i64,
     /// Up to where the first lines of the file, by stream, belong to the last record of the file before it.
-    #[serde(rename = "h", default, skip_serializing_if = "Skipped::is_nothing")]
+    #[serde(rename = "h", default, skip_serializing_if = "is_default")]
     pub skipped: Skipped,
 }
 
@@ -135,13 +135,13 @@ pub struct OpenGroup {
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Lane>,
     /// Lines of a record of several, and 0 for a line that is one of its own.
-    #[serde(rename = "m", default, skip_serializing_if = "is_none_32")]
+    #[serde(rename = "m", default, skip_serializing_if = "is_default")]
     pub lines: u32,
     /// What of a record of several lines has been seen: see [`State`](crate::record::multiline::State).
-    #[serde(rename = "y", default, skip_serializing_if = "is_none_8")]
+    #[serde(rename = "y", default, skip_serializing_if = "is_default")]
     pub state: u8,
     /// Whether its last line is whole, so that only another line can go on with it.
-    #[serde(rename = "w", default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(rename = "w", default, skip_serializing_if = "is_default")]
     pub whole: bool,
 }
 
@@ -166,24 +166,16 @@ pub struct Entry {
     #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
     pub cuts: Vec<Cut>,
     /// Since when the file is gone, in seconds since the epoch; 0 while it is there.
-    #[serde(rename = "g", default, skip_serializing_if = "is_zero")]
+    #[serde(rename = "g", default, skip_serializing_if = "is_default")]
     pub gone: u64,
     /// Up to where it was written before the output's very first start: records before this are passed over if they are
     /// too old. Behind it they never are, whatever time they bear, since clocks are set back at times.
-    #[serde(rename = "a", default, skip_serializing_if = "is_zero")]
+    #[serde(rename = "a", default, skip_serializing_if = "is_default")]
     pub past: u64,
 }
 
-fn is_zero(n: &u64) -> bool {
-    *n == 0
-}
-
-fn is_none_32(n: &u32) -> bool {
-    *n == 0
-}
-
-fn is_none_8(n: &u8) -> bool {
-    *n == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A [`Position`] where thousands are held: nearly all have nothing open.
