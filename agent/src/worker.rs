@@ -188,6 +188,11 @@ impl Reading {
         since.as_secs() / queue::WRITTEN_TOGETHER.as_secs()
     }
 
+    /// How long a record of several lines waits for more; one whose line is not whole waits for `gap`.
+    fn timeout(&self, gap: Duration) -> Duration {
+        self.plan.multiline().map_or(gap, |rule| rule.timeout)
+    }
+
     fn has_readable(&self) -> bool {
         self.is_here() && (self.shelf.has_waiting() || self.cursors.iter().any(Cursor::is_readable))
     }
@@ -300,8 +305,9 @@ impl Worker {
                 continue;
             }
             let idle = self.batch.is_empty() && self.in_flight == 0 && self.waiting.is_none();
-            let quiet = !self.has_set_aside() && !self.has_held() && !self.has_last_words();
-            if self.phase.is_draining() && idle && quiet {
+            // All containers are looked through for it: only where the answer counts.
+            let is_quiet = || !self.has_set_aside() && !self.has_held() && !self.has_last_words();
+            if self.phase.is_draining() && idle && is_quiet() {
                 self.leave_files();
                 return !self.has_unreadable();
             }
@@ -513,7 +519,8 @@ impl Worker {
     /// When something is to be read of a container that has nothing to be read now.
     fn next_reading(&self, reading: &Reading) -> Option<Instant> {
         let retries = reading.cursors.iter().filter_map(Cursor::retry_at);
-        let (gap, timeout) = self.patience(reading);
+        let gap = self.settings.rules.join_gap;
+        let timeout = reading.timeout(gap);
         let silent = reading
             .cursors
             .iter()

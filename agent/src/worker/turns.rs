@@ -76,12 +76,6 @@ impl Worker {
         progress
     }
 
-    /// How long a line that is not whole, and a record of several lines, waits for more.
-    pub(super) fn patience(&self, reading: &Reading) -> (Duration, Duration) {
-        let gap = self.settings.rules.join_gap;
-        (gap, reading.plan.multiline().map_or(gap, |rule| rule.timeout))
-    }
-
     /// Whether there are records that wait for their end, on a node that is going away: nobody will read them later.
     pub(super) fn has_last_words(&self) -> bool {
         self.is_leaving()
@@ -308,7 +302,7 @@ impl Worker {
             .enumerate()
             .filter(|(_, c)| c.parked.is_none() && !c.waits.is_waiting() && c.is_here())
         {
-            let timeout = reading.plan.multiline().map_or(gap, |rule| rule.timeout);
+            let timeout = reading.timeout(gap);
             for at in 0..reading.cursors.len() {
                 let cursor = &reading.cursors[at];
                 let silent = cursor.silent_at(gap, timeout);
