@@ -13,7 +13,7 @@ use crate::config::{CloudWatchConfig, Config, ElasticsearchConfig, OutputConfig,
 use crate::output::cloudwatch::{CloudWatch, Sender, rejected};
 use crate::output::dead_letter::{self, DeadLetters, Letter};
 use crate::output::elasticsearch::Elasticsearch;
-use crate::output::{Fate, Stop};
+use crate::output::{Fate, Settled, Stop};
 use crate::stats::OutputStats;
 
 /// Records sent in one request of a replay.
@@ -77,22 +77,11 @@ fn replay(
     letters: &DeadLetters,
     again: DeadLetters,
 ) -> Result<(), String> {
-    let aside = letters.begin_replay().map_err(|e| e.to_string())?;
     let stats = Arc::new(OutputStats::default());
     let (_never, stop) = watch::channel(Stop::No);
     let client =
         Elasticsearch::new(name, output, again, None, stats.clone(), stop).map_err(|e| e.to_string())?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
-    for some in aside.chunks(AT_ONCE) {
-        let settled = runtime.block_on(client.deliver(dead_letter::sealed(some), None));
-        if settled.runs.iter().any(|(_, fate)| *fate != Fate::Acknowledged) {
-            let why = stats.last_error().unwrap_or_default();
-            return Err(format!("the destination does not take them now ({why}); they are kept"));
-        }
-    }
-    letters.end_replay().map_err(|e| e.to_string())?;
-    println!("{name}: {} sent again, {} refused once more", aside.len(), stats.refused.get());
-    Ok(())
+    resend(name, letters, &stats, async |some| client.deliver(dead_letter::sealed(some), None).await)
 }
 
 /// The same for CloudWatch. What is still too old or too new stays, unless the output sends it with the time now.
@@ -102,17 +91,26 @@ fn replay_events(
     letters: &DeadLetters,
     again: DeadLetters,
 ) -> Result<(), String> {
-    let aside = letters.begin_replay().map_err(|e| e.to_string())?;
     let stats = Arc::new(OutputStats::default());
     let (_never, stop) = watch::channel(Stop::No);
     // What is rejected once more is not to be dropped by a replay.
     let rejected = if output.rejected == Rejected::Now { Rejected::Now } else { Rejected::DeadLetter };
     let output = CloudWatchConfig { rejected, ..output.clone() };
-    let client = Arc::new(CloudWatch::new(name, &output, again, stats.clone(), stop));
-    let mut sender = Sender::new(client);
+    let mut sender = Sender::new(Arc::new(CloudWatch::new(name, &output, again, stats.clone(), stop)));
+    resend(name, letters, &stats, async |some| sender.send(events(some)).await)
+}
+
+/// Takes all letters aside and delivers them, so many at a time.
+fn resend(
+    name: &str,
+    letters: &DeadLetters,
+    stats: &OutputStats,
+    mut deliver: impl AsyncFnMut(&[Letter]) -> Settled,
+) -> Result<(), String> {
+    let aside = letters.begin_replay().map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     for some in aside.chunks(AT_ONCE) {
-        let settled = runtime.block_on(sender.send(events(some)));
+        let settled = runtime.block_on(deliver(some));
         if settled.runs.iter().any(|(_, fate)| *fate != Fate::Acknowledged) || !settled.lost.is_empty() {
             let why = stats.last_error().unwrap_or_default();
             return Err(format!("the destination does not take them now ({why}); they are kept"));
