@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::Args;
 use rustix::fs::{Access as Permission, AtFlags, CWD, StatxFlags, statx};
 
+use super::BAD_CONFIGURATION;
 use super::run::reload::{LAST_RUN, Loaded};
 use crate::config::connection::TlsVersion;
 use crate::config::units::show_duration;
@@ -30,9 +31,6 @@ use crate::metadata::connection::{self, Access};
 use crate::output::http::secret::read_secret;
 use crate::output::http::tls;
 use crate::pipeline::{batch_size, memory_shares};
-
-/// The exit code for a configuration with mistakes.
-const BAD_CONFIGURATION: u8 = 2;
 
 /// What may be said to it.
 #[derive(Debug, Clone, Args)]

@@ -5,16 +5,18 @@
 //! never what file outputs have written, which is the user's.
 
 use std::fs;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
+use super::configured;
 use super::run::reload::LAST_RUN;
+use super::terminal::agreed;
 use crate::admin::ADDRESSES;
-use crate::config::{ByteSize, Config};
+use crate::config::ByteSize;
 use crate::pipeline::lock_state;
 
 /// The exit code for a configuration with mistakes, and where nobody has said yes.
@@ -47,12 +49,9 @@ pub struct CleanupArgs {
 
 /// Removes what the agent of this configuration has left.
 pub fn cleanup(path: Option<&Path>, args: &CleanupArgs) -> ExitCode {
-    let config = match path.map_or_else(|| Ok(Config::default()), Config::load) {
+    let config = match configured(path) {
         Ok(config) => config,
-        Err(diagnostics) => {
-            eprintln!("{diagnostics}");
-            return ExitCode::from(NOT_DONE);
-        }
+        Err(code) => return code,
     };
     let folder = config.state_dir.display();
     if !config.state_dir.is_dir() {
@@ -74,7 +73,7 @@ pub fn cleanup(path: Option<&Path>, args: &CleanupArgs) -> ExitCode {
     };
     let freed = ByteSize::new(left.bytes);
     println!("{folder}: {count} of the agent's, {freed} on disk that nobody else has");
-    if !args.yes && !agreed() {
+    if !args.yes && !agreed("Remove it? What is unread of deleted logs, and dead letters, go with it.") {
         eprintln!("nothing was removed; say --yes to remove it");
         return ExitCode::from(NOT_DONE);
     }
@@ -135,18 +134,6 @@ impl Left {
         self.files.push(file);
         Ok(())
     }
-}
-
-fn agreed() -> bool {
-    if !io::stdin().is_terminal() {
-        return false;
-    }
-    print!("Remove it? What is unread of deleted logs, and dead letters, go with it. [y/N] ");
-    let mut answer = String::new();
-    // A terminal that cannot be written to or read from has not agreed.
-    io::stdout().flush().is_ok()
-        && io::stdin().read_line(&mut answer).is_ok()
-        && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 /// Removes it; true if the state directory went too.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use clap::Subcommand;
 use tokio::sync::watch;
 
+use super::configured;
 use crate::batch::Sealed;
 use crate::batch::events::Event;
-use crate::config::{CloudWatchConfig, Config, ElasticsearchConfig, OutputConfig, Rejected};
+use crate::config::{CloudWatchConfig, ElasticsearchConfig, OutputConfig, Rejected};
 use crate::output::cloudwatch::{CloudWatch, Sender, rejected};
 use crate::output::dead_letter::{self, DeadLetters, Letter};
 use crate::output::elasticsearch::Elasticsearch;
@@ -30,12 +31,9 @@ pub enum Action {
 
 /// Lists or replays the dead letters of every output in the configuration.
 pub fn dead_letter(path: Option<&Path>, action: Action) -> ExitCode {
-    let config = match path.map_or_else(|| Ok(Config::default()), Config::load) {
+    let config = match configured(path) {
         Ok(config) => config,
-        Err(diagnostics) => {
-            eprintln!("{diagnostics}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
     let mut code = ExitCode::SUCCESS;
     for (name, output) in &config.outputs {

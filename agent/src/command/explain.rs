@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use super::run::reload::Loaded;
+use super::configured;
 use super::trial::{Sent, Subject, framed, in_memory};
 use crate::catalog::file::KeyMaker;
 use crate::catalog::name::{LogName, PodName};
@@ -52,14 +52,11 @@ pub struct ExplainArgs {
 
 /// Explains; exit code 1 if there is no such log, 2 if the configuration is at fault.
 pub fn explain(path: Option<&Path>, args: &ExplainArgs) -> ExitCode {
-    let loaded = match path.map_or_else(|| Ok(Loaded::default()), Loaded::load) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::from(2);
-        }
+    let config = match configured(path) {
+        Ok(config) => config,
+        Err(code) => return code,
     };
-    let config = &loaded.config;
+    let config = &config;
     let explained = subject(config, args).and_then(|(subject, said)| {
         let text = explanation(config, &subject, args.records).map_err(|error| error.to_string())?;
         // Nothing is left to tell of a standard output that is closed.

@@ -13,14 +13,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::run::log::Log;
+use super::{BAD_CONFIGURATION, configured};
 use crate::config::{Config, LettersAway};
 use crate::forward::Forwarder;
 use crate::forward::checkpoint::Checkpoints;
 use crate::forward::kinesis::Reader;
 use crate::output::Stop;
-
-/// The exit code for a configuration that cannot be.
-const BAD_CONFIGURATION: u8 = 2;
 
 /// What is left of the grace period when what is under way is given up.
 const BEFORE_KILL: Duration = Duration::from_secs(5);
@@ -43,12 +41,9 @@ pub fn forward(path: Option<&Path>, args: &ForwardArgs) -> ExitCode {
         eprintln!("error: say where documents go: --config FILE");
         return ExitCode::from(BAD_CONFIGURATION);
     };
-    let config = match Config::load(path) {
+    let config = match configured(Some(path)) {
         Ok(config) => config,
-        Err(diagnostics) => {
-            eprintln!("{diagnostics}");
-            return ExitCode::from(BAD_CONFIGURATION);
-        }
+        Err(code) => return code,
     };
     let _log = Log::start(&config.log);
     let forwarder = match Forwarder::new(&config, &config.state_dir) {

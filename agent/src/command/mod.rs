@@ -17,3 +17,19 @@ mod terminal;
 pub mod test;
 pub mod top;
 mod trial;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::Config;
+
+/// The exit code where the configuration or the command line is at fault.
+const BAD_CONFIGURATION: u8 = 2;
+
+/// The configuration in a file, or the default one; what is wrong with it is told.
+fn configured(path: Option<&Path>) -> Result<Config, ExitCode> {
+    path.map_or_else(|| Ok(Config::default()), Config::load).map_err(|diagnostics| {
+        eprintln!("{diagnostics}");
+        ExitCode::from(BAD_CONFIGURATION)
+    })
+}

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::BAD_CONFIGURATION;
 use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::pipeline::{Agent, Outcome, StartError};
@@ -21,9 +22,6 @@ use reload::{Life, Loaded, Reload, Swapped, Wanted};
 
 /// How long before the end of the grace period the agent gives up catching up: what saving takes, and more.
 const BEFORE_KILL: Duration = Duration::from_secs(5);
-
-/// The exit code for a configuration that cannot be.
-const BAD_CONFIGURATION: u8 = 2;
 
 /// Runs the agent by the configuration in `path`, or by the defaults.
 pub fn run(path: Option<&Path>) -> ExitCode {

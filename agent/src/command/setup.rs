@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use self::cost::Prices;
+use super::configured;
 use crate::config::{CloudWatchConfig, Config, OutputConfig};
 
 /// The exit code for a configuration with mistakes, and where nobody has said yes.
@@ -72,12 +73,9 @@ pub fn setup(path: Option<&Path>, action: &Action) -> ExitCode {
         eprintln!("error: which configuration? Give it with --config FILE");
         return ExitCode::from(NOT_DONE);
     };
-    let config = match Config::load(path) {
+    let config = match configured(Some(path)) {
         Ok(config) => config,
-        Err(diagnostics) => {
-            eprintln!("{diagnostics}");
-            return ExitCode::from(NOT_DONE);
-        }
+        Err(code) => return code,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

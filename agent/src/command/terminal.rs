@@ -75,6 +75,19 @@ pub fn say(text: &str) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
+/// Whether somebody at the terminal says yes. Without a terminal nobody does.
+pub fn agreed(question: &str) -> bool {
+    if !io::stdin().is_terminal() {
+        return false;
+    }
+    print!("{question} [y/N] ");
+    let mut answer = String::new();
+    // A terminal that cannot be written to or read from has not agreed.
+    io::stdout().flush().is_ok()
+        && io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
 /// Whether a terminal would obey it, or set the line in another order.
 fn steers(character: char) -> bool {
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::explain::{facts, known};
-use super::run::reload::Loaded;
 use super::trial::{Subject, framed};
+use super::{BAD_CONFIGURATION, configured};
 use crate::catalog::origin::{Container, Origin};
 use crate::config::Config;
 use crate::metadata::facts::ContainerFacts;
@@ -102,14 +102,14 @@ impl Default for Pod {
 pub fn test(path: Option<&Path>, args: &TestArgs) -> ExitCode {
     let fault = |told: &dyn std::fmt::Display| {
         eprintln!("{told}");
-        ExitCode::from(2)
+        ExitCode::from(BAD_CONFIGURATION)
     };
     let Some(path) = path else {
         return fault(&"error: give the configuration with --config FILE");
     };
-    let loaded = match Loaded::load(path) {
-        Ok(loaded) => loaded,
-        Err(problems) => return fault(&problems),
+    let config = match configured(Some(path)) {
+        Ok(config) => config,
+        Err(code) => return code,
     };
     let file = args.cases.clone().unwrap_or_else(|| path.with_extension("test.toml"));
     let cases = match read(&file) {
@@ -118,7 +118,7 @@ pub fn test(path: Option<&Path>, args: &TestArgs) -> ExitCode {
     };
     let (mut failed, mut said) = (0, String::new());
     for case in &cases.case {
-        match run(&loaded.config, case) {
+        match run(&config, case) {
             Ok(differences) if differences.is_empty() => said.push_str(&format!("ok      {}\n", case.name)),
             Ok(differences) => {
                 failed += 1;

@@ -4,10 +4,10 @@
 //! process's exit code. It knows nothing of any service: a deed is carried out by whoever is given for it.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use super::{NOT_DONE, Options};
+use crate::command::terminal::agreed;
 
 /// What a step does to a thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl<D> Plan<D> {
         if options.plan || self.steps.iter().all(|step| step.deeds.is_empty()) {
             return code;
         }
-        if !options.yes && !agreed() {
+        if !options.yes && !agreed("Do it?") {
             eprintln!("nothing was changed; say --yes to do it");
             return ExitCode::from(NOT_DONE);
         }
@@ -176,18 +176,6 @@ impl<D> Plan<D> {
         println!("done: {done} of {}", done + failed);
         if failed > 0 { ExitCode::FAILURE } else { code }
     }
-}
-
-fn agreed() -> bool {
-    if !io::stdin().is_terminal() {
-        return false;
-    }
-    print!("Do it? [y/N] ");
-    let mut answer = String::new();
-    // A terminal that cannot be written to or read from has not agreed.
-    io::stdout().flush().is_ok()
-        && io::stdin().read_line(&mut answer).is_ok()
-        && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 #[cfg(test)]
