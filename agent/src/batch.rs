@@ -4,13 +4,11 @@
 //! acknowledgement of the whole will move positions over. Variable fields come first in a document, the constant
 //! metadata last and contiguous. Knows nothing of HTTP.
 
+pub mod body;
 pub mod events;
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Instant;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
 
 use crate::config::{BulkOp, EventFormat};
 use crate::position::Position;
@@ -18,6 +16,7 @@ use crate::read::{Marks, Record, Time};
 use crate::record::treatment::{Body, Written};
 use crate::record::{self, Level, Notes, time};
 use crate::route::FilePlan;
+use body::{RequestBody, append_action};
 use events::Events;
 
 /// Room that is kept for what routes make of a record's body.
@@ -94,12 +93,9 @@ pub struct Segment {
 #[derive(Debug)]
 pub struct Batch {
     format: Format,
-    staged: Vec<u8>,
+    body: RequestBody,
     /// For what routes make of a record's body.
     scratch: Vec<u8>,
-    encoder: Option<GzEncoder<Vec<u8>>>,
-    level: Option<u32>,
-    staged_before: u64,
     /// The stretches it covers, in order of reading.
     pub runs: Vec<Run>,
     /// Parts by file, for an output that writes files.
@@ -136,11 +132,8 @@ impl Batch {
     pub fn new(format: Format, level: Option<u32>) -> Batch {
         Batch {
             format,
-            staged: Vec::new(),
+            body: RequestBody::new(level),
             scratch: Vec::new(),
-            encoder: None,
-            level,
-            staged_before: 0,
             runs: Vec::new(),
             segments: Vec::new(),
             events: Events::default(),
@@ -151,7 +144,7 @@ impl Batch {
 
     /// Bytes so far, before compression.
     pub fn plain_bytes(&self) -> u64 {
-        self.staged_before + self.staged.len() as u64 + self.events.overhead()
+        self.body.plain_bytes() + self.events.overhead()
     }
 
     /// Whether it holds nothing, not even a run without records.
@@ -213,20 +206,15 @@ impl Batch {
                 written.as_bytes()
             }
         };
-        let out = &mut self.staged;
+        let out = &mut self.body.staged;
         match self.format {
             Format::Bulk { op, ids } => {
-                out.extend_from_slice(match op {
-                    // Data streams take nothing else, and a record sent twice is refused with 409.
-                    BulkOp::Create => br#"{"create":{"_index":""#,
-                    BulkOp::Index => br#"{"index":{"_index":""#,
-                });
-                append_target(out, plan, time);
-                if ids {
-                    out.extend_from_slice(br#"","_id":""#);
-                    append_id(out, id, record);
-                }
-                out.extend_from_slice(b"\"}}\n");
+                append_action(
+                    out,
+                    op,
+                    |out| append_target(out, plan, time),
+                    ids.then_some(|out: &mut Vec<u8>| append_id(out, id, record)),
+                );
                 append_document(out, plan, time, record, body);
             }
             Format::Lines => {
@@ -254,42 +242,30 @@ impl Batch {
 
     /// How far it is filled now.
     pub fn mark(&self) -> Mark {
-        Mark { staged: self.staged.len(), events: self.events.list.len() }
+        Mark { staged: self.body.staged.len(), events: self.events.list.len() }
     }
 
     /// What has come in since the mark, which was made after the last [`fold`](Self::fold): lines, or the body so far
     /// with the events of it.
     pub fn made_since(&self, mark: Mark) -> (&[u8], &[events::Event]) {
         let begin = if let Format::Events(_) = self.format { 0 } else { mark.staged };
-        (&self.staged[begin..], &self.events.list[mark.events..])
+        (&self.body.staged[begin..], &self.events.list[mark.events..])
     }
 
     /// Compresses what has been staged: after each turn, while its bytes are still in the processor's cache.
     pub fn fold(&mut self) -> io::Result<()> {
-        let Some(level) = self.level else { return Ok(()) };
-        let encoder = self
-            .encoder
-            .get_or_insert_with(|| GzEncoder::new(Vec::with_capacity(256 << 10), Compression::new(level)));
-        encoder.write_all(&self.staged)?;
-        self.staged_before += self.staged.len() as u64;
-        self.staged.clear();
-        Ok(())
+        self.body.fold()
     }
 
     /// Closes the batch and begins the next, in `spare`'s memory.
     pub fn seal(&mut self, mut spare: Vec<u8>) -> io::Result<Sealed> {
-        self.fold()?;
         let plain_bytes = self.plain_bytes();
         spare.clear();
-        let body = match self.encoder.take() {
-            Some(encoder) => encoder.finish()?,
-            None => std::mem::replace(&mut self.staged, spare),
-        };
-        self.staged_before = 0;
+        let body = self.body.finish(spare)?;
         self.opened = None;
         Ok(Sealed {
             body,
-            compressed: self.level.is_some(),
+            compressed: self.body.is_compressed(),
             plain_bytes,
             runs: std::mem::take(&mut self.runs),
             segments: std::mem::take(&mut self.segments),

@@ -3,11 +3,9 @@
 //! In: an action and a document at a time, by the subscription record that they are of. Out: [`Sealed`] batches in which a
 //! run stands for (a stretch of) one record: what becomes of a run becomes of its record. Knows nothing of HTTP.
 
-use std::io::{self, Write};
+use std::io;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
+use crate::batch::body::{RequestBody, append_action};
 use crate::batch::{Run, Sealed};
 use crate::config::{BulkOp, ElasticsearchConfig};
 use crate::position::Position;
@@ -20,10 +18,7 @@ const FOLD: usize = 128 << 10;
 pub struct Bulk {
     op: BulkOp,
     ids: bool,
-    level: Option<u32>,
-    staged: Vec<u8>,
-    folded: u64,
-    encoder: Option<GzEncoder<Vec<u8>>>,
+    body: RequestBody,
     runs: Vec<Run>,
     items: u32,
 }
@@ -34,10 +29,7 @@ impl Bulk {
         Bulk {
             op: output.op,
             ids: output.document_id,
-            level: output.gzip_level(),
-            staged: Vec::new(),
-            folded: 0,
-            encoder: None,
+            body: RequestBody::new(output.gzip_level()),
             runs: Vec::new(),
             items: 0,
         }
@@ -45,7 +37,7 @@ impl Bulk {
 
     /// Bytes so far, before compression.
     pub fn bytes(&self) -> u64 {
-        self.folded + self.staged.len() as u64
+        self.body.plain_bytes()
     }
 
     /// Appends a document of a record, given by its number; `target` and `document` append their text.
@@ -56,17 +48,13 @@ impl Bulk {
         id: &str,
         document: impl FnOnce(&mut Vec<u8>),
     ) -> io::Result<()> {
-        let out = &mut self.staged;
-        out.extend_from_slice(match self.op {
-            BulkOp::Create => br#"{"create":{"_index":""#,
-            BulkOp::Index => br#"{"index":{"_index":""#,
-        });
-        target(out);
-        if self.ids {
-            out.extend_from_slice(br#"","_id":""#);
-            out.extend_from_slice(id.as_bytes());
-        }
-        out.extend_from_slice(b"\"}}\n");
+        let out = &mut self.body.staged;
+        append_action(
+            out,
+            self.op,
+            target,
+            self.ids.then_some(|out: &mut Vec<u8>| out.extend_from_slice(id.as_bytes())),
+        );
         document(out);
         self.items += 1;
         match self.runs.last_mut().filter(|run| run.cursor == record as u64) {
@@ -82,18 +70,7 @@ impl Bulk {
                 in_doubt: true,
             }),
         }
-        if self.staged.len() >= FOLD { self.fold() } else { Ok(()) }
-    }
-
-    fn fold(&mut self) -> io::Result<()> {
-        let Some(level) = self.level else { return Ok(()) };
-        let encoder = self
-            .encoder
-            .get_or_insert_with(|| GzEncoder::new(Vec::with_capacity(256 << 10), Compression::new(level)));
-        encoder.write_all(&self.staged)?;
-        self.folded += self.staged.len() as u64;
-        self.staged.clear();
-        Ok(())
+        if self.body.staged.len() >= FOLD { self.body.fold() } else { Ok(()) }
     }
 
     /// Closes the batch and begins the next; `None` if there is nothing in it.
@@ -101,16 +78,11 @@ impl Bulk {
         if self.items == 0 {
             return Ok(None);
         }
-        self.fold()?;
-        let plain_bytes = self.bytes();
-        let body = match self.encoder.take() {
-            Some(encoder) => encoder.finish()?,
-            None => std::mem::take(&mut self.staged),
-        };
-        self.folded = 0;
+        let plain_bytes = self.body.plain_bytes();
+        let body = self.body.finish(Vec::new())?;
         Ok(Some(Sealed {
             body,
-            compressed: self.level.is_some(),
+            compressed: self.body.is_compressed(),
             plain_bytes,
             runs: std::mem::take(&mut self.runs),
             segments: Vec::new(),
