@@ -8,7 +8,10 @@ pub mod body;
 pub mod events;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
+
+use serde_json::Value;
 
 use crate::config::{BulkOp, EventFormat};
 use crate::position::Position;
@@ -272,6 +275,43 @@ impl Batch {
             events: self.events.take(),
             items: std::mem::take(&mut self.items),
         })
+    }
+}
+
+/// Each record of a body in this form, not compressed: to which index, log stream or file, and under which id, as far as the
+/// body says, and its text.
+pub fn each_record(
+    format: Format,
+    body: &[u8],
+    (events, targets): (&[events::Event], &[Arc<str>]),
+    segments: &[Segment],
+    mut each: impl FnMut(Option<&str>, Option<&str>, &[u8]),
+) {
+    if let Format::Events(_) = format {
+        for event in events {
+            let text = &body[event.begin as usize..][..event.length as usize];
+            each(Some(&targets[event.target as usize]), None, text);
+        }
+        return;
+    }
+    let mut begin = 0;
+    let mut lines = body.split_inclusive(|byte| *byte == b'\n').filter_map(|line| {
+        let at = begin;
+        begin += line.len();
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        (!text.is_empty()).then_some((at, text))
+    });
+    if let Format::Bulk { .. } = format {
+        while let (Some((_, action)), Some((_, text))) = (lines.next(), lines.next()) {
+            let action: Value = serde_json::from_slice(action).unwrap_or_default();
+            let of = |name: &str| action.as_object()?.values().next()?.get(name)?.as_str();
+            each(of("_index"), of("_id"), text);
+        }
+    } else {
+        for (at, text) in lines {
+            let segment = segments.iter().find(|segment| segment.end > at);
+            each(segment.map(|segment| &*segment.path), None, text);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rustix::fs::MemfdFlags;
 
-use crate::batch::{Batch, Format, Pushed, Sealed};
+use crate::batch::{Batch, Format, Pushed, Sealed, each_record};
 use crate::catalog::file::Source;
 use crate::catalog::origin::Origin;
 use crate::config::Config;
@@ -134,40 +134,14 @@ impl Subject {
 }
 
 fn sent(format: Format, sealed: &Sealed) -> Vec<Sent> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let body = &sealed.body;
-    match format {
-        Format::Bulk { .. } => {
-            let lines: Vec<&[u8]> = body.split(|byte| *byte == b'\n').collect();
-            let pair = |pair: &[&[u8]]| {
-                let action: serde_json::Value = serde_json::from_slice(pair[0]).unwrap_or_default();
-                let of = |name: &str| {
-                    let target = action.as_object().and_then(|action| action.values().next());
-                    target.and_then(|target| target[name].as_str()).unwrap_or_default().to_owned()
-                };
-                Sent { target: of("_index"), id: of("_id"), text: text(pair[1]) }
-            };
-            lines.chunks_exact(2).map(pair).collect()
-        }
-        Format::Events(_) => {
-            let event = |event: &crate::batch::events::Event| {
-                let bytes = &body[event.begin as usize..(event.begin + event.length) as usize];
-                let target = sealed.events.targets[event.target as usize].to_string();
-                Sent { target, id: String::new(), text: text(bytes) }
-            };
-            sealed.events.list.iter().map(event).collect()
-        }
-        Format::Lines | Format::Text { .. } => {
-            let (mut begin, mut all) = (0, Vec::new());
-            for line in body.split_inclusive(|byte| *byte == b'\n') {
-                let segment = sealed.segments.iter().find(|segment| segment.end > begin);
-                let target = segment.map(|segment| segment.path.clone()).unwrap_or_default();
-                all.push(Sent { target, id: String::new(), text: text(line.trim_ascii_end()) });
-                begin += line.len();
-            }
-            all
-        }
-    }
+    let mut all = Vec::new();
+    let events = (&*sealed.events.list, &*sealed.events.targets);
+    each_record(format, &sealed.body, events, &sealed.segments, |target, id, text| {
+        let of = |name: Option<&str>| name.unwrap_or_default().to_owned();
+        let text = String::from_utf8_lossy(text).into_owned();
+        all.push(Sent { target: of(target), id: of(id), text });
+    });
+    all
 }
 
 impl fmt::Display for Tried {
