@@ -17,7 +17,7 @@ use crate::config::{BulkOp, EventFormat};
 use crate::position::Position;
 use crate::read::{Marks, Record, Time};
 use crate::record::treatment::{Body, Written};
-use crate::record::{self, Level, Notes, time};
+use crate::record::{self, Notes, time};
 use crate::route::FilePlan;
 use body::{RequestBody, append_action};
 use events::Events;
@@ -373,9 +373,9 @@ fn append_readable(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], body: &Bo
     let begin = out.len();
     let notes = body.append(out);
     out.truncate(begin);
-    let paint = |out: &mut Vec<u8>, code: &str, text: &[u8]| {
+    let paint = |out: &mut Vec<u8>, colour: &str, text: &[u8]| {
         if color {
-            out.extend_from_slice(format!("\x1b[{code}m").as_bytes());
+            out.extend_from_slice(colour.as_bytes());
         }
         out.extend_from_slice(text);
         if color {
@@ -383,16 +383,10 @@ fn append_readable(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], body: &Bo
         }
         out.push(b' ');
     };
-    paint(out, "2", time);
-    paint(out, "36", plan.label().as_bytes());
+    paint(out, "\x1b[2m", time);
+    paint(out, "\x1b[36m", plan.label().as_bytes());
     if let Some(level) = notes.level {
-        let code = match level {
-            Level::Trace | Level::Debug => "2",
-            Level::Info | Level::Notice => "32",
-            Level::Warn => "33",
-            Level::Error | Level::Critical | Level::Fatal => "31",
-        };
-        paint(out, code, level.as_str().to_uppercase().as_bytes());
+        paint(out, level.colour(), level.as_str().to_uppercase().as_bytes());
     }
     for character in record::readable(&body.content).chars() {
         if character == '\t' || !character.is_control() {

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::client::{ADDRESS, Asked, runtime};
 use super::terminal::{escaped, wants_colour};
+use crate::record::Level;
 
 /// What may be said to it.
 #[derive(Debug, Clone, Args)]
@@ -111,14 +112,11 @@ fn shade(document: &str) -> (&'static str, &'static str) {
         log: Option<Log>,
     }
     let leveled = serde_json::from_str::<Leveled>(document).ok();
-    let level = leveled.and_then(|leveled| leveled.log?.level).unwrap_or_default();
-    let begin = match level.to_ascii_lowercase().as_str() {
-        "fatal" | "critical" | "emergency" | "alert" | "error" => "\x1b[31m",
-        "warn" | "warning" => "\x1b[33m",
-        "debug" | "trace" => "\x1b[2m",
-        _ => return ("", ""),
-    };
-    (begin, "\x1b[0m")
+    let level = leveled.and_then(|leveled| Level::from_name(leveled.log?.level?.as_bytes()));
+    match level {
+        None | Some(Level::Info | Level::Notice) => ("", ""),
+        Some(level) => (level.colour(), "\x1b[0m"),
+    }
 }
 
 #[cfg(test)]

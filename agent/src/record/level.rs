@@ -40,6 +40,16 @@ impl Level {
         }
     }
 
+    /// What sets its colour on a terminal.
+    pub fn colour(self) -> &'static str {
+        match self {
+            Level::Trace | Level::Debug => "\x1b[2m",
+            Level::Info | Level::Notice => "\x1b[32m",
+            Level::Warn => "\x1b[33m",
+            Level::Error | Level::Critical | Level::Fatal => "\x1b[31m",
+        }
+    }
+
     /// The level that a name stands for, in any case and with white space around it. Knows the names of the usual
     /// logging libraries, and their single letters (`W`): for a field that says it holds a level. None for others.
     pub fn from_name(name: &[u8]) -> Option<Level> {
