@@ -9,7 +9,7 @@
 pub(crate) mod client;
 mod lane;
 mod limits;
-mod names;
+pub(crate) mod names;
 mod pace;
 pub(crate) mod rejected;
 

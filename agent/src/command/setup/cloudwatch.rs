@@ -5,6 +5,7 @@
 //! is. A group's class can never be changed, which is told. Removes only groups that it has made, and without events, unless it
 //! is told otherwise.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -76,9 +77,11 @@ pub async fn add_groups(
         plan.add(creation(account, &name, output));
     }
     for group in groups {
+        let asked = !whole || !output.tags.is_empty();
+        let there = if asked { tags(account, group).await? } else { HashMap::new() };
         // A name that a template recognises may be another team's; one that is written out is meant.
-        if whole || tags(account, group).await?.contains_key(MARK.0) {
-            plan.add(upkeep(account, group, output).await?);
+        if whole || there.contains_key(MARK.0) {
+            plan.add(upkeep(account, group, output, &there));
         } else {
             let what = format!("log group {}", group.name);
             plan.add(Step::new(Sign::Left, format!("{what}: left as it is: not made by Taffrail")));
@@ -147,11 +150,12 @@ fn creation(account: &Arc<Account>, name: &str, output: &CloudWatchConfig) -> St
     step
 }
 
-async fn upkeep(
+fn upkeep(
     account: &Arc<Account>,
     group: &Group,
     output: &CloudWatchConfig,
-) -> Result<Step<Deed>, String> {
+    there: &HashMap<String, String>,
+) -> Step<Deed> {
     let name = &group.name;
     let mut step = Step::new(Sign::Same, format!("log group {name}"));
     if let Some(days) = output.retention_days.filter(|days| group.retention != Some(*days)) {
@@ -164,19 +168,16 @@ async fn upkeep(
         let encrypt = What::Encrypt(name.clone(), key.clone());
         step = step.change(format!("kms_key {before} → {key}"), (account.clone(), encrypt));
     }
-    if !output.tags.is_empty() {
-        let there = tags(account, group).await?;
-        let other = |(key, value): &(&String, &String)| there.get(*key) != Some(*value);
-        let missing: Vec<_> =
-            output.tags.iter().filter(other).map(|(key, value)| (key.clone(), value.clone())).collect();
-        for (key, value) in &missing {
-            let before = there.get(key).map_or("none", String::as_str);
-            step = step.detail(format!("tag {key} {before} → {value}"));
-        }
-        if !missing.is_empty() {
-            let tag = What::Tag(group.arn.clone(), missing);
-            step = step.change("with these tags", (account.clone(), tag));
-        }
+    let other = |(key, value): &(&String, &String)| there.get(*key) != Some(*value);
+    let missing: Vec<_> =
+        output.tags.iter().filter(other).map(|(key, value)| (key.clone(), value.clone())).collect();
+    for (key, value) in &missing {
+        let before = there.get(key).map_or("none", String::as_str);
+        step = step.detail(format!("tag {key} {before} → {value}"));
+    }
+    if !missing.is_empty() {
+        let tag = What::Tag(group.arn.clone(), missing);
+        step = step.change("with these tags", (account.clone(), tag));
     }
     if group.class != output.class.to_string() {
         step = step.wrong(format!(
@@ -184,10 +185,10 @@ async fn upkeep(
             group.class, output.class
         ));
     }
-    Ok(step)
+    step
 }
 
-async fn tags(account: &Account, group: &Group) -> Result<std::collections::HashMap<String, String>, String> {
+async fn tags(account: &Account, group: &Group) -> Result<HashMap<String, String>, String> {
     let reply = account.logs.list_tags_for_resource().resource_arn(&group.arn).send().await;
     let reply = reply.map_err(|error| told("logs:ListTagsForResource", &group.arn, &error))?;
     Ok(reply.tags.unwrap_or_default())

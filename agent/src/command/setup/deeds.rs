@@ -5,13 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_cloudwatchlogs::types::{Distribution, LogGroupClass, PolicyType, Scope};
+use aws_sdk_cloudwatchlogs::types::{PolicyType, Scope};
 use aws_sdk_iam::types::Tag;
 use serde_json::Value;
 
 use super::account::{Account, MARK, code, told};
 use super::policies;
-use crate::config::{CloudWatchConfig, LogClass, SubscriptionConfig};
+use crate::config::{CloudWatchConfig, SubscriptionConfig};
+use crate::output::cloudwatch::names::{creating, subscribing};
 
 /// The name of the policy in a role that set-up makes.
 pub const ROLE_POLICY: &str = "write-to-the-stream";
@@ -66,19 +67,10 @@ pub async fn act((account, what): &Deed) -> Result<(), String> {
     let Account { logs, iam, lambda, .. } = &**account;
     let group_arn = |group: &str| account.group_arn(group);
     match what {
-        What::CreateGroup(name, config) => {
-            let mut call = logs.create_log_group().log_group_name(name).tags(MARK.0, MARK.1);
-            for (key, value) in &config.tags {
-                call = call.tags(key, value);
-            }
-            let class =
-                (config.class == LogClass::InfrequentAccess).then_some(LogGroupClass::InfrequentAccess);
-            let call = call.set_kms_key_id(config.kms_key.clone()).set_log_group_class(class);
-            match call.send().await {
-                Err(error) if code(&error) == "ResourceAlreadyExistsException" => Ok(()),
-                done => done.map(drop).map_err(|error| told("logs:CreateLogGroup", &group_arn(name), &error)),
-            }
-        }
+        What::CreateGroup(name, config) => match creating(logs, name, config, MARK.1).send().await {
+            Err(error) if code(&error) == "ResourceAlreadyExistsException" => Ok(()),
+            done => done.map(drop).map_err(|error| told("logs:CreateLogGroup", &group_arn(name), &error)),
+        },
         What::Retain(name, days) => {
             let call = logs.put_retention_policy().log_group_name(name).retention_in_days(*days as i32);
             let done = call.send().await;
@@ -214,18 +206,7 @@ async fn put_filter(
     subscription: &SubscriptionConfig,
     fresh: bool,
 ) -> Result<(), String> {
-    let call = || {
-        account
-            .logs
-            .put_subscription_filter()
-            .log_group_name(group)
-            .filter_name(&subscription.name)
-            .filter_pattern(&subscription.filter_pattern)
-            .destination_arn(&subscription.to.arn)
-            .set_role_arn(subscription.role_arn())
-            .set_distribution(subscription.distribution().map(|kind| Distribution::from(kind.as_str())))
-            .send()
-    };
+    let call = || subscribing(&account.logs, group, subscription).send();
     let mut limited = false;
     let arn = account.group_arn(group);
     let done = patiently(fresh, call, |error| {

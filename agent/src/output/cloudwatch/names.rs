@@ -7,12 +7,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::operation::create_log_group::builders::CreateLogGroupFluentBuilder;
+use aws_sdk_cloudwatchlogs::operation::put_subscription_filter::builders::PutSubscriptionFilterFluentBuilder;
 use aws_sdk_cloudwatchlogs::types::{Distribution, LogGroupClass};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::client::{Fault, Service};
 use super::pace::Pace;
-use crate::config::{CloudWatchConfig, SubscriptionConfig};
+use crate::config::{CloudWatchConfig, LogClass, SubscriptionConfig};
 use crate::output::backoff::Backoff;
 
 /// Quota "CreateLogStream throttle limit in transactions per second": 50 an account and region.
@@ -98,17 +101,7 @@ impl Names {
 
     async fn make_group(&self, service: &Service, group: &str) -> Result<(), Fault> {
         let (client, region) = passing(service.client().await)?;
-        let mut call = client.create_log_group().log_group_name(group).tags(super::MADE_BY, "agent");
-        for (key, value) in &self.config.tags {
-            call = call.tags(key, value);
-        }
-        if let Some(key) = &self.config.kms_key {
-            call = call.kms_key_id(key);
-        }
-        if self.config.class == crate::config::LogClass::InfrequentAccess {
-            call = call.log_group_class(LogGroupClass::InfrequentAccess);
-        }
-        match call.send().await {
+        match creating(client, group, &self.config, "agent").send().await {
             Ok(_) => tracing::info!(output = self.output, group, region, "made a log group"),
             Err(error) => match service.fault(error).await {
                 // Another node was quicker, and sets its retention. It may have ended since: the filter is put by both, the
@@ -168,18 +161,41 @@ impl Names {
 
 async fn put_filter(service: &Service, group: &str, subscription: &SubscriptionConfig) -> Result<(), Fault> {
     let (client, _) = passing(service.client().await)?;
-    let call = client
+    match subscribing(client, group, subscription).send().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(service.fault(error).await),
+    }
+}
+
+/// The call that makes a group as it is configured, with the mark of who makes it.
+pub fn creating(
+    client: &Client,
+    group: &str,
+    config: &CloudWatchConfig,
+    maker: &str,
+) -> CreateLogGroupFluentBuilder {
+    let mut call = client.create_log_group().log_group_name(group).tags(super::MADE_BY, maker);
+    for (key, value) in &config.tags {
+        call = call.tags(key, value);
+    }
+    let class = (config.class == LogClass::InfrequentAccess).then_some(LogGroupClass::InfrequentAccess);
+    call.set_kms_key_id(config.kms_key.clone()).set_log_group_class(class)
+}
+
+/// The call that puts a subscription's filter on a group.
+pub fn subscribing(
+    client: &Client,
+    group: &str,
+    subscription: &SubscriptionConfig,
+) -> PutSubscriptionFilterFluentBuilder {
+    client
         .put_subscription_filter()
         .log_group_name(group)
         .filter_name(&subscription.name)
         .filter_pattern(&subscription.filter_pattern)
         .destination_arn(&subscription.to.arn)
         .set_role_arn(subscription.role_arn())
-        .set_distribution(subscription.distribution().map(|kind| Distribution::from(kind.as_str())));
-    match call.send().await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(service.fault(error).await),
-    }
+        .set_distribution(subscription.distribution().map(|kind| Distribution::from(kind.as_str())))
 }
 
 /// What is lacking on this side passes.
