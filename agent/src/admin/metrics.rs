@@ -199,7 +199,9 @@ fn of_losses(families: &mut Families<'_>, shown: &Shown) -> fmt::Result {
 
 /// What of each output is under way or waits now.
 fn of_lag(families: &mut Families<'_>, shown: &Shown, rows: &[Row]) -> fmt::Result {
-    let of = |output: &str| rows.iter().filter(move |row| row.output == output).collect::<Vec<_>>();
+    let of = |output: &str| rows.iter().filter(|row| row.output == output).collect::<Vec<&Row>>();
+    let outputs: Vec<_> =
+        shown.view.outputs.iter().map(|(output, stats)| (output, stats, of(output))).collect();
     type Level = (&'static str, &'static str, Option<&'static Unit>, fn(&OutputStats, &[&Row]) -> f64);
     let levels: [Level; 9] = [
         ("in_flight_requests", "Batches under way", None, |stats, _| stats.in_flight.get() as f64),
@@ -229,8 +231,8 @@ fn of_lag(families: &mut Families<'_>, shown: &Shown, rows: &[Row]) -> fmt::Resu
     ];
     for (name, help, unit, level) in levels {
         let mut family = families.gauge(name, help, unit)?;
-        for (output, stats) in &shown.view.outputs {
-            family.gauge(&[("output", output.as_str())], level(stats, &of(output)))?;
+        for (output, stats, rows) in &outputs {
+            family.gauge(&[("output", output.as_str())], level(stats, rows))?;
         }
     }
     Ok(())
