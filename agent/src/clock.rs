@@ -1,9 +1,24 @@
-//! A clock for what is kept for a day or so, over restarts: it begins with the wall clock's time and then runs evenly.
+//! What time it is: by the wall clock, and by one for what is kept for a day or so, over restarts, which begins with the wall
+//! clock's time and then runs evenly.
 //!
-//! In: nothing. Out: seconds since the epoch, roughly. The wall clock itself jumps, on a machine that boots without one by
+//! In: nothing. Out: time since the epoch, of the even clock roughly. The wall clock itself jumps, on a machine that boots without one by
 //! decades, and whatever is kept for a day would be thrown away in that moment.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Nanoseconds since the epoch by the wall clock; before it, 0.
+pub fn unix_nanos() -> i64 {
+    i64::try_from(since_epoch().as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The same in milliseconds.
+pub fn unix_millis() -> u64 {
+    since_epoch().as_millis() as u64
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
@@ -15,8 +30,7 @@ pub struct EvenClock {
 impl EvenClock {
     /// A clock that begins now.
     pub fn new() -> EvenClock {
-        let began_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        EvenClock { began_at, began: Instant::now() }
+        EvenClock { began_at: since_epoch().as_secs(), began: Instant::now() }
     }
 
     /// Seconds since the epoch.

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::metrics::now_millis;
 use super::process::Process;
 use super::{Shared, Shown};
+use crate::clock::unix_millis;
 
 /// Between two samples.
 const EVERY: Duration = Duration::from_secs(60);
@@ -64,7 +64,7 @@ impl History {
     }
 
     fn take(&self, shown: &Shown) {
-        let (process, seconds, now) = (Process::now(), EVERY.as_secs_f64(), now_millis());
+        let (process, seconds, now) = (Process::now(), EVERY.as_secs_f64(), unix_millis());
         let mut kept = self.lock();
         let mut outputs = BTreeMap::new();
         for (name, stats) in &shown.view.outputs {

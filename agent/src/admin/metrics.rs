@@ -10,7 +10,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -268,9 +268,4 @@ fn of_node(families: &mut Families<'_>, shown: &Shown) -> fmt::Result {
         families.gauge("node_leaving", help, None)?.sole_gauge(u64::from(table.is_leaving()))?;
     }
     Ok(())
-}
-
-/// Milliseconds since the epoch.
-pub(super) fn now_millis() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }

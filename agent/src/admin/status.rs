@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::health;
-use super::metrics::now_millis;
 use super::process::Process;
 use super::told::Saying;
 use crate::catalog::origin::Origin;
+use crate::clock::unix_millis;
 use crate::stats::{LossReason, OutputStats};
 
 /// Rates are of no less time than this,
@@ -238,7 +238,7 @@ fn containers(
     looks: &Looks,
     retained: impl Fn(&Arc<Origin>) -> u64,
 ) -> Vec<ContainerStatus> {
-    let now = now_millis();
+    let now = unix_millis();
     let all = stats.containers().into_iter().map(|container| {
         let (namespace, pod, name) = container.origin.place();
         let rates = looks.rate(&(output.to_owned(), Some(container.origin.clone())));

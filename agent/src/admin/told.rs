@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
+
+use crate::clock::unix_millis;
 
 /// So many different ones are kept.
 const MOST: usize = 100;
@@ -85,7 +86,7 @@ impl<S: Subscriber> Layer<S> for Listening {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let Fields { message, output, container, details } = fields;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let now = unix_millis();
         self.0.keep(Saying {
             level: level.to_owned(),
             message,

@@ -19,6 +19,7 @@ use super::trial::{Sent, Subject, framed, in_memory};
 use crate::catalog::file::KeyMaker;
 use crate::catalog::name::{LogName, PodName};
 use crate::catalog::origin::{Container, Origin};
+use crate::clock::unix_nanos;
 use crate::config::{AnnotationsConfig, Config};
 use crate::metadata::cache;
 use crate::metadata::facts::{Known, PodFacts, PodKey};
@@ -110,9 +111,8 @@ fn given(config: &Config, args: &ExplainArgs, bytes: &[u8]) -> Result<(Subject, 
     let log = if is_framed {
         in_memory(bytes, 0)
     } else {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let lines: Vec<String> = String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect();
-        framed(&lines, "stdout", i64::try_from(now.as_nanos()).unwrap_or_default())
+        framed(&lines, "stdout", unix_nanos())
     };
     let subject = Subject {
         origin: Origin::Container(Container { namespace, pod, uid: "0".to_owned(), name }),

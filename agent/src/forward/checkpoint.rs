@@ -8,11 +8,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::unix_millis;
 use crate::position;
 
 /// How far one shard is.
@@ -71,8 +71,7 @@ impl Checkpoints {
         let content = match fs::read(&path) {
             Ok(text) => serde_json::from_slice::<Content>(&text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                Content { stream: stream.to_owned(), since: now.as_millis() as u64, shards: BTreeMap::new() }
+                Content { stream: stream.to_owned(), since: unix_millis(), shards: BTreeMap::new() }
             }
             Err(error) => return Err(error),
         };

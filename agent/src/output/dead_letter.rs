@@ -10,12 +10,12 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::batch::{Run, Sealed};
+use crate::clock::unix_nanos;
 use crate::config::{BulkOp, ByteSize};
 use crate::position::Position;
 use crate::record::time;
@@ -205,8 +205,7 @@ pub fn batch(body: Vec<u8>, items: usize) -> Sealed {
 
 /// The time now, as letters carry it.
 pub fn now() -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    time::format_nanos(now.as_nanos() as i64)
+    time::format_nanos(unix_nanos())
 }
 
 fn lines(path: &Path) -> io::Result<u64> {

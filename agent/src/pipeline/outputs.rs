@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -16,6 +16,7 @@ use crate::batch::events::RECORD_BYTES;
 use crate::catalog::file::{KeyMaker, LogFile};
 use crate::catalog::host;
 use crate::catalog::place::Descriptors;
+use crate::clock::unix_nanos;
 use crate::config::template::{Safe, Template};
 use crate::config::{ByteSize, Color, Config, FieldNames, FilesFormat, OutputConfig, Start, StdoutFormat};
 use crate::metadata::{NodeFacts, Room};
@@ -242,8 +243,8 @@ pub(super) fn start_retention(
 }
 
 fn nanos_ago(age: Duration) -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(age).as_nanos() as i64
+    let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+    unix_nanos().saturating_sub(age).max(0)
 }
 
 /// What the catalog of host files needs to know. It never reads what this agent writes, nor the pod logs again.

@@ -6,12 +6,12 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::{Follower, Framing, HEAD_ROOM, Marks, Record, Rules, TURN, Time};
 use crate::catalog::file::Source;
+use crate::clock::unix_nanos;
 use crate::config::Oversize;
 use crate::position::{Cut, Lane, OpenGroup, Position};
 use crate::record::multiline::{Multiline, State};
@@ -246,9 +246,7 @@ impl<'a> Lines<'a> {
     }
 
     pub(super) fn now(&mut self) -> i64 {
-        *self.now.get_or_insert_with(|| {
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
-        })
+        *self.now.get_or_insert_with(unix_nanos)
     }
 
     /// A line, or a piece of one, that is not simply a record: begins one, goes on with one, or ends one. An error leaves

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::cursor::Cursor;
 use super::{Reading, Worker};
 use crate::catalog::file::{FileKey, LogFile, Source};
+use crate::clock::unix_millis;
 use crate::read::Framing;
 use crate::record::time;
 
@@ -53,7 +54,7 @@ impl Worker {
 
 impl Reading {
     fn look_for_oldest(&mut self) {
-        let since = *self.oldest.since.get_or_insert_with(|| millis(SystemTime::now()));
+        let since = *self.oldest.since.get_or_insert_with(unix_millis);
         let cursor = self.cursors.iter().find(|cursor| cursor.lag() > 0);
         let oldest =
             cursor.map(|cursor: &Cursor| (&cursor.file, cursor.oldest())).or_else(|| self.shelf.oldest());

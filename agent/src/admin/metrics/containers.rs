@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Unit;
 
-use super::{BYTES, Families, SECONDS, now_millis};
+use super::{BYTES, Families, SECONDS};
+use crate::clock::unix_millis;
 use crate::stats::OutputStats;
 
 /// So many containers, counted for each output, have rows of their own.
@@ -52,7 +53,7 @@ impl Row {
     }
 
     pub(super) fn up_to(most: usize, outputs: &[(String, Arc<OutputStats>)]) -> Vec<Row> {
-        let (mut rows, now) = (BTreeMap::<_, Row>::new(), now_millis());
+        let (mut rows, now) = (BTreeMap::<_, Row>::new(), unix_millis());
         for (output, stats) in outputs {
             // In the order in which they were found: the ones that have series keep them.
             for container in stats.containers() {

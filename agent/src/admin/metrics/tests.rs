@@ -44,7 +44,7 @@ fn everything_that_is_counted_has_a_series_with_its_unit() {
     let web = stats.container(origin("web-0", "u1"));
     web.read_bytes.add(500);
     web.lag_bytes.set(70);
-    web.oldest.set(now_millis() - 5_000);
+    web.oldest.set(unix_millis() - 5_000);
     stats.sent_bytes.add(1_234);
     stats.records_delivered.add(9);
     stats.in_flight.add(2);

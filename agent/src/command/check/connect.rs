@@ -4,12 +4,13 @@
 //! template for its data stream. Sends an empty request and questions; writes no document, makes nothing.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::clock::unix_nanos;
 use crate::config::template::{Names, Safe};
 use crate::config::{Config, ElasticsearchConfig, OutputConfig, Target};
 use crate::output::http::{Call, HttpClient, Reply};
@@ -130,9 +131,7 @@ fn example(config: &Config, es: &ElasticsearchConfig) -> String {
         labels: &labels,
         source: "pods",
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let today =
-        time::utc_date(time::format_nanos(i64::try_from(now.as_nanos()).unwrap_or_default()).as_bytes());
+    let today = time::utc_date(time::format_nanos(unix_nanos()).as_bytes());
     let date = today.map(|date| String::from_utf8_lossy(&date).into_owned()).unwrap_or_default();
     es.target.template().render(names, &date, Safe::Index)
 }

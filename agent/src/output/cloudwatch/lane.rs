@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
 use tokio::sync::oneshot;
@@ -17,6 +17,7 @@ use super::client::Fault;
 use super::names::passing;
 use super::{CloudWatch, Shipment, limits, lock, rejected, split};
 use crate::batch::events::Event;
+use crate::clock::unix_millis;
 use crate::config::{EventFormat, Rejected};
 use crate::output::Stop;
 use crate::output::backoff::Backoff;
@@ -253,7 +254,7 @@ impl CloudWatch {
     fn events(&self, shipment: &Shipment, part: &Part) -> (Vec<InputLogEvent>, u64) {
         let mut events = Vec::with_capacity(part.events.len() + 1);
         let (mut bytes, mut known) = (0, BTreeSet::new());
-        let now = part.restamped.then(now_millis);
+        let now = part.restamped.then(|| unix_millis() as i64);
         for event in &part.events {
             let at = now.unwrap_or(event.time);
             if let Some(meta) = event.meta.filter(|meta| known.insert(*meta)) {
@@ -361,9 +362,4 @@ fn push(events: &mut Vec<InputLogEvent>, at: i64, text: String) {
     if let Ok(event) = InputLogEvent::builder().timestamp(at).message(text).build() {
         events.push(event);
     }
-}
-
-fn now_millis() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.as_millis() as i64
 }
