@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod events;
+pub mod gzip;
 
 use std::io;
 use std::sync::Arc;
@@ -209,7 +210,7 @@ impl Batch {
                 written.as_bytes()
             }
         };
-        let out = &mut self.body.staged;
+        let out = self.body.staged();
         match self.format {
             Format::Bulk { op, ids } => {
                 append_action(
@@ -218,7 +219,8 @@ impl Batch {
                     |out| append_target(out, plan, time),
                     ids.then_some(|out: &mut Vec<u8>| append_id(out, id, record)),
                 );
-                append_document(out, plan, time, record, body);
+                let metadata = append_document(out, plan, time, record, body);
+                self.body.expect_repeat(metadata);
             }
             Format::Lines => {
                 if plan.target().is_some() {
@@ -245,14 +247,14 @@ impl Batch {
 
     /// How far it is filled now.
     pub fn mark(&self) -> Mark {
-        Mark { staged: self.body.staged.len(), events: self.events.list.len() }
+        Mark { staged: self.body.fresh().len(), events: self.events.list.len() }
     }
 
     /// What has come in since the mark, which was made after the last [`fold`](Self::fold): lines, or the body so far
     /// with the events of it.
     pub fn made_since(&self, mark: Mark) -> (&[u8], &[events::Event]) {
         let begin = if let Format::Events(_) = self.format { 0 } else { mark.staged };
-        (&self.body.staged[begin..], &self.events.list[mark.events..])
+        (&self.body.fresh()[begin..], &self.events.list[mark.events..])
     }
 
     /// Compresses what has been staged: after each turn, while its bytes are still in the processor's cache.
@@ -329,7 +331,14 @@ fn append_target(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8]) {
     }
 }
 
-fn append_document(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], record: &Record<'_>, body: &Body<'_>) {
+/// Returns where the container's metadata begins.
+fn append_document(
+    out: &mut Vec<u8>,
+    plan: FilePlan<'_>,
+    time: &[u8],
+    record: &Record<'_>,
+    body: &Body<'_>,
+) -> usize {
     out.extend_from_slice(br#"{"@timestamp":""#);
     out.extend_from_slice(time);
     out.extend_from_slice(b"\",");
@@ -337,7 +346,9 @@ fn append_document(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], record: &
     if notes.invalid_utf8 || notes.utf16 || record.marks != Marks::default() {
         append_marks(out, &record.marks, notes);
     }
+    let metadata = out.len();
     plan.append_tail(out, record.stream);
+    metadata
 }
 
 #[cold]

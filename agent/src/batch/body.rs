@@ -8,53 +8,111 @@ use std::io::{self, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::gzip::{self, Gzip};
 use crate::config::BulkOp;
+
+/// Of what is compressed so much is kept at least before the part that is needed is moved to the front.
+const KEPT: usize = 128 << 10;
 
 /// A body that is being filled.
 #[derive(Debug)]
 pub struct RequestBody {
-    /// What came last, and is not compressed yet.
-    pub staged: Vec<u8>,
-    encoder: Option<GzEncoder<Vec<u8>>>,
-    level: Option<u32>,
+    /// What came last, and is not compressed yet, behind what is kept of what is.
+    staged: Vec<u8>,
+    /// So much of it is compressed.
+    kept: usize,
+    /// Where in it something begins that stood there before.
+    expected: Vec<usize>,
+    encoder: Encoder,
     folded: u64,
+}
+
+#[derive(Debug)]
+enum Encoder {
+    None,
+    /// What is quick.
+    Quick(Gzip),
+    /// What is small, at a level above 1.
+    Small(u32, Option<GzEncoder<Vec<u8>>>),
 }
 
 impl RequestBody {
     /// An empty one; `level` is that of gzip, or none.
     pub fn new(level: Option<u32>) -> RequestBody {
-        RequestBody { staged: Vec::new(), encoder: None, level, folded: 0 }
+        let encoder = match level {
+            None => Encoder::None,
+            Some(1) => Encoder::Quick(Gzip::new()),
+            Some(level) => Encoder::Small(level, None),
+        };
+        RequestBody { staged: Vec::new(), kept: 0, expected: Vec::new(), encoder, folded: 0 }
+    }
+
+    /// Where to append.
+    #[inline]
+    pub fn staged(&mut self) -> &mut Vec<u8> {
+        &mut self.staged
+    }
+
+    /// Says that what begins at this place of `staged` has most likely been appended before: a container's metadata.
+    #[inline]
+    pub fn expect_repeat(&mut self, at: usize) {
+        if let Encoder::Quick(_) = self.encoder {
+            self.expected.push(at);
+        }
+    }
+
+    /// What was appended and is not compressed yet; all of a body that is not compressed.
+    pub fn fresh(&self) -> &[u8] {
+        &self.staged[self.kept..]
     }
 
     /// Bytes so far, before compression.
     pub fn plain_bytes(&self) -> u64 {
-        self.folded + self.staged.len() as u64
+        self.folded + self.fresh().len() as u64
     }
 
     /// Whether it is compressed.
     pub fn is_compressed(&self) -> bool {
-        self.level.is_some()
+        !matches!(self.encoder, Encoder::None)
     }
 
     /// Compresses what has been staged.
     pub fn fold(&mut self) -> io::Result<()> {
-        let Some(level) = self.level else { return Ok(()) };
-        let encoder = self
-            .encoder
-            .get_or_insert_with(|| GzEncoder::new(Vec::with_capacity(256 << 10), Compression::new(level)));
-        encoder.write_all(&self.staged)?;
-        self.folded += self.staged.len() as u64;
-        self.staged.clear();
+        let fresh = (self.staged.len() - self.kept) as u64;
+        match &mut self.encoder {
+            Encoder::None => return Ok(()),
+            Encoder::Quick(gzip) => {
+                gzip.write(&self.staged, self.kept, &self.expected);
+                self.expected.clear();
+                if self.staged.len() > KEPT {
+                    self.staged.drain(..self.staged.len() - gzip::WINDOW);
+                }
+                self.kept = self.staged.len();
+            }
+            Encoder::Small(level, encoder) => {
+                let new = || GzEncoder::new(Vec::with_capacity(256 << 10), Compression::new(*level));
+                encoder.get_or_insert_with(new).write_all(&self.staged)?;
+                self.staged.clear();
+            }
+        }
+        self.folded += fresh;
         Ok(())
     }
 
     /// Closes it and begins the next, in `spare`'s memory.
     pub fn finish(&mut self, spare: Vec<u8>) -> io::Result<Vec<u8>> {
         self.fold()?;
-        self.folded = 0;
-        match self.encoder.take() {
-            Some(encoder) => encoder.finish(),
-            None => Ok(std::mem::replace(&mut self.staged, spare)),
+        (self.folded, self.kept) = (0, 0);
+        match &mut self.encoder {
+            Encoder::None => Ok(std::mem::replace(&mut self.staged, spare)),
+            Encoder::Quick(gzip) => {
+                self.staged.clear();
+                Ok(gzip.finish())
+            }
+            Encoder::Small(_, encoder) => match encoder.take() {
+                Some(encoder) => encoder.finish(),
+                None => Ok(Vec::new()),
+            },
         }
     }
 }

@@ -48,7 +48,7 @@ impl Bulk {
         id: &str,
         document: impl FnOnce(&mut Vec<u8>),
     ) -> io::Result<()> {
-        let out = &mut self.body.staged;
+        let out = self.body.staged();
         append_action(
             out,
             self.op,
@@ -70,7 +70,7 @@ impl Bulk {
                 in_doubt: true,
             }),
         }
-        if self.body.staged.len() >= FOLD { self.body.fold() } else { Ok(()) }
+        if self.body.fresh().len() >= FOLD { self.body.fold() } else { Ok(()) }
     }
 
     /// Closes the batch and begins the next; `None` if there is nothing in it.
