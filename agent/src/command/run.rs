@@ -3,6 +3,7 @@
 pub(super) mod log;
 pub(super) mod reload;
 mod source;
+mod templates;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ pub fn run(path: Option<&Path>) -> ExitCode {
     };
     runtime.block_on(async {
         let Some(mut signals) = Signals::listen() else { return fail(&"cannot listen for signals") };
+        templates::set_up(&loaded.config).await;
         let agent = match start(&loaded, path.is_none()) {
             Ok(agent) => agent,
             Err(code) => return code,

@@ -8,6 +8,7 @@ mod account;
 mod cloudwatch;
 mod cost;
 mod deeds;
+pub(super) mod elasticsearch;
 mod plan;
 mod policies;
 mod subscription;
@@ -35,6 +36,15 @@ pub enum Action {
         /// What it costs.
         #[command(flatten)]
         prices: Prices,
+    },
+    /// Index templates and lifecycles of Elasticsearch and OpenSearch outputs
+    Elasticsearch {
+        /// How it goes about it.
+        #[command(flatten)]
+        options: Options,
+        /// How many names a template with a namespace makes, to say how many shards that will be
+        #[arg(long, value_name = "N")]
+        namespaces: Option<u64>,
     },
     /// What carries events of CloudWatch outputs on to a stream or a function: filters, role, permission, policy
     Subscription {
@@ -87,6 +97,9 @@ pub fn setup(path: Option<&Path>, action: &Action) -> ExitCode {
     let done = runtime.block_on(async {
         match action {
             Action::Cloudwatch { options, prices } => cloudwatch::setup(&config, *options, prices).await,
+            Action::Elasticsearch { options, namespaces } => {
+                elasticsearch::setup(&config, *options, *namespaces).await
+            }
             Action::Subscription { audit: true, .. } => subscription::audit(&config).await,
             Action::Subscription { options, prices, .. } => {
                 subscription::setup(&config, *options, prices).await

@@ -9,7 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::connection::{AuthConfig, TlsConfig};
-use super::{ByteSize, ReadingConfig, Template, units, values};
+use super::{ByteSize, IndexSetup, ReadingConfig, Template, units, values};
 
 /// `type = "elasticsearch"`: documents by the bulk API.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -30,6 +30,10 @@ pub struct ElasticsearchConfig {
     /// Whom the output trusts on https, and what it shows of itself. Default: the authorities that the system trusts.
     #[serde(skip)]
     pub tls: TlsConfig,
+    /// How the indices that it fills are made, and how long they are kept: for `taffrail setup elasticsearch`. `true` lets
+    /// an agent do it when it starts.
+    #[serde(skip)]
+    pub setup: IndexSetup,
     /// Whether each document has an `_id` made of its place in its log, so that one that is sent twice is recognised.
     /// `false`: the server makes ids, which it indexes faster, and delivery is at least once: a retry after a lost reply,
     /// or a restart, may double records. For serverless time-series collections, which refuse custom ids. Default `true`.
@@ -77,6 +81,7 @@ impl ElasticsearchConfig {
             target,
             auth: AuthConfig::None,
             tls: TlsConfig::default(),
+            setup: IndexSetup::default(),
             document_id: Self::default_document_id(),
             op: BulkOp::default(),
             pipeline: None,

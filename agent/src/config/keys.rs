@@ -8,8 +8,8 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
 use super::{
     AnnotationsConfig, CloudWatchConfig, Config, DrainConfig, ElasticsearchConfig, FileConfig, FilesConfig,
-    ForwardConfig, LogConfig, MetadataConfig, ReadingConfig, RetainConfig, RouteConfig, StdoutConfig,
-    SubscriptionConfig,
+    ForwardConfig, IndexSetup, LogConfig, MetadataConfig, ReadingConfig, RetainConfig, RouteConfig,
+    StdoutConfig, SubscriptionConfig,
 };
 
 /// What `type` of an output may be.
@@ -29,7 +29,7 @@ pub fn top_level() -> Vec<&'static str> {
 /// The keys of an Elasticsearch output that other outputs do not have.
 pub fn elasticsearch() -> Vec<&'static str> {
     let keys = keys_of::<ElasticsearchConfig>().into_iter().filter(|key| *key != TARGET);
-    keys.chain(TARGETS).chain(["auth", "tls"]).collect()
+    keys.chain(TARGETS).chain(["auth", "tls", "setup"]).collect()
 }
 
 /// The keys of a CloudWatch output that other outputs do not have.
@@ -55,6 +55,8 @@ pub fn place_of(key: &str) -> Option<String> {
         "for outputs of type `cloudwatch`"
     } else if is_of(keys_of::<SubscriptionConfig>()) {
         "for where events of a CloudWatch output go on to: move it under its `[outputs.NAME.subscription]`"
+    } else if is_of(keys_of::<IndexSetup>()) {
+        "for how indices are made: move it under its `[outputs.NAME.setup]`"
     } else if is_of(keys_of::<FileConfig>()) {
         "for outputs of type `file`"
     } else if is_of(keys_of::<FilesConfig>()) {

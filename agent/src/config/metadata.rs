@@ -35,6 +35,9 @@ pub const FIELDS: [&str; 20] = [
     "kubernetes.statefulset.name",
 ];
 
+/// So many labels have fields of their own at most: each is a field of every index.
+pub const LABEL_FIELDS: usize = 32;
+
 /// What is told of pods, and where it comes from.
 ///
 /// Lists are of patterns (`*`, `?`, `[…]`); one behind a `!` leaves out what it matches, as in `["*", "!helm.sh/*"]`.
@@ -45,6 +48,10 @@ pub struct MetadataConfig {
     pub source: MetadataSource,
     /// Which labels of pods, by their keys. Default `["*"]`.
     pub labels: Choice,
+    /// Labels of pods, by their keys, that have a field of their own besides, at most 32: `"team"` as `labels.team`,
+    /// `"app.kubernetes.io/part-of"` as `labels.app_kubernetes_io/part-of`. Dashboards can add up by these; how the others,
+    /// under `kubernetes.labels`, can be added up is the server's. Default `[]`.
+    pub label_fields: Vec<String>,
     /// Which annotations of pods, by their keys. Default `[]`.
     pub annotations: Choice,
     /// Which labels of namespaces, by their keys; the agent then needs the right to `get` namespaces. Default `[]`.
@@ -75,6 +82,7 @@ impl Default for MetadataConfig {
         MetadataConfig {
             source: MetadataSource::Auto,
             labels: Choice::all(),
+            label_fields: Vec::new(),
             annotations: Choice::default(),
             namespace_labels: Choice::default(),
             namespace_annotations: Choice::default(),
@@ -88,6 +96,11 @@ impl Default for MetadataConfig {
 }
 
 impl MetadataConfig {
+    /// The labels that have fields of their own, by the fields' names under `labels`. A dot would begin another object.
+    pub fn label_fields(&self) -> impl Iterator<Item = (&String, String)> {
+        self.label_fields.iter().map(|key| (key, key.replace('.', "_")))
+    }
+
     /// Whether anything of namespaces is wanted.
     pub fn wants_namespaces(&self) -> bool {
         !(self.namespace_labels.is_nothing() && self.namespace_annotations.is_nothing())

@@ -361,6 +361,22 @@ impl Template {
         (known, true)
     }
 
+    /// What stands for all names of this template in a cluster, with `*` for what is not known. Dates are of this century, which
+    /// keeps `logs-{date}` from being every name that begins with `logs-`.
+    pub fn pattern(&self, cluster: &str, safe: Safe) -> String {
+        let mut pattern = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => pattern.push_str(literal),
+                Part::Placeholder(Placeholder::Cluster) => pattern.push_str(&made_safe(cluster, safe)),
+                Part::Placeholder(Placeholder::Date) => pattern.push_str("20*"),
+                Part::Placeholder(_) if pattern.ends_with('*') => {}
+                Part::Placeholder(_) => pattern.push('*'),
+            }
+        }
+        pattern
+    }
+
     /// Whether it could be the name of a log group of this template in a cluster. A value has no `/`.
     pub fn recognises(&self, cluster: &str, name: &str) -> bool {
         let pattern: String = self

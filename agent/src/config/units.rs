@@ -150,6 +150,13 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     text(deserializer, "a time such as \"30s\"", parse_duration)
 }
 
+/// The same for a field that may be left out.
+pub(super) fn some_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
 /// Reads a string and makes a checked value of it. The check runs inside the visit of the value, so that the
 /// deserializer can say where in the file the value stands, in lists as well.
 pub(super) fn text<'de, D: Deserializer<'de>, T>(

@@ -98,6 +98,13 @@ fn put_container(out: &mut Vec<u8>, facts: &NodeFacts, container: &Container, ex
         }
     }
     out.push(b'}');
+    let mut fields = Members::new(r#","labels":{"#);
+    for (key, field) in config.label_fields() {
+        if let Some(value) = known.pod.labels.get(key) {
+            fields.text(&field, value, true);
+        }
+    }
+    out.extend_from_slice(&fields.end("}"));
     put_cloud(out, &node.cloud, config);
 }
 

@@ -27,4 +27,5 @@ mod delivery;
 mod options;
 mod refused;
 mod rollover;
+mod setup;
 mod trial;

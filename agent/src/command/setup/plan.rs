@@ -136,6 +136,29 @@ impl<D> Plan<D> {
         text
     }
 
+    /// Does it without a word but to the log, by `act`.
+    ///
+    /// # Errors
+    /// Something is as nobody wants it, or went wrong; the rest is done.
+    pub async fn carry_out_quietly(
+        self,
+        mut act: impl AsyncFnMut(&D) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut failed = Vec::new();
+        for step in &self.steps {
+            if step.sign == Sign::Wrong {
+                failed.push(format!("{}: {}", step.what, step.details.join(", ")));
+            }
+            for deed in &step.deeds {
+                match act(deed).await {
+                    Ok(()) => tracing::info!("set up: {} {}", step.sign, step.what),
+                    Err(error) => failed.push(format!("{}: {error}", step.what)),
+                }
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+
     /// Shows it, asks, and does it by `act`, which says what went wrong. Exit code 0: all is as it should be, or would be.
     pub async fn carry_out(
         self,

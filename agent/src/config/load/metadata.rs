@@ -8,7 +8,7 @@ use super::{Loader, Table};
 use crate::config::MetadataConfig;
 use crate::config::diagnostic::suggestion;
 use crate::config::keys::keys_of;
-use crate::config::metadata::FIELDS;
+use crate::config::metadata::{FIELDS, LABEL_FIELDS};
 use crate::config::units::quoted;
 
 impl<'a> Loader<'a> {
@@ -18,6 +18,11 @@ impl<'a> Loader<'a> {
         let metadata = self.read::<MetadataConfig>(&mut table)?;
         self.time(&table, "wait", metadata.wait, Duration::ZERO..=Duration::from_secs(300));
         self.time(&table, "timeout", metadata.timeout, Duration::from_secs(1)..=Duration::from_secs(3600));
+        if metadata.label_fields.len() > LABEL_FIELDS {
+            let message = format!("`label_fields` has more than {LABEL_FIELDS} labels");
+            let help = "each is a field of every index: choose those that dashboards add up by";
+            self.problem(table.value_span("label_fields"), &message, help);
+        }
         // A field that is misspelt would be missed only when it is looked for.
         for pattern in metadata.fields.idle(&FIELDS) {
             let message = format!("`fields`: there is no field {}", quoted(pattern));

@@ -15,8 +15,8 @@ use crate::config::diagnostic::{listed, suggestion};
 use crate::config::keys::{TARGET, TARGETS, TYPES, elasticsearch, keys_of, reading};
 use crate::config::units::{quoted, show_duration};
 use crate::config::{
-    BulkOp, ByteSize, Compression, Config, ElasticsearchConfig, FileConfig, OutputConfig, ReadingConfig,
-    StdoutConfig, Target,
+    BulkOp, ByteSize, Compression, Config, ElasticsearchConfig, FileConfig, IndexSetup, OutputConfig,
+    ReadingConfig, StdoutConfig, Target,
 };
 
 impl<'a> Loader<'a> {
@@ -134,6 +134,7 @@ impl<'a> Loader<'a> {
         self.fold_target(table);
         let tls_span = connection::key_span(&table.entries, "tls");
         let (auth, tls) = (self.auth(table), self.tls(table));
+        let setup = self.index_setup(table);
         let output = self.read::<ElasticsearchConfig>(table)?;
         self.check_tls(tls_span, &output.endpoints);
         let hour = Duration::from_secs(3600);
@@ -163,7 +164,36 @@ impl<'a> Loader<'a> {
             let message = "`compression_level` has no meaning without compression";
             self.problem(key.span(), message, "leave it out, or write `compression = \"gzip\"`");
         }
-        Some(ElasticsearchConfig { auth: auth?, tls: tls?, ..output })
+        Some(ElasticsearchConfig { auth: auth?, tls: tls?, setup: setup?, ..output })
+    }
+
+    /// `setup = true`, or a table.
+    fn index_setup(&mut self, output: &mut Table<'a>) -> Option<IndexSetup> {
+        let default = IndexSetup::default();
+        match output.entries.get("setup").map(|value| value.get_ref()) {
+            None => return Some(default),
+            Some(DeValue::Boolean(at_start)) => {
+                let at_start = *at_start;
+                output.entries.remove("setup");
+                return Some(IndexSetup { at_start, ..default });
+            }
+            Some(_) => {}
+        }
+        let help = "write `setup = true`, or `[outputs.NAME.setup]` above its keys";
+        let mut table = self.inner_table(output, "setup", help)?;
+        self.unknown_keys(&mut table, &keys_of::<IndexSetup>());
+        let setup = self.read::<IndexSetup>(&mut table)?;
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        let hour = Duration::from_secs(3600);
+        if let Some(keep) = setup.keep {
+            self.time(&table, "keep", keep, hour..=days(3650));
+        }
+        self.time(&table, "rollover_age", setup.rollover_age, hour..=days(365));
+        let size = ByteSize::mib(1)..=ByteSize::mib(1 << 20);
+        self.between(&table, "rollover_size", setup.rollover_size, size, |size| size.to_string());
+        self.between(&table, "shards", setup.shards, 1..=1024, |count| count.to_string());
+        self.between(&table, "replicas", setup.replicas, 0..=16, |count| count.to_string());
+        Some(setup)
     }
 
     /// `data_stream` and `index` are one choice and one field: `index = T` becomes `target = { index = T }`, which is
