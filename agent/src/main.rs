@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use taffrail::command::{
-    check, cleanup, dead_letter, demo, explain, forward, prepare, run, setup, tap, test, top,
+    check, cleanup, config, dead_letter, demo, explain, forward, prepare, run, setup, tap, test, top,
 };
 
 /// A node-level logging agent for Kubernetes: nothing lost, nothing twice.
@@ -28,6 +28,11 @@ enum Command {
         args: check::CheckArgs,
         #[command(flatten)]
         file: ConfigFile,
+    },
+    /// Print what a configuration may hold: a JSON Schema, or a page to read
+    Config {
+        #[command(subcommand)]
+        action: config::Action,
     },
     /// Say which route a log takes and why, and what would be sent of it
     Explain {
@@ -92,6 +97,7 @@ fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Run(file) => run::run(file.config.as_deref()),
         Command::Check { args, file } => check::check(file.config.as_deref(), &args),
+        Command::Config { action } => config::config(action),
         Command::Explain { args, file } => explain::explain(file.config.as_deref(), &args),
         Command::Test { args, file } => test::test(file.config.as_deref(), &args),
         Command::Top(args) => top::top(&args),

@@ -5,6 +5,7 @@
 pub mod check;
 pub mod cleanup;
 mod client;
+pub mod config;
 pub mod dead_letter;
 pub mod demo;
 pub mod explain;

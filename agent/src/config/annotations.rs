@@ -7,17 +7,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use glob::Pattern;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use super::schema::form;
 use super::units::{pattern, text};
 
-/// What annotations of pods are followed. A route with `mandatory = true` follows none.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// What pods may say of their own logs, by annotations that are followed only as far as this table allows. A route with
+/// `mandatory = true` follows none.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnnotationsConfig {
     /// Which of `"multiline"`, `"json"`, `"exclude"`, `"sample"` and `"output"` are followed on every pod: `taffrail.io/json` and so on,
-    /// or, for one container, `taffrail.io/json.CONTAINER`. Default `["multiline", "json"]`, which change how a log is
-    /// read and not whether or where it goes.
+    /// or, for one container, `taffrail.io/json.CONTAINER`. Those of the default change how a log is read, not whether or where
+    /// it goes. Default `["multiline", "json"]`.
     pub allow: Vec<Wish>,
     /// Which more are followed in namespaces, by patterns of their names: `"team-*" = ["exclude", "sample"]`. Default none.
     pub namespaces: BTreeMap<Namespaces, Vec<Wish>>,
@@ -50,7 +53,7 @@ impl AnnotationsConfig {
 }
 
 /// What a pod may wish for its logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Wish {
     /// How lines are joined: `"auto"`, `"off"` or `"/regex/"`, which the first lines of records match.
@@ -99,6 +102,8 @@ impl fmt::Display for AnnotationsConfig {
 /// A pattern of the names of namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Namespaces(Pattern);
+
+form!(Namespaces, "Namespaces", "A pattern of the names of namespaces.", { "type": "string" });
 
 impl<'de> Deserialize<'de> for Namespaces {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

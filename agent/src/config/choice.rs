@@ -8,6 +8,7 @@ use glob::Pattern;
 use serde::{Deserialize, Deserializer};
 
 use super::diagnostic::Refusal;
+use super::schema::form;
 use super::units::{pattern, text};
 
 /// Patterns with `*`, `?` and `[…]`, each of which takes names in, or, behind a `!`, leaves them out: a name is chosen
@@ -46,6 +47,14 @@ impl Choice {
         idle.map(|one| one.pattern.as_str())
     }
 }
+
+form!(
+    Choice,
+    "Choice",
+    "A list of patterns with `*`, `?` and `[…]`, of which one takes a name in; one behind a `!` leaves out what it matches, as in \
+     `[\"*\", \"!helm.sh/*\"]`.",
+    { "type": "array", "items": { "type": "string", "pattern": "^!?[^!]" } }
+);
 
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use reqwest::Url;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::connection::{AwsAuth, aws_name, role_arn};
+use super::connection::{AwsAuth, AwsName, RoleArn, aws_name, role_arn};
 use super::diagnostic::Refusal;
+use super::schema::form;
 use super::units::{quoted, refused, text};
 use super::{ByteSize, ReadingConfig, SubscriptionConfig, Template, values};
 
@@ -24,14 +26,15 @@ const MOST_TAGS: usize = 50;
 const TAG_KEY: usize = 128;
 const TAG_VALUE: usize = 256;
 
-/// `type = "cloudwatch"`: events by PutLogEvents. Delivery is at least once: a call whose answer was lost is made again,
+/// Events to Amazon CloudWatch Logs, by PutLogEvents. Delivery is at least once: a call whose answer was lost is made again,
 /// and may double what it held.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CloudWatchConfig {
     /// How it reads. Here `linger` is at least so long: it grows as far as `account_tps` and `nodes` ask for. Default of
     /// `linger`: `"5s"`.
     #[serde(skip)]
+    #[schemars(!skip, flatten)]
     pub reading: ReadingConfig,
     /// The log group, a template that begins with fixed text. Made on first need. Default `"/eks/{cluster}"`.
     #[serde(deserialize_with = "values::log_group_template")]
@@ -39,37 +42,45 @@ pub struct CloudWatchConfig {
     /// The log stream, a template. Made on first need. In large fleets `"{node}"` makes one stream a node, which needs the
     /// fewest calls. Default `"{namespace}/{pod}/{container}"`.
     #[serde(deserialize_with = "values::log_stream_template")]
+    #[schemars(with = "values::StreamTemplate")]
     pub log_stream: Template,
     /// How long a group that the output makes keeps its events, in days: one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180,
     /// 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653. A group that is there already stays as it is.
     /// Default: for ever.
     #[serde(deserialize_with = "retention_days")]
+    #[schemars(extend("enum" = RETENTION_DAYS))]
     pub retention_days: Option<u32>,
     /// Tags of a group that the output makes, at most 50. Default none.
     #[serde(deserialize_with = "tags")]
+    #[schemars(with = "BTreeMap<String, String>")]
     pub tags: BTreeMap<String, String>,
     /// The ARN of the KMS key that a group which the output makes is encrypted with. Default: CloudWatch's own.
     #[serde(deserialize_with = "kms_key")]
+    #[schemars(with = "KmsKey")]
     pub kms_key: Option<String>,
     /// The class of a group that the output makes: it can never be changed, and `"infrequent_access"` costs half but has
     /// neither subscriptions nor metric filters. Default `"standard"`.
     pub class: LogClass,
     /// The region. Default: as the AWS CLI finds it (`AWS_REGION`, profile, instance).
     #[serde(deserialize_with = "aws_name")]
+    #[schemars(with = "AwsName")]
     pub region: Option<String>,
     /// The address of the service where it is not the public one of the region, such as a VPC endpoint. Default: that of
     /// the region.
     #[serde(deserialize_with = "endpoint")]
+    #[schemars(with = "values::Endpoint")]
     pub endpoint: Option<Url>,
     /// A role to assume with the credentials found. Default: none.
     #[serde(deserialize_with = "role_arn")]
+    #[schemars(with = "RoleArn")]
     pub role_arn: Option<String>,
     /// What the role's trust policy may ask for besides. Only with `role_arn`. Default: none.
     #[serde(deserialize_with = "aws_name")]
+    #[schemars(with = "AwsName")]
     pub external_id: Option<String>,
-    /// Whether the FIPS endpoint of the region is used. Not with `endpoint`. Default false.
+    /// Whether the FIPS endpoint of the region is used. Not with `endpoint`. Default `false`.
     pub fips: bool,
-    /// Whether the endpoint of IPv6 and IPv4 is used. Not with `endpoint`. Default false.
+    /// Whether the endpoint of IPv6 and IPv4 is used. Not with `endpoint`. Default `false`.
     pub dual_stack: bool,
     /// The only regions that logs may go to: in any other nothing is sent. Default: any.
     pub allowed_regions: Vec<String>,
@@ -78,19 +89,23 @@ pub struct CloudWatchConfig {
     /// What the fields of an event are called. Only with `format = "json"`. Default `"ecs"`.
     pub fields: FieldNames,
     /// What becomes of records that CloudWatch does not take: older than 14 days or the group's retention, or more than
-    /// two hours ahead. Default `"drop"`, counted by container.
+    /// two hours ahead. What is dropped is counted by container. Default `"drop"`.
     pub rejected: Rejected,
     /// How much of what was rejected or refused is kept on disk, 1 MiB to 1 GiB. Default `"100MiB"`.
     pub dead_letters: ByteSize,
-    /// PutLogEvents calls a second that the account may make in this region (Service Quotas), 1 to 1,000,000. Default 5000.
+    /// PutLogEvents calls a second that the account may make in this region (Service Quotas), 1 to 1,000,000. Default `5000`.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub account_tps: u32,
-    /// How many nodes share them: batches then wait longer, as far as needed, 1 to 100,000. Default 1.
+    /// How many nodes share them: batches then wait longer, as far as needed, 1 to 100,000. Default `1`.
+    #[schemars(range(min = 1, max = 100_000))]
     pub nodes: u32,
-    /// PutLogEvents calls under way at a time, 1 to 64; those of one stream follow each other. Default 8.
+    /// PutLogEvents calls under way at a time, 1 to 64; those of one stream follow each other. Default `8`.
+    #[schemars(range(min = 1, max = 64))]
     pub in_flight: usize,
     /// Where what is in its groups goes on to: the table `subscription`. Groups that the agent makes have the filter from the
     /// start; `taffrail setup subscription` sees to the rest. Default: nowhere.
     #[serde(skip)]
+    #[schemars(!skip)]
     pub subscription: Option<Box<SubscriptionConfig>>,
 }
 
@@ -163,7 +178,7 @@ fn fixed(text: &str) -> Template {
 }
 
 /// What an event holds. Events of the embedded metric format (EMF) are the line as it stands in each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventFormat {
     /// The line as the program wrote it. An empty line is a space, since an event cannot be empty.
@@ -192,7 +207,7 @@ impl EventFormat {
 }
 
 /// What the fields of an event are called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FieldNames {
     /// As in the documents of an Elasticsearch output: `message`, `kubernetes.pod.name`.
@@ -206,7 +221,7 @@ pub enum FieldNames {
 }
 
 /// What becomes of a record that is too old or too new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rejected {
     /// It is dropped and counted.
@@ -219,7 +234,7 @@ pub enum Rejected {
 }
 
 /// The class of a log group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogClass {
     /// With all there is.
@@ -276,6 +291,16 @@ fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, S
     }
     Ok(tags)
 }
+
+/// The ARN of a KMS key, for the schema.
+struct KmsKey;
+
+form!(
+    KmsKey,
+    "KmsKey",
+    "The ARN of a KMS key, as in `\"arn:aws:kms:REGION:ACCOUNT:key/ID\"`; an alias will not do.",
+    { "type": "string", "pattern": "^arn:aws.*:kms:.*:key/" }
+);
 
 fn kms_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     text(deserializer, "an ARN in quotes", |arn| {

@@ -7,20 +7,25 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::diagnostic::Refusal;
+use super::schema::form;
 use super::units::{quoted, refused, text};
 use super::values;
 
 /// `auth`: how requests are authenticated. Absent: not at all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema)]
+#[schemars(tag = "type", rename_all = "snake_case", transform = or_the_word)]
 pub enum AuthConfig {
     /// No `Authorization` header; a client certificate (`tls.client_cert_file`) may still say who sends.
     #[default]
+    #[schemars(skip)]
     None,
-    /// `auth = "aws"` or `{ type = "aws", … }`: signed with AWS's Signature Version 4.
+    /// `auth = "aws"` or `{ type = "aws", … }`: signed with AWS's Signature Version 4. The credentials are found as the AWS CLI
+    /// finds them: environment, IRSA (web identity), EKS Pod Identity and ECS, profile, instance profile.
     Aws(AwsAuth),
     /// `{ type = "basic", … }`: a user and a password.
     Basic(BasicAuth),
@@ -28,6 +33,13 @@ pub enum AuthConfig {
     ApiKey(ApiKeyAuth),
     /// `{ type = "bearer", … }`: a token, such as one of a service account.
     Bearer(BearerAuth),
+}
+
+/// `auth = "aws"` needs no table.
+fn or_the_word(schema: &mut schemars::Schema) {
+    if let Some(serde_json::Value::Array(tables)) = schema.get_mut("oneOf") {
+        tables.insert(0, serde_json::json!({ "const": "aws" }));
+    }
 }
 
 impl AuthConfig {
@@ -42,9 +54,9 @@ impl AuthConfig {
     }
 }
 
-/// `type = "aws"`. The credentials are found as the AWS CLI finds them: environment, IRSA (web identity), EKS Pod
+/// Signed with AWS's Signature Version 4. The credentials are found as the AWS CLI finds them: environment, IRSA (web identity), EKS Pod
 /// Identity and ECS, profile, instance profile.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AwsAuth {
     /// The service that requests are signed for. Default: `"aoss"` for endpoints whose name says so, else `"es"`.
@@ -52,17 +64,20 @@ pub struct AwsAuth {
     /// The region that requests are signed for. Default: that in the endpoint's name, else as the AWS CLI finds it
     /// (`AWS_REGION`, profile, instance).
     #[serde(deserialize_with = "aws_name")]
+    #[schemars(with = "AwsName")]
     pub region: Option<String>,
     /// A role to assume with the credentials found. Default: none.
     #[serde(deserialize_with = "role_arn")]
+    #[schemars(with = "RoleArn")]
     pub role_arn: Option<String>,
     /// What the role's trust policy may ask for besides. Only with `role_arn`. Default: none.
     #[serde(deserialize_with = "aws_name")]
+    #[schemars(with = "AwsName")]
     pub external_id: Option<String>,
 }
 
 /// The services that a request can be signed for, by the names that AWS signs with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AwsService {
     /// Amazon OpenSearch Service, of Elasticsearch domains too.
@@ -81,27 +96,28 @@ impl AwsService {
     }
 }
 
-/// `type = "basic"`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// A user and a password, in the header of each request.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BasicAuth {
     /// The user, without `:`. Required.
     #[serde(deserialize_with = "username")]
+    #[schemars(regex(pattern = "^[^:]+$"))]
     pub username: String,
     /// Where the password comes from. Required.
     pub password: SecretSource,
 }
 
-/// `type = "api_key"`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// An API key of Elasticsearch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyAuth {
     /// Where the key comes from: in the encoded form that Elasticsearch hands out, or as `ID:KEY`. Required.
     pub key: SecretSource,
 }
 
-/// `type = "bearer"`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// A token, such as one of a service account.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BearerAuth {
     /// Where the token comes from. Required.
@@ -117,6 +133,29 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
+form!(
+    SecretSource,
+    "Secret",
+    "The place of a secret, never the secret itself: `{ env = \"NAME\" }`, a variable of the environment, read once at start; or \
+     `{ file = \"/path\" }`, a file, read again when it changes.",
+    {
+        "oneOf": [
+            {
+                "type": "object",
+                "properties": { "env": { "type": "string", "pattern": "^[A-Za-z0-9_]+$" } },
+                "required": ["env"],
+                "additionalProperties": false,
+            },
+            {
+                "type": "object",
+                "properties": { "file": { "type": "string", "pattern": "^/" } },
+                "required": ["file"],
+                "additionalProperties": false,
+            },
+        ],
+    }
+);
+
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -126,18 +165,21 @@ impl fmt::Display for SecretSource {
     }
 }
 
-/// `tls`: whom the output trusts on `https`, and what it shows of itself. Files are read again when they change.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+/// Whom the output trusts on `https`, and what it shows of itself. Files are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
     /// The certificates of the authorities that may vouch for the server, PEM. Default: those of the system.
     #[serde(deserialize_with = "some_path")]
+    #[schemars(with = "values::AbsolutePath")]
     pub ca_file: Option<PathBuf>,
     /// The certificate that the agent shows, PEM, followed by its intermediates. Default: none.
     #[serde(deserialize_with = "some_path")]
+    #[schemars(with = "values::AbsolutePath")]
     pub client_cert_file: Option<PathBuf>,
     /// The key of that certificate, PEM and not encrypted. Default: none.
     #[serde(deserialize_with = "some_path")]
+    #[schemars(with = "values::AbsolutePath")]
     pub client_key_file: Option<PathBuf>,
     /// The name that the server is asked for (SNI) and that its certificate must bear, where that is not the
     /// endpoint's. A proxy too would be asked for this name. Default: the endpoint's.
@@ -145,18 +187,18 @@ pub struct TlsConfig {
     pub server_name: Option<String>,
     /// The least version of TLS. Default `"1.2"`.
     pub min_version: TlsVersion,
-    /// Whether any certificate will do: whoever is in between can then read and change everything. Default false.
+    /// Whether any certificate will do: whoever is in between can then read and change everything. Default `false`.
     pub insecure_skip_verify: bool,
 }
 
 /// Versions of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 pub enum TlsVersion {
-    /// `"1.2"`
+    /// TLS 1.2 or 1.3.
     #[default]
     #[serde(rename = "1.2")]
     Tls12,
-    /// `"1.3"`
+    /// TLS 1.3 only.
     #[serde(rename = "1.3")]
     Tls13,
 }
@@ -258,6 +300,26 @@ fn username<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
         Ok(name.to_owned())
     })
 }
+
+/// A name of AWS's, for the schema.
+pub(super) struct AwsName;
+
+form!(
+    AwsName,
+    "AwsName",
+    "A name as AWS shows it, as in `\"ap-northeast-1\"`.",
+    { "type": "string", "pattern": "^[!-~]+$" }
+);
+
+/// The ARN of a role, for the schema.
+pub(super) struct RoleArn;
+
+form!(
+    RoleArn,
+    "RoleArn",
+    "The ARN of a role, as in `\"arn:aws:iam::123456789012:role/NAME\"`.",
+    { "type": "string", "pattern": "^arn:aws.*:role/" }
+);
 
 pub(super) fn aws_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     text(deserializer, "a text in quotes", |name| {

@@ -6,33 +6,40 @@
 use std::time::Duration;
 
 use reqwest::Url;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::connection::{AuthConfig, TlsConfig};
-use super::{ByteSize, IndexSetup, ReadingConfig, Template, units, values};
+use super::{ByteSize, IndexSetup, ReadingConfig, Template, index_setup, units, values};
 
-/// `type = "elasticsearch"`: documents by the bulk API.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Documents to Elasticsearch or OpenSearch, by the bulk API.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ElasticsearchConfig {
     /// How it reads.
     #[serde(skip)]
+    #[schemars(!skip, flatten)]
     pub reading: ReadingConfig,
     /// The nodes of the destination, one or more, such as `"https://search.example:9200"`: http or https, a path
     /// only where a proxy wants a prefix (kept without its last `/`), no credentials. Required.
     #[serde(deserialize_with = "values::endpoints")]
+    #[schemars(with = "Vec<values::Endpoint>")]
     pub endpoints: Vec<Url>,
     /// Where documents go: by exactly one of the keys `data_stream` and `index`, each a template. Required.
+    #[schemars(flatten)]
     pub target: Target,
     /// How requests are authenticated: `"aws"`, or a table with a `type`. Default: not at all.
     #[serde(skip)]
+    #[schemars(!skip, default)]
     pub auth: AuthConfig,
     /// Whom the output trusts on https, and what it shows of itself. Default: the authorities that the system trusts.
     #[serde(skip)]
+    #[schemars(!skip, default)]
     pub tls: TlsConfig,
-    /// How the indices that it fills are made, and how long they are kept: for `taffrail setup elasticsearch`. `true` lets
-    /// an agent do it when it starts.
+    /// How the indices that it fills are made, and how long they are kept: a table, for `taffrail setup elasticsearch`; or
+    /// `true`, which lets an agent do it when it starts. Default `false`.
     #[serde(skip)]
+    #[schemars(!skip, default, schema_with = "index_setup::or_the_word")]
     pub setup: IndexSetup,
     /// Whether each document has an `_id` made of its place in its log, so that one that is sent twice is recognised.
     /// `false`: the server makes ids, which it indexes faster, and delivery is at least once: a retry after a lost reply,
@@ -46,6 +53,7 @@ pub struct ElasticsearchConfig {
     /// The ingest pipeline that documents go through, by its name there, 1 to 255 bytes. What it fails on is refused, as
     /// by a mapping; while there is no such pipeline, records wait. Default: what the index itself says.
     #[serde(default, deserialize_with = "values::pipeline")]
+    #[schemars(length(min = 1, max = 255))]
     pub pipeline: Option<String>,
     /// How much of what the destination refused is kept on disk, 1 MiB to 1 GiB; beyond it the oldest goes, counted.
     /// Default `"100MiB"`.
@@ -54,21 +62,26 @@ pub struct ElasticsearchConfig {
     /// How requests are compressed. Default `"gzip"`.
     #[serde(default)]
     pub compression: Compression,
-    /// How hard gzip tries, 1 (quick) to 9 (small). Default 1.
+    /// How hard gzip tries, 1 (quick) to 9 (small). Default `1`.
     #[serde(default = "ElasticsearchConfig::default_compression_level")]
+    #[schemars(range(min = 1, max = 9))]
     pub compression_level: u32,
-    /// Requests under way at a time, 1 to 64. Default 4.
+    /// Requests under way at a time, 1 to 64. Default `4`.
     #[serde(default = "ElasticsearchConfig::default_in_flight")]
+    #[schemars(range(min = 1, max = 64))]
     pub in_flight: usize,
     /// How long one request may take, 100 ms to 1 h. Default `"60s"`.
     #[serde(default = "ElasticsearchConfig::default_timeout", deserialize_with = "units::duration")]
+    #[schemars(with = "units::Time")]
     pub timeout: Duration,
     /// The longest wait before the first retry, doubled with each further one, 1 ms to 1 h. An endpoint of several that
     /// failed is left alone as long. Default `"500ms"`.
     #[serde(default = "ElasticsearchConfig::default_retry_initial", deserialize_with = "units::duration")]
+    #[schemars(with = "units::Time")]
     pub retry_initial: Duration,
     /// The longest wait before any retry, from `retry_initial` to 1 h. Default `"30s"`.
     #[serde(default = "ElasticsearchConfig::default_retry_max", deserialize_with = "units::duration")]
+    #[schemars(with = "units::Time")]
     pub retry_max: Duration,
 }
 
@@ -133,12 +146,13 @@ impl ElasticsearchConfig {
 }
 
 /// Where documents go.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// `data_stream = "logs-{namespace}-prod"`.
+    /// The data stream that documents go to, such as `"logs-{namespace}-prod"`: it needs an index template with `data_stream`
+    /// at the server. Either this or `index` is required. Default: none.
     DataStream(#[serde(deserialize_with = "values::index_template")] Template),
-    /// `index = "logs-{date}"`.
+    /// The index that documents go to, such as `"logs-{date}"`. Either this or `data_stream` is required. Default: none.
     Index(#[serde(deserialize_with = "values::index_template")] Template),
 }
 
@@ -152,7 +166,7 @@ impl Target {
 }
 
 /// What the bulk API does with a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BulkOp {
     /// It is created, unless one with its `_id` exists.
@@ -173,7 +187,7 @@ impl BulkOp {
 }
 
 /// How requests are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
     /// gzip, at `compression_level`.

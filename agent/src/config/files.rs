@@ -5,22 +5,26 @@
 use std::collections::BTreeMap;
 
 use glob::Pattern;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::diagnostic::Refusal;
+use super::schema::form;
 use super::units::{self, quoted, refused, text};
 use crate::catalog::host::fixed_folder;
 
 /// One `[files.NAME]`: NAME is 1 to 64 small letters, digits, `-` and `_`, and goes to `event.dataset`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FilesConfig {
     /// Which files, absolute paths with the wildcards `*`, `?`, `[…]` and `**` (any folders), such as
     /// `["/var/log/syslog", "/var/log/nginx/*.log"]`. Compressed files are passed over. Required.
     #[serde(deserialize_with = "paths")]
+    #[schemars(with = "Vec<PathPattern>")]
     pub paths: Vec<Pattern>,
     /// Which of these are left out, in the same form. Default none.
     #[serde(default, deserialize_with = "patterns")]
+    #[schemars(with = "Vec<PathPattern>")]
     pub exclude: Vec<Pattern>,
     /// How lines are framed. Default `"plain"`.
     #[serde(default)]
@@ -31,7 +35,7 @@ pub struct FilesConfig {
 }
 
 /// How the lines of a host file are framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FilesFormat {
     /// Every line is a record, of the time at which it is read.
@@ -40,6 +44,16 @@ pub enum FilesFormat {
     /// As a container runtime writes (CRI, or docker's json-file), with its times.
     Container,
 }
+
+/// The pattern of a path, for the schema.
+struct PathPattern;
+
+form!(
+    PathPattern,
+    "PathPattern",
+    "An absolute path with the wildcards `*`, `?`, `[…]` and `**` (any folders).",
+    { "type": "string", "pattern": "^/.*[^/]$" }
+);
 
 fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::Error> {
     let paths = patterns(deserializer)?;

@@ -5,15 +5,19 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
 use super::diagnostic::Refusal;
+use super::schema::form;
+use super::subscription::Account;
 use super::units::{self, quoted, text};
 use super::{ByteSize, Start, Template, values};
 
-/// The table.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// What carries logs on from CloudWatch Logs' subscription to the one output, of type `elasticsearch`: for `taffrail forward` and
+/// the Lambda function `taffrail-forwarder`. The agent itself has no use for it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForwardConfig {
     /// Whose events are Taffrail's own records, and become the agent's documents under the agent's `_id`s. Name only
@@ -24,14 +28,16 @@ pub struct ForwardConfig {
     /// `cloudwatch` and the other placeholders `none`.
     #[serde(deserialize_with = "foreign")]
     pub foreign: Option<Template>,
-    /// Whether CloudWatch is asked (FilterLogEvents) for the metadata of a compact event that came without it. Default true.
+    /// Whether CloudWatch is asked (FilterLogEvents) for the metadata of a compact event that came without it. Default `true`.
     pub lookup: bool,
     /// For how long it is asked again, 0 to 1 h; then the event is sent as a foreign one that says so. Default `"20s"`.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::Time")]
     pub lookup_for: Duration,
     /// Where records go that can never be indexed: `"s3://BUCKET/PREFIX"` or `"sqs:URL"`. The Lambda function must have one.
     /// Default: the state directory, as the agent's (`taffrail dead-letter`).
     #[serde(deserialize_with = "dead_letters")]
+    #[schemars(with = "LettersAway")]
     pub dead_letters: Option<LettersAway>,
     /// How large a subscription record may be once it is inflated, in bytes, 1 MiB to 1 GiB. Default `"64MiB"`.
     pub max_inflated: ByteSize,
@@ -39,9 +45,11 @@ pub struct ForwardConfig {
     pub start: Start,
     /// How often a shard in which nothing comes is asked, 200 ms to 1 min. Default `"1s"`.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::Time")]
     pub poll: Duration,
     /// How often the stream is asked for new shards, 1 s to 1 h. Default `"30s"`.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::Time")]
     pub discover: Duration,
 }
 
@@ -61,12 +69,13 @@ impl Default for ForwardConfig {
     }
 }
 
-/// One of `trusted`: `{ owner = "123456789012", log_group = "/eks/prod" }`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Groups whose events are Taffrail's own records: `{ owner = "123456789012", log_group = "/eks/prod" }`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrustedConfig {
     /// The account that owns the group, twelve digits. Required.
     #[serde(deserialize_with = "owner")]
+    #[schemars(with = "Account")]
     pub owner: String,
     /// The group, as the agent's `log_group`: what a document says of its cluster, pod and so on must give that name.
     /// Required.
@@ -74,6 +83,7 @@ pub struct TrustedConfig {
     pub log_group: Template,
     /// The stream, as the agent's `log_stream`. Default `"{namespace}/{pod}/{container}"`.
     #[serde(default = "TrustedConfig::default_stream", deserialize_with = "values::log_stream_template")]
+    #[schemars(with = "values::StreamTemplate")]
     pub log_stream: Template,
 }
 
@@ -96,6 +106,13 @@ pub enum LettersAway {
     /// Messages in a queue, by its URL.
     Sqs(String),
 }
+
+form!(
+    LettersAway,
+    "LettersAway",
+    "`\"s3://BUCKET/PREFIX\"`, or `\"sqs:\"` and the queue's URL.",
+    { "type": "string", "pattern": "^(s3://[a-z0-9.-]{3,63}(/|$)|sqs:https?://)" }
+);
 
 impl LettersAway {
     /// Reads `s3://BUCKET/PREFIX` or `sqs:URL`.

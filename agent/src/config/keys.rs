@@ -6,10 +6,11 @@
 use serde::de::value::Error as NoValue;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
+use super::routes::MatchConfig;
 use super::{
     AnnotationsConfig, CloudWatchConfig, Config, DrainConfig, ElasticsearchConfig, FileConfig, FilesConfig,
-    ForwardConfig, IndexSetup, LogConfig, MetadataConfig, ReadingConfig, RetainConfig, RouteConfig,
-    StdoutConfig, SubscriptionConfig,
+    ForwardConfig, IndexSetup, LogConfig, MetadataConfig, Rate, RateLimitConfig, ReadingConfig, RetainConfig,
+    RouteConfig, StdoutConfig, SubscriptionConfig, TlsConfig,
 };
 
 /// What `type` of an output may be.
@@ -19,17 +20,19 @@ pub const TARGET: &str = "target";
 /// The keys of which an Elasticsearch output has exactly one.
 pub const TARGETS: [&str; 2] = ["data_stream", "index"];
 
+/// The tables of the file, and the list of tables.
+pub const TABLES: [&str; 9] =
+    ["log", "drain", "metadata", "annotations", "retain", "forward", "routes", "files", "outputs"];
+
 /// The keys above the first table, and the tables.
 pub fn top_level() -> Vec<&'static str> {
-    let tables =
-        vec!["log", "drain", "metadata", "annotations", "retain", "forward", "routes", "files", "outputs"];
-    [keys_of::<Config>(), tables].concat()
+    [keys_of::<Config>(), TABLES.to_vec()].concat()
 }
 
 /// The keys of an Elasticsearch output that other outputs do not have.
 pub fn elasticsearch() -> Vec<&'static str> {
-    let keys = keys_of::<ElasticsearchConfig>().into_iter().filter(|key| *key != TARGET);
-    keys.chain(TARGETS).chain(["auth", "tls", "setup"]).collect()
+    let in_place = |key| if key == TARGET { TARGETS.to_vec() } else { vec![key] };
+    keys_of::<ElasticsearchConfig>().into_iter().flat_map(in_place).chain(["auth", "tls", "setup"]).collect()
 }
 
 /// The keys of a CloudWatch output that other outputs do not have.
@@ -63,6 +66,12 @@ pub fn place_of(key: &str) -> Option<String> {
         "for host files: move it under a `[files.NAME]`"
     } else if is_of(keys_of::<RouteConfig>()) {
         "for routes: move it under a `[[routes]]`"
+    } else if is_of(keys_of::<MatchConfig>()) {
+        "for which logs a route is for: move it into the `match` of a `[[routes]]`"
+    } else if is_of(keys_of::<TlsConfig>()) {
+        "for TLS: move it into the `tls` of an output of type `elasticsearch`"
+    } else if is_of(keys_of::<RateLimitConfig>()) || is_of(keys_of::<Rate>()) {
+        "for a limit: move it under an `[outputs.NAME.rate_limit]`"
     } else if is_of(keys_of::<RetainConfig>()) {
         "for what is kept of unread files: move it under `[retain]`"
     } else if is_of(keys_of::<DrainConfig>()) {

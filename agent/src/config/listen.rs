@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Deserializer};
 
 use super::diagnostic::Refusal;
+use super::schema::form;
 use super::units::{quoted, text};
 
 /// The environment's default of `metrics_listen`: the manifests set it, so that probes and Prometheus reach every pod
@@ -22,6 +23,13 @@ pub enum Listen {
     /// There; port 0 is a free one of the system's choice.
     At(SocketAddr),
 }
+
+form!(
+    Listen,
+    "Listen",
+    "An address and a port, as in `\"127.0.0.1:9600\"` or `\"[::]:9600\"`; port 0 is a free one. `\"off\"`: nowhere.",
+    { "type": "string", "pattern": "^$|^off$|:[0-9]{1,5}$" }
+);
 
 impl Listen {
     /// At this port of the loopback.

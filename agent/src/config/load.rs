@@ -382,6 +382,10 @@ fn explained(key: &str, said: &str, found: &str) -> (String, String) {
     if let Some((message, help)) = said.split_once('\n') {
         return (format!("`{key}`: {message}"), help.to_owned());
     }
+    if let Some((field, known)) = said.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
+        let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+        return (format!("unknown key {} in `{key}`", quoted(field)), suggestion(field, &known));
+    }
     if let Some(missing) = said.strip_prefix("missing field ") {
         return (format!("`{key}` lacks the key {missing}"), "add it".to_owned());
     }

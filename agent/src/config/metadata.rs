@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::choice::Choice;
@@ -38,10 +39,10 @@ pub const FIELDS: [&str; 20] = [
 /// So many labels have fields of their own at most: each is a field of every index.
 pub const LABEL_FIELDS: usize = 32;
 
-/// What is told of pods, and where it comes from.
+/// What documents say of pods beyond what the path of a log says, and where that comes from.
 ///
 /// Lists are of patterns (`*`, `?`, `[…]`); one behind a `!` leaves out what it matches, as in `["*", "!helm.sh/*"]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetadataConfig {
     /// Where it comes from. Default `"auto"`.
@@ -56,7 +57,7 @@ pub struct MetadataConfig {
     pub annotations: Choice,
     /// Which labels of namespaces, by their keys; the agent then needs the right to `get` namespaces. Default `[]`.
     pub namespace_labels: Choice,
-    /// Which annotations of namespaces, likewise. Default `[]`.
+    /// Which annotations of namespaces, by their keys, as for `namespace_labels`. Default `[]`.
     pub namespace_annotations: Choice,
     /// Which labels of the node, by their keys; the agent then needs the right to `get` nodes, and the fields `cloud.*`
     /// are filled from the node too. Default `[]`.
@@ -67,10 +68,12 @@ pub struct MetadataConfig {
     /// How long a container's records wait for what is not known of its pod yet, 0 to 5 min; then they go with what the
     /// path says. Where names or routes depend on it they wait until it is known. Default `"5s"`.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::Time")]
     pub wait: Duration,
     /// How long the API server may be silent before it is asked anew, 1 s to 1 h; it says something every minute.
     /// Default `"2m"`.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::Time")]
     pub timeout: Duration,
     /// Annotations that routes ask for, by their keys: known, and not sent.
     #[serde(skip)]
@@ -113,7 +116,7 @@ impl MetadataConfig {
 }
 
 /// Where metadata comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MetadataSource {
     /// From the API server that the environment's `KUBECONFIG` names, else from that of the cluster that the agent runs

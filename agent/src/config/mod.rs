@@ -27,8 +27,10 @@ pub mod limits;
 pub mod listen;
 mod load;
 pub mod metadata;
+pub mod reference;
 pub mod retain;
 pub mod routes;
+pub mod schema;
 pub mod subscription;
 pub mod template;
 pub mod units;
@@ -38,6 +40,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use annotations::{AnnotationsConfig, Wish};
@@ -56,38 +59,47 @@ pub use listen::Listen;
 pub use metadata::{MetadataConfig, MetadataSource};
 pub use retain::RetainConfig;
 pub use routes::RouteConfig;
+use schema::Named;
 pub use subscription::{SubscriptionConfig, SubscriptionScope, TargetKind};
 pub use template::{Names, Prepared, Safe, Template};
 pub use units::ByteSize;
+use units::Time;
 
 /// The whole configuration. Without a file: the pod logs of this node, to standard output.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The cluster's name, in every document and for templates. Default `"default"`.
     #[serde(deserialize_with = "values::name")]
+    #[schemars(with = "values::Name")]
     pub cluster: String,
     /// The node's name. Default: the environment's `NODE_NAME`, else the host's name.
     #[serde(deserialize_with = "values::name")]
+    #[schemars(with = "values::Name")]
     pub node: String,
     /// Where kubelet has the logs of pods, absolute. Default `"/var/log/pods"`.
     #[serde(deserialize_with = "values::absolute_path")]
+    #[schemars(with = "values::AbsolutePath")]
     pub pod_logs: PathBuf,
     /// Where links among the pod logs may lead, absolute; a link to elsewhere is not followed. Default
     /// `["/var/lib/docker/containers"]`.
     #[serde(deserialize_with = "values::absolute_paths")]
+    #[schemars(with = "Vec<values::AbsolutePath>")]
     pub link_roots: Vec<PathBuf>,
     /// Where positions and retained files are kept, absolute; one agent at a time. Default `"/var/log/taffrail"`.
     #[serde(deserialize_with = "values::absolute_path")]
+    #[schemars(with = "values::AbsolutePath")]
     pub state_dir: PathBuf,
     /// What the agent may use in memory for records in flight, in bytes; at least 16 MiB. Default `"64MiB"`.
     pub memory: ByteSize,
     /// The pod's `terminationGracePeriodSeconds`: how long the agent may go on after SIGTERM, 1 s to 24 h. Default
     /// `"30s"`.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "Time")]
     pub grace: Duration,
     /// How often the folders are looked through for what no notification told of, 10 ms to 1 h. Default `"10s"`.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "Time")]
     pub rescan: Duration,
     /// The longest record, in bytes, 16 KiB to 64 MiB. Default `"1MiB"`.
     pub max_record: ByteSize,
@@ -95,39 +107,49 @@ pub struct Config {
     pub oversize: Oversize,
     /// How long the beginning of a line waits for its end, 10 ms to 1 h. Default `"5s"`.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "Time")]
     pub join_timeout: Duration,
     /// Where the agent's own page and its live tail are, an address and a port: port 0 is a free one, `"off"` none. For those
     /// on this node alone, or by `kubectl port-forward`. Default `"127.0.0.1:9600"`.
     pub listen: Listen,
-    /// Where metrics and health are, likewise. Default: the environment's `TAFFRAIL_METRICS_LISTEN`, else
+    /// Where metrics and health are, as for `listen`. Default: the environment's `TAFFRAIL_METRICS_LISTEN`, else
     /// `"127.0.0.1:9601"`.
     pub metrics_listen: Listen,
     /// What the agent says of itself, on standard error.
     #[serde(skip)]
+    #[schemars(!skip)]
     pub log: LogConfig,
     /// What is kept of logs that are rotated or deleted unread.
     #[serde(skip)]
+    #[schemars(!skip)]
     pub retain: RetainConfig,
     /// Which logs go where: `[[routes]]`, in their order. Default: everything goes to every output.
     #[serde(skip)]
+    #[schemars(!skip)]
     pub routes: Vec<RouteConfig>,
     /// What is done once the node is going away.
     #[serde(skip)]
+    #[schemars(!skip)]
     pub drain: DrainConfig,
     /// What documents say of pods.
     #[serde(skip)]
+    #[schemars(!skip)]
     pub metadata: MetadataConfig,
     /// What pods may say of their own logs.
     #[serde(skip)]
+    #[schemars(!skip)]
     pub annotations: AnnotationsConfig,
     /// What carries logs on from CloudWatch: for `taffrail forward`.
     #[serde(skip)]
+    #[schemars(!skip)]
     pub forward: ForwardConfig,
     /// Files of the host that are read too, by a name of your choice: `[files.NAME]`. Default none.
     #[serde(skip)]
+    #[schemars(!skip, with = "Named<FilesConfig>")]
     pub files: BTreeMap<String, FilesConfig>,
     /// Where records go, by a name of your choice: `[outputs.NAME]`, 1 to 64 small letters, digits, `-` and `_`.
     #[serde(skip)]
+    #[schemars(!skip, with = "Named<OutputConfig>")]
     pub outputs: BTreeMap<String, OutputConfig>,
 }
 
@@ -162,7 +184,7 @@ impl Default for Config {
 }
 
 /// What becomes of a record longer than `max_record`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Oversize {
     /// It is sent in several records.
@@ -171,8 +193,8 @@ pub enum Oversize {
     Cut,
 }
 
-/// `[log]`: what the agent says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// What the agent says of itself, on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// How it is written. Default `"text"`.
@@ -188,7 +210,7 @@ impl Default for LogConfig {
 }
 
 /// How the agent's own log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// A line to read.
@@ -198,7 +220,7 @@ pub enum LogFormat {
 }
 
 /// Levels of the agent's own log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// What needs a human.
@@ -227,16 +249,29 @@ impl LogLevel {
 }
 
 /// One `[outputs.NAME]`, chosen by its key `type`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(tag = "type", rename_all = "snake_case", transform = both_names)]
 pub enum OutputConfig {
-    /// `type = "elasticsearch"`, or `"opensearch"`, which is the same.
+    /// Documents to Elasticsearch or OpenSearch, by the bulk API: `type = "elasticsearch"`, or `"opensearch"`, which is the same.
     Elasticsearch(ElasticsearchConfig),
-    /// `type = "cloudwatch"`.
+    /// Events to Amazon CloudWatch Logs, by PutLogEvents: `type = "cloudwatch"`. Delivery is at least once: a call whose answer was
+    /// lost is made again, and may double what it held.
+    #[schemars(rename = "cloudwatch")]
     CloudWatch(CloudWatchConfig),
-    /// `type = "file"`.
+    /// One JSON object on a line, in files that are rotated by size: `type = "file"`.
     File(FileConfig),
-    /// `type = "stdout"`.
+    /// Records on standard output, as for a look at what would be sent: `type = "stdout"`.
     Stdout(StdoutConfig),
+}
+
+/// `opensearch` is another name of `elasticsearch`.
+fn both_names(schema: &mut schemars::Schema) {
+    for output in schema.get_mut("oneOf").and_then(serde_json::Value::as_array_mut).into_iter().flatten() {
+        let kind = &mut output["properties"]["type"];
+        if kind["const"] == "elasticsearch" {
+            *kind = serde_json::json!({ "type": "string", "enum": ["elasticsearch", "opensearch"] });
+        }
+    }
 }
 
 impl OutputConfig {
@@ -283,30 +318,34 @@ impl OutputConfig {
     }
 }
 
-/// How an output reads the logs. These keys stand in every output's own table.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// How an output reads the logs: keys of every output, whatever its type.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReadingConfig {
     /// Where the output begins on its very first start. Default `"oldest"`.
     pub start: Start,
     /// No record older than this is sent on the very first start, 1 s or more. Default `"24h"`.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "Time")]
     pub max_age: Duration,
     /// How long a batch waits to become fuller, 0 to 5 min. Default `"1s"`; of cloudwatch `"5s"`, of
     /// file and stdout `"200ms"`.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "Time")]
     pub linger: Duration,
     /// How large a batch grows before compression, in bytes, 64 KiB to 32 MiB. Default `"4MiB"`.
     pub batch: ByteSize,
-    /// Threads that read and encode for this output, 1 to 64. Default 1.
+    /// Threads that read and encode for this output, 1 to 64. Default `1`.
+    #[schemars(range(min = 1, max = 64))]
     pub workers: usize,
     /// What becomes of logs that the output does not get done with. Default `"wait"`.
     pub on_full: OnFull,
-    /// How much of a container may be unread before its oldest is dropped, in bytes, 1 MiB to 1 TiB. With
-    /// `on_full = "drop_oldest"`, and required there.
+    /// How much of a container may be unread before its oldest is dropped, in bytes, 1 MiB to 1 TiB. Required
+    /// with `on_full = "drop_oldest"`, and only there. Default: none.
     pub max_lag: Option<ByteSize>,
     /// How much of a container and of a namespace it takes in a second. Default: no limit.
     #[serde(skip)]
+    #[schemars(!skip)]
     pub rate_limit: Option<RateLimitConfig>,
 }
 
@@ -333,7 +372,7 @@ impl ReadingConfig {
 }
 
 /// Where an output begins that has no positions yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
     /// With the oldest record that is there and not older than `max_age`.
@@ -343,7 +382,7 @@ pub enum Start {
 }
 
 /// What becomes of logs that an output does not get done with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFull {
     /// They are read on in order, whenever that is; lost is only what the disk has no room to retain.
@@ -352,21 +391,24 @@ pub enum OnFull {
     DropOldest,
 }
 
-/// `type = "file"`: one JSON object on a line, in files that are rotated by size.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// One JSON object on a line, in files that are rotated by size.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
     /// How it reads.
     #[serde(skip)]
+    #[schemars(!skip, flatten)]
     pub reading: ReadingConfig,
     /// The files, a template of an absolute path such as `"/var/log/taffrail-out/{namespace}.ndjson"`. Required.
     #[serde(deserialize_with = "values::path_template")]
+    #[schemars(with = "values::PathTemplate")]
     pub path: Template,
     /// At what size a file is rotated, in bytes, 1 KiB to 1 TiB. Default `"100MiB"`.
     #[serde(default = "FileConfig::default_max_size")]
     pub max_size: ByteSize,
-    /// How many rotated files are kept, 0 to 1000. Default 5.
+    /// How many rotated files are kept, 0 to 1000. Default `5`.
     #[serde(default = "FileConfig::default_keep")]
+    #[schemars(range(min = 0, max = 1000))]
     pub keep: usize,
 }
 
@@ -386,12 +428,13 @@ impl FileConfig {
     }
 }
 
-/// `type = "stdout"`: records on standard output.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Records on standard output, as for a look at what would be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StdoutConfig {
     /// How it reads.
     #[serde(skip)]
+    #[schemars(!skip, flatten)]
     pub reading: ReadingConfig,
     /// How a record is written. Default `"json"`.
     pub format: StdoutFormat,
@@ -406,7 +449,7 @@ impl Default for StdoutConfig {
 }
 
 /// How a record is written to standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StdoutFormat {
     /// A JSON object on a line.
@@ -416,7 +459,7 @@ pub enum StdoutFormat {
 }
 
 /// Whether text on standard output is coloured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Color {
     /// When it goes to a terminal.

@@ -5,15 +5,17 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::ByteSize;
 use super::diagnostic::Refusal;
+use super::schema::form;
 use super::units::{self, quoted, text};
 
-/// The table. Unread files are kept by a hard link in `state_dir` where that works (same mount, same owner), else open, and
+/// What is kept of logs that kubelet rotates or deletes before every output has read them. Unread files are kept by a hard link in `state_dir` where that works (same mount, same owner), else open, and
 /// copied.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetainConfig {
     /// Bytes on disk that unread files may take once nobody but the agent has them. 0 keeps none beyond what is held open.
@@ -22,11 +24,12 @@ pub struct RetainConfig {
     /// What of the disk must stay free, in percent, 0% to 95%; below it, retained files go. Kubelet evicts pods at 10% and
     /// collects images at 15%. Default `"20%"`.
     pub min_free: Percent,
-    /// The same of its inodes. Default `"10%"`.
+    /// What of the inodes of the disk must stay free, likewise. Default `"10%"`.
     pub min_free_inodes: Percent,
     /// Where no hard link can be made: how long a deleted file is only held open before what is unread of it is copied, 1 s
     /// to 1 h. Default `"30s"`.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::Time")]
     pub copy_after: Duration,
 }
 
@@ -44,6 +47,13 @@ impl Default for RetainConfig {
 /// A whole number of hundredths, written `"20%"`, 0 to 95.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent(u8);
+
+form!(
+    Percent,
+    "Percent",
+    "A whole number from 0 to 95 and `%`, as in `\"20%\"`.",
+    { "type": "string", "pattern": "^[0-9]{1,3} *%$" }
+);
 
 impl Percent {
     /// So many hundredths of `whole`, rounded down.

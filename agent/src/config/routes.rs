@@ -3,6 +3,7 @@
 //! In: one table of the configuration. Out: its checked values: patterns and expressions that are known to be valid. Never
 //! decides anything itself: that is `route`'s.
 
+mod forms;
 mod matches;
 mod multiline;
 mod parse;
@@ -10,6 +11,7 @@ mod parse;
 use std::collections::BTreeSet;
 
 use regex::bytes::Regex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Value;
 
@@ -25,7 +27,7 @@ pub use multiline::Lines;
 pub use parse::Parse;
 
 /// One `[[routes]]`. The first that matches a container decides, unless it says `continue`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
     /// Which containers it is for. Default: all.
@@ -43,10 +45,10 @@ pub struct RouteConfig {
     #[serde(default)]
     pub selectable_outputs: Vec<String>,
     /// Which records are sent: a table of conditions that must all hold, or a list of such tables, of which one must.
-    /// Default: all records. A condition on the level holds for records without one.
+    /// A condition on the level holds for records without one. Default: all records.
     #[serde(default, deserialize_with = "conditions")]
     pub keep: Option<ConditionsConfig>,
-    /// Which records are not, in the same form. A condition on the level holds for no record without one.
+    /// Which records are not, in the same form. A condition on the level holds for no record without one. Default: none.
     #[serde(default, deserialize_with = "conditions")]
     pub drop: Option<ConditionsConfig>,
     /// How much of the rest is sent: a share above 0 and up to 1, or `{ rate = 0.1, by = "app.trace_id" }`, which keeps or
@@ -69,6 +71,7 @@ pub struct RouteConfig {
     /// What is replaced by a mark in what a program wrote: `"email"`, `"card"`, `"ipv4"`, `"ipv6"`, `"jwt"`, `"aws_key"`,
     /// `"bearer"`, or patterns of your own, `{ name = "ssn", regex = '\d{3}-\d{2}-\d{4}' }`. Default none.
     #[serde(default, deserialize_with = "redactions")]
+    #[schemars(with = "forms::Redactions")]
     pub redact: Vec<Redaction>,
 }
 
@@ -93,7 +96,7 @@ impl RouteConfig {
 }
 
 /// What becomes of a body that is a JSON object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Json {
     /// It goes under `app`; its message becomes the message.

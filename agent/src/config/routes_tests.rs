@@ -80,7 +80,9 @@ fn conditions_mean_what_they_say() {
 #[test]
 fn mistakes_are_told_with_what_would_be_right() {
     for (line, said) in [
-        ("match = { namespce = \"a\" }", "namespce"),
+        ("match = { namespce = \"a\" }", "unknown key `namespce` in `match`"),
+        ("match = { namespce = \"a\" }", "did you mean `namespace`?"),
+        ("namespace = \"a\"", "`namespace` is for which logs a route is for: move it into the `match`"),
         ("match = { namespace = \"[\" }", "is not a pattern"),
         ("match = { namespace = 1 }", "expected a pattern in quotes"),
         ("keep = { level = \"warm\" }", "did you mean `warn`?"),
@@ -108,7 +110,13 @@ fn routes_that_cannot_be_meant_are_told() {
     let all = "[[routes]]\noutputs = [\"a\"]\n";
     let more = "[[routes]]\ncontinue = true\noutputs = [\"a\"]\n";
     for (text, said) in [
-        (format!("{all}{all}"), "nothing reaches this route"),
+        (format!("{all}{all}"), "nothing reaches this route: number 1 (everything) takes everything"),
+        (
+            "[[routes]]\noutputs = []\nmatch = { namespace = \"team-*\" }\n[[routes]]\noutputs = [\"a\"]\n\
+             match = { namespace = \"team-a\", labels.app = \"x\" }\n"
+                .to_owned(),
+            "nothing reaches this route: number 1 (namespace team-*) takes all that it matches",
+        ),
         (format!("{more}{all}"), "an earlier route with `continue = true` sends to `a` as well"),
         ("[[routes]]\noutputs = [\"c\"]\n".to_owned(), "there is no output `c`"),
         ("[[routes]]\n".to_owned(), "missing key `outputs`"),

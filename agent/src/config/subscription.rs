@@ -6,11 +6,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::connection::role_arn;
+use super::connection::{RoleArn, role_arn};
 use super::diagnostic::Refusal;
+use super::schema::form;
 use super::template::fnv1a;
 use super::units::{quoted, refused, text};
 
@@ -26,21 +28,24 @@ const CLUSTER_LETTERS: usize = 20;
 /// The group of the forwarder. Where `manifests/aws/path.yaml` made it, the cluster follows.
 const FORWARDER_GROUP: &str = "/aws/lambda/taffrail-forwarder";
 
-/// `[outputs.NAME.subscription]`: what is delivered to the groups of this output goes on to a stream or a function.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Where events go on to: what is delivered to the groups of this output goes on to a stream or a function.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriptionConfig {
     /// Where to: the ARN of a Kinesis data stream, a Lambda function, a Firehose stream, or a destination of CloudWatch Logs
-    /// in another account.
+    /// in another account. Required.
     pub to: Target,
     /// The name of the filter, and of all else that is made for it. Default `"taffrail"`.
     #[serde(default = "default_name", deserialize_with = "name")]
+    #[schemars(regex(pattern = "^[A-Za-z0-9_.-]{1,64}$"))]
     pub name: String,
     /// The role by which CloudWatch Logs writes to a stream. Default: one that `taffrail setup subscription` makes.
     #[serde(default, deserialize_with = "role_arn")]
+    #[schemars(with = "RoleArn")]
     pub role: Option<String>,
-    /// Which events go on, in CloudWatch's pattern language. Default `""`: all.
+    /// Which events go on, in CloudWatch's pattern language; `""` is all of them. Default `""`.
     #[serde(default, deserialize_with = "pattern")]
+    #[schemars(length(max = 1024))]
     pub filter_pattern: String,
     /// How events are spread over the shards of a Kinesis stream. Default `"random"`.
     #[serde(default)]
@@ -54,6 +59,7 @@ pub struct SubscriptionConfig {
     /// Accounts that may subscribe to `to` as well: `taffrail setup subscription` then makes a destination for them, with the
     /// name of the subscription, and no filter here. Default none.
     #[serde(default, deserialize_with = "accounts")]
+    #[schemars(with = "Vec<Account>")]
     pub senders: Vec<String>,
     /// The configuration's cluster, which names what is made for this configuration alone. No key: it is filled in.
     #[serde(skip)]
@@ -136,6 +142,26 @@ pub struct Target {
     resource: String,
 }
 
+form!(
+    Target,
+    "SubscriptionTarget",
+    "The ARN of a Kinesis data stream, a Lambda function, a Firehose stream or a destination of CloudWatch Logs.",
+    {
+        "type": "string",
+        "pattern": "^arn:aws[a-z-]*:(kinesis:[^:]+:[0-9]{12}:stream/|lambda:[^:]+:[0-9]{12}:function:|firehose:[^:]+:[0-9]{12}:deliverystream/|logs:[^:]+:[0-9]{12}:destination:)",
+    }
+);
+
+/// An account of AWS, for the schema.
+pub(super) struct Account;
+
+form!(
+    Account,
+    "Account",
+    "An AWS account: twelve digits in quotes.",
+    { "type": "string", "pattern": "^[0-9]{12}$" }
+);
+
 /// What a subscription leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetKind {
@@ -216,7 +242,7 @@ impl<'de> Deserialize<'de> for Target {
 }
 
 /// How events are spread over shards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Distribution {
     /// Evenly. Records of ours say their place, so their order is not lost.
@@ -237,7 +263,7 @@ impl Distribution {
 }
 
 /// What has the filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SubscriptionScope {
     /// Each group of the output.

@@ -10,6 +10,7 @@ use glob::Pattern;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::diagnostic::{Refusal, without_credentials};
+use super::schema::form;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -111,6 +112,28 @@ impl<'de> Deserialize<'de> for ByteSize {
         deserializer.deserialize_any(Size)
     }
 }
+
+form!(
+    ByteSize,
+    "Size",
+    "A number of bytes: a whole number and a unit, `B`, `KiB`, `MiB`, `GiB`, `TiB` (1024) or `kB`, `MB`, `GB`, `TB` (1000), as \
+     in `\"64MiB\"`; or the plain number, as in `65536`.",
+    {
+        "type": ["string", "integer"],
+        "pattern": "^[0-9]+ ?([Bb]|([KkMmGgTt][Ii]?[Bb])|([KkMmGgTt][Ii]))?$",
+        "minimum": 0,
+    }
+);
+
+/// A [`Duration`] as it is written, for the schema.
+pub struct Time;
+
+form!(
+    Time,
+    "Time",
+    "A whole number and a unit, `ms`, `s`, `m`, `h` or `d`, as in `\"30s\"`. It has no default unit.",
+    { "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$" }
+);
 
 /// Reads a time such as `"250ms"`, `"5s"`, `"2m"`, `"24h"` or `"7d"`.
 ///

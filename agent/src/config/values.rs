@@ -9,6 +9,7 @@ use reqwest::Url;
 use serde::de::{Deserialize, Deserializer};
 
 use super::diagnostic::Refusal;
+use super::schema::form;
 use super::template::{Safe, Template};
 use super::units::{quoted, refused, text};
 
@@ -24,6 +25,16 @@ pub fn default_node(environment: Option<String>) -> String {
     let filled = |name: String| Some(name.trim().to_owned()).filter(|name| !name.is_empty());
     environment.and_then(filled).or_else(|| host().and_then(filled)).unwrap_or_else(|| "localhost".to_owned())
 }
+
+/// The name of a cluster or a node, for the schema.
+pub struct Name;
+
+form!(
+    Name,
+    "Name",
+    "A name of 1 to 253 bytes, without control characters.",
+    { "type": "string", "minLength": 1, "maxLength": NAME_BYTES, "pattern": "[^ ]" }
+);
 
 /// Reads the name of a cluster or a node.
 pub fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -59,6 +70,13 @@ pub fn absolute_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
 /// An absolute path, where it is part of something else.
 pub struct AbsolutePath(pub PathBuf);
 
+form!(
+    AbsolutePath,
+    "Path",
+    "An absolute path, without `..`.",
+    { "type": "string", "pattern": "^/", "not": { "pattern": "(^|/)\\.\\.(/|$)" } }
+);
+
 impl<'de> Deserialize<'de> for AbsolutePath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text(deserializer, "an absolute path in quotes", |text| {
@@ -74,6 +92,35 @@ impl<'de> Deserialize<'de> for AbsolutePath {
         })
     }
 }
+
+form!(
+    Template,
+    "Template",
+    "A name with placeholders, which begins with fixed text: `{cluster}`, `{namespace}`, `{pod}`, `{container}`, `{container_id}`, \
+     `{node}`, `{uid}`, `{source}` (`pods`, or NAME of a `[files.NAME]`), `{label:KEY}` (`none` where it is missing), and `{date}`, \
+     the record's own day, once at most. `{{` and `}}` stand for braces. Values are made safe for what the name is of.",
+    { "type": "string", "pattern": "^([^{}]|\\{\\{|\\}\\})" }
+);
+
+/// The template of a file's path, for the schema.
+pub struct PathTemplate;
+
+form!(
+    PathTemplate,
+    "PathTemplate",
+    "An absolute path with placeholders, as in names; a value never makes another folder.",
+    { "type": "string", "pattern": "^/" }
+);
+
+/// The template of a log stream, for the schema.
+pub struct StreamTemplate;
+
+form!(
+    StreamTemplate,
+    "StreamTemplate",
+    "A name with placeholders, which may begin with one.",
+    { "type": "string", "minLength": 1 }
+);
 
 /// Reads the template of an index or a data stream.
 pub fn index_template<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Template, D::Error> {
@@ -121,6 +168,16 @@ pub fn pipeline<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Str
         Ok(Some(name.to_owned()))
     })
 }
+
+/// The address of a server, for the schema.
+pub struct Endpoint;
+
+form!(
+    Endpoint,
+    "Endpoint",
+    "A server: `https://` or `http://`, host and port, and a path only where a proxy wants one; no credentials.",
+    { "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/@?#]" }
+);
 
 /// Reads the list of a destination's nodes.
 pub fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error> {

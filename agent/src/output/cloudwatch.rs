@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
-use self::client::Service;
+use self::client::{Service, denial};
 use self::lane::{End, Job};
 use self::names::Names;
 use self::pace::Pace;
@@ -208,10 +208,9 @@ impl CloudWatch {
         self.stats.fail(what);
         lock(&self.denied).insert(target.clone(), Instant::now() + DENIED_AGAIN);
         let (group, _) = split(target);
-        // As IAM tells it: "… is not authorized to perform: logs:PutLogEvents on resource: arn:aws:logs:… because …".
-        let after = |word: &str| Some(what.split_once(word)?.1.split_whitespace().next()?.to_owned());
-        let action = after("perform: ").unwrap_or_else(|| action.to_owned());
-        let resource = after("resource: ").unwrap_or_else(|| format!("arn:aws:logs:*:*:log-group:{group}:*"));
+        let (denied, resource) = denial(what);
+        let action = denied.unwrap_or_else(|| action.to_owned());
+        let resource = resource.unwrap_or_else(|| format!("arn:aws:logs:*:*:log-group:{group}:*"));
         if lock(&self.told_denied).insert(format!("{action} {group}")) {
             tracing::error!(
                 output = self.name,

@@ -5,3 +5,4 @@ mod health;
 mod metrics;
 mod page;
 mod tap;
+mod transcripts;

@@ -2,6 +2,7 @@
 
 /// All that needs moto, under one name by which it can be left out.
 mod moto {
+    mod connect;
     mod delivery;
     mod faults;
     mod insights;

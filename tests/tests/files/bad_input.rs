@@ -39,6 +39,99 @@ fn a_wrong_configuration_ends_with_two_a_place_and_what_was_meant() {
 }
 
 #[test]
+fn what_is_wrong_in_a_configuration_is_told_with_its_place_and_a_remedy() {
+    let node = Node::new();
+    let file =
+        "[outputs.local]\ntype = \"file\"\npath = \"/tmp/taffrail-never-written/{namespace}.ndjson\"\n";
+    let search = "[outputs.search]\ntype = \"elasticsearch\"\nendpoints = [\"http://127.0.0.1:1\"]\n";
+    let route = format!("{file}[[routes]]\noutputs = [\"local\"]\n");
+    // What stands where, what is wrong with it, and what to do; a `^` marks the line that is wrong.
+    let cases = [
+        (
+            format!("{file}[retain]\nmax_size = \"1MiB\" ^"),
+            "unknown key `max_size`",
+            "for outputs of type `file`",
+        ),
+        (
+            format!("{file}[metadata]\ncluster = \"x\" ^"),
+            "unknown key `cluster`",
+            "move it above the first `[…]`",
+        ),
+        (format!("{route}namespace = \"x\" ^"), "unknown key `namespace`", "move it into the `match`"),
+        (
+            format!("{route}match = {{ pods = \"x\" }} ^"),
+            "unknown key `pods` in `match`",
+            "did you mean `pod`?",
+        ),
+        (format!("{file}ca_file = \"/x\" ^"), "unknown key `ca_file`", "move it into the `tls`"),
+        (format!("{file}max_size = true ^"), "`max_size` cannot be `true`", "expected a size such as"),
+        (format!("{file}workers = \"2\" ^"), "`workers` cannot be `2`", "expected a whole number"),
+        (
+            format!("{route}continue = \"yes\" ^"),
+            "`continue` cannot be `yes`",
+            "true or false, without quotes",
+        ),
+        (format!("{route}keep = {{ message = \"/(/\" }} ^"), "is not a regular expression", "no look-around"),
+        (format!("{route}multiline = {{ start = '[' }} ^"), "is not a regular expression", "no look-around"),
+        (
+            format!("{route}redact = [{{ name = \"x\", regex = '*' }}] ^"),
+            "is not a regular expression",
+            "no look-around",
+        ),
+        (
+            format!("{route}parse = {{ regex = '(?<kubernetes.pod.name>.*)' }} ^"),
+            "no field that may be written",
+            "name groups by",
+        ),
+        (format!("{search}index = \"Logs-{{namespace}}\" ^"), "capital letter", "write"),
+        (format!("{search}index = \"{{namespace}}\" ^"), "does not begin with fixed text", "such as `logs-`"),
+        (format!("{search}index = \"l-{{date}}-{{date}}\" ^"), "has `{date}` twice", "leave one of them out"),
+        (
+            format!("{search}index = \"l-{{namespcae}}\" ^"),
+            "unknown placeholder `{namespcae}`",
+            "did you mean `namespace`?",
+        ),
+        (
+            format!(
+                "{file}[[routes]]\nmatch = {{ namespace = \"team-*\" }}\noutputs = []\n[[routes]] ^\nmatch = {{ namespace = \"team-a\" }}\noutputs = [\"local\"]"
+            ),
+            "nothing reaches this route: number 1 (namespace team-*) takes all that it matches",
+            "move it above that one",
+        ),
+        (
+            format!("{file}[[routes]]\noutputs = [\"locl\"] ^"),
+            "there is no output `locl`",
+            "did you mean `local`?",
+        ),
+    ];
+    for (text, wrong, remedy) in cases {
+        let config = node.config(&text);
+        let line = config.lines().position(|line| line.ends_with(" ^")).expect("a mark") + 1;
+        let ended = agent::check(&config.replace(" ^", ""), &node);
+        assert_eq!(ended.code, Some(2), "of {text}: {}", ended.stderr);
+        let (told, place) = (&ended.stderr, format!(".toml:{line}:"));
+        assert!(told.contains(wrong) && told.contains(remedy) && told.contains(&place), "of {text}: {told}");
+        assert_eq!(told.matches("error:").count(), 1, "one mistake is told once: {told}");
+    }
+}
+
+#[test]
+fn an_output_that_no_route_names_is_warned_of() {
+    let node = Node::new();
+    let outputs =
+        "[outputs.a]\ntype = \"stdout\"\n[outputs.b]\ntype = \"stdout\"\n[outputs.c]\ntype = \"stdout\"\n";
+    let route = "[[routes]]\noutputs = [\"a\"]\nselectable_outputs = [\"b\"]\n";
+    let ended = agent::check(&node.config(&format!("{outputs}{route}")), &node);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let told: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("no route names it")).collect();
+    assert_eq!(told.len(), 1, "a pod may choose b: {told:?}");
+    assert!(
+        told[0].starts_with("warning: outputs.c: ") && told[0].contains("add it to the `outputs`"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_configuration_file_that_is_not_there_is_named() {
     let node = Node::new();
     let ended = agent::run(&["run", "--config", "/no/such/taffrail.toml"], &node);

@@ -1,9 +1,13 @@
 //! `taffrail check --connect`: whether the outputs can be reached, and would take what is sent.
 //!
 //! In: the configuration. Out: for each server what it says, as the agent would hear it: names, TLS, credentials, rights, a
-//! template for its data stream. Sends an empty request and questions; writes no document, makes nothing.
+//! template for its data stream; of CloudWatch Logs [`cloudwatch`]. Sends an empty request and questions; writes no document,
+//! makes nothing.
+
+mod cloudwatch;
 
 use std::fmt::Write as _;
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +16,7 @@ use serde_json::Value;
 
 use crate::clock::unix_nanos;
 use crate::config::template::{Names, Safe};
-use crate::config::{Config, ElasticsearchConfig, OutputConfig, Target};
+use crate::config::{Config, ElasticsearchConfig, OutputConfig, Target, Template};
 use crate::output::http::{Call, HttpClient, Reply};
 use crate::record::time;
 
@@ -27,27 +31,43 @@ pub fn connect(config: &Config) -> (String, bool) {
         Err(error) => return (format!("\ncannot ask anybody: {error}\n"), false),
     };
     let (mut text, mut good) = ("\nconnections\n".to_owned(), true);
+    let mut tell = |name: &str, place: &str, found: Result<String, String>| {
+        let (word, said) = match &found {
+            Ok(said) => ("ok   ", said),
+            Err(said) => ("FAILS", said),
+        };
+        good &= found.is_ok();
+        let _ = writeln!(text, "  {word}  {name}  {place}: {said}");
+    };
     for (name, output) in &config.outputs {
-        let OutputConfig::Elasticsearch(es) = output else { continue };
-        for endpoint in &es.endpoints {
-            let one = ElasticsearchConfig { endpoints: vec![endpoint.clone()], ..es.clone() };
-            let found = runtime.block_on(async {
-                tokio::time::timeout(PATIENCE, ask(config, &one))
-                    .await
-                    .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
-            });
-            let (word, said) = match &found {
-                Ok(said) => ("ok   ", said),
-                Err(said) => ("FAILS", said),
-            };
-            good &= found.is_ok();
-            let _ = writeln!(text, "  {word}  {name}  {endpoint}: {said}");
+        match output {
+            OutputConfig::Elasticsearch(es) => {
+                for endpoint in &es.endpoints {
+                    let one = ElasticsearchConfig { endpoints: vec![endpoint.clone()], ..es.clone() };
+                    let found = runtime.block_on(within(PATIENCE, ask(config, &one)));
+                    tell(name, endpoint.as_str(), found);
+                }
+            }
+            OutputConfig::CloudWatch(output) => {
+                let found = runtime.block_on(within(cloudwatch::PATIENCE, cloudwatch::ask(config, output)));
+                tell(name, &cloudwatch::place(output), found);
+            }
+            OutputConfig::File(_) | OutputConfig::Stdout(_) => {}
         }
     }
     if text.lines().count() <= 2 {
         text.push_str("  there is no server among the outputs\n");
     }
     (text, good)
+}
+
+async fn within(
+    patience: Duration,
+    asking: impl Future<Output = Result<String, String>>,
+) -> Result<String, String> {
+    tokio::time::timeout(patience, asking)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs())))
 }
 
 fn call(method: Method, path: &str) -> Call<'_> {
@@ -78,7 +98,7 @@ async fn ask(config: &Config, es: &ElasticsearchConfig) -> Result<String, String
         StatusCode::OK | StatusCode::BAD_REQUEST if is_json(&reply) => {}
         _ => return Err(format!("that is no bulk API; is it Elasticsearch or OpenSearch? {}", reply.told())),
     }
-    let name = example(config, es);
+    let name = example(config, es.target.template(), Safe::Index);
     let Target::DataStream(_) = &es.target else {
         return Ok(format!("takes bulk requests; an index would be called {name}"));
     };
@@ -118,7 +138,7 @@ fn is_json(reply: &Reply) -> bool {
 }
 
 /// A name that records could go to.
-fn example(config: &Config, es: &ElasticsearchConfig) -> String {
+fn example(config: &Config, template: &Template, safe: Safe) -> String {
     let labels = Default::default();
     let names = Names {
         cluster: &config.cluster,
@@ -133,7 +153,7 @@ fn example(config: &Config, es: &ElasticsearchConfig) -> String {
     };
     let today = time::utc_date(time::format_nanos(unix_nanos()).as_bytes());
     let date = today.map(|date| String::from_utf8_lossy(&date).into_owned()).unwrap_or_default();
-    es.target.template().render(names, &date, Safe::Index)
+    template.render(names, &date, safe)
 }
 
 /// The template of the highest priority that matches a name, and whether it makes data streams.

@@ -60,7 +60,9 @@ pub fn warnings(config: &Config) -> Vec<String> {
         return warnings;
     }
     for name in config.outputs.keys() {
-        if !config.routes.iter().any(|route| route.outputs.contains(name)) {
+        let names =
+            |route: &RouteConfig| route.outputs.contains(name) || route.selectable_outputs.contains(name);
+        if !config.routes.iter().any(names) {
             warnings.push(format!(
                 "outputs.{name}: no route names it, so that it gets nothing; add it to the `outputs` of a `[[routes]]`"
             ));

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::policies::statement;
 use crate::config::CloudWatchConfig;
 use crate::output::cloudwatch::MADE_BY;
-use crate::output::cloudwatch::client::Service;
+use crate::output::cloudwatch::client::{Service, denial};
 use crate::output::http::words;
 
 /// Tries of a call: services limit calls of this kind to a few a second.
@@ -95,12 +95,10 @@ where
     denied(action, resource, &said)
 }
 
-/// As IAM tells it: "… is not authorized to perform: iam:PassRole on resource: arn:aws:iam::… because …".
 fn denied(action: &str, resource: &str, said: &str) -> String {
-    let after = |word: &str| Some(said.split_once(word)?.1.split_whitespace().next()?.to_owned());
-    let action = after("perform: ").unwrap_or_else(|| action.to_owned());
-    let resource =
-        after("resource: ").filter(|found| found.starts_with("arn:")).unwrap_or_else(|| resource.to_owned());
+    let (asked, on) = denial(said);
+    let action = asked.unwrap_or_else(|| action.to_owned());
+    let resource = on.unwrap_or_else(|| resource.to_owned());
     let mut statement = statement(&json!(action), &resource);
     if action == "iam:PassRole" {
         statement["Condition"] = json!({ "StringEquals": { "iam:PassedToService": "logs.amazonaws.com" } });

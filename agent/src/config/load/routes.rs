@@ -69,10 +69,15 @@ impl<'a> Loader<'a> {
                 );
             }
         }
-        if before.iter().any(|earlier| earlier.matches.is_empty() && !earlier.goes_on) {
+        let takes =
+            |(_, earlier): &(usize, &RouteConfig)| !earlier.goes_on && earlier.matches.covers(&route.matches);
+        if let Some((number, earlier)) = (1..).zip(before).find(takes) {
+            let what = if earlier.matches.is_empty() { "everything" } else { "all that it matches" };
+            let message =
+                format!("nothing reaches this route: number {number} ({}) takes {what}", earlier.matches);
             self.problem(
                 table.span.clone(),
-                "nothing reaches this route: an earlier one takes everything",
+                &message,
                 "move it above that one, or give that one `continue = true`",
             );
         }

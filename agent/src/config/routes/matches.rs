@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use glob::Pattern;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use toml::Value;
 
@@ -14,7 +15,7 @@ use crate::config::units::{pattern, refused};
 
 /// What a container must be. Each key is a pattern with `*`, `?` and `[…]`, or a list of them; those that begin with `!` must
 /// not match. All keys that are given must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MatchConfig {
     /// Namespace of the pod; `_host` for host files.
@@ -43,6 +44,30 @@ impl MatchConfig {
     /// Whether it takes everything.
     pub fn is_empty(&self) -> bool {
         *self == MatchConfig::default()
+    }
+
+    /// Whether it surely takes whatever `other` takes, as far as that is seen from the patterns: false says nothing.
+    pub fn covers(&self, other: &MatchConfig) -> bool {
+        let keys = |of: &MatchConfig| {
+            let named = [&of.namespace, &of.pod, &of.container, &of.node, &of.image, &of.source, &of.file];
+            named.map(Option::clone)
+        };
+        let maps = [(&self.labels, &other.labels), (&self.annotations, &other.annotations)];
+        // A pod has several owners, of which one may match and another be among those that must not.
+        let owner = match (&self.workload, &other.workload) {
+            (None, _) => true,
+            (Some(ours), Some(theirs)) => ours.none.is_empty() && ours.covers(theirs) || ours == theirs,
+            (Some(_), None) => false,
+        };
+        let covered = |ours: &Option<Globs>, theirs: &Option<Globs>| match (ours, theirs) {
+            (None, _) => true,
+            (Some(ours), theirs) => ours.covers(theirs.as_ref().unwrap_or(&Globs::default())),
+        };
+        owner
+            && keys(self).iter().zip(&keys(other)).all(|(ours, theirs)| covered(ours, theirs))
+            && maps.into_iter().all(|(ours, theirs)| {
+                ours.iter().all(|(key, globs)| covered(&Some(globs.clone()), &theirs.get(key).cloned()))
+            })
     }
 
     /// The same, each key in a table of its own.
@@ -114,11 +139,39 @@ impl Globs {
         }
     }
 
+    /// Whether every value that `other` matches is surely matched, and so is a missing one.
+    fn covers(&self, other: &Globs) -> bool {
+        let taken = |theirs: &Pattern| self.any.iter().any(|ours| includes(ours, theirs));
+        let left_out = |ours: &Pattern| {
+            other.none.iter().any(|theirs| includes(theirs, ours))
+                || (!other.any.is_empty()
+                    && other.any.iter().all(|theirs| is_literal(theirs) && !ours.matches(theirs.as_str())))
+        };
+        // A value that is missing is matched by patterns that must not match, and by those alone.
+        let any = self.any.is_empty() || (!other.any.is_empty() && other.any.iter().all(taken));
+        any && self.none.iter().all(left_out)
+    }
+
     /// Whether some of several values match, and none is among those that must not.
     pub fn matches_some(&self, values: &[String]) -> bool {
         let found = |list: &[Pattern]| list.iter().any(|p| values.iter().any(|value| p.matches(value)));
         (self.any.is_empty() || found(&self.any)) && !found(&self.none)
     }
+}
+
+const WILD: [char; 3] = ['*', '?', '['];
+
+fn is_literal(pattern: &Pattern) -> bool {
+    !pattern.as_str().contains(WILD)
+}
+
+/// Whether a pattern surely matches whatever another one matches.
+fn includes(wide: &Pattern, narrow: &Pattern) -> bool {
+    let (head, rest) = wide.as_str().split_at(wide.as_str().find(WILD).unwrap_or(wide.as_str().len()));
+    let begins = narrow.as_str().split(WILD).next().unwrap_or_default();
+    wide == narrow
+        || (rest == "*" && begins.starts_with(head))
+        || (is_literal(narrow) && wide.matches(narrow.as_str()))
 }
 
 impl fmt::Display for Globs {
@@ -157,5 +210,44 @@ pub(super) fn texts(value: Value, expected: &str) -> Result<Vec<String>, Refusal
             list.into_iter().map(|one| one.as_str().map(str::to_owned).ok_or_else(refuse)).collect()
         }
         _ => Err(refuse()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matching(text: &str) -> MatchConfig {
+        toml::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn what_covers_another_is_seen_from_the_patterns() {
+        for (wide, narrow, covers) in [
+            ("", "namespace = 'a'", true),
+            ("namespace = 'a'", "namespace = 'a'", true),
+            ("namespace = 'a'", "namespace = 'a'\ncontainer = 'app'", true),
+            ("namespace = 'a'\ncontainer = 'app'", "namespace = 'a'", false),
+            ("namespace = 'team-*'", "namespace = 'team-a'", true),
+            ("namespace = 'team-*'", "namespace = ['team-a', 'team-b-*']", true),
+            ("namespace = 'team-*'", "namespace = ['team-a', 'shop']", false),
+            ("namespace = 'team-a*'", "namespace = 'team-*'", false),
+            ("namespace = '*'", "namespace = 'x?'", true),
+            ("namespace = '*'", "pod = 'x'", false),
+            ("namespace = '!a'", "namespace = 'b'", true),
+            ("namespace = '!a*'", "namespace = 'ab'", false),
+            ("namespace = '!a*'", "namespace = 'b*'", false),
+            ("namespace = '!a'", "namespace = '!a*'", true),
+            ("namespace = '!a*'", "namespace = '!a'", false),
+            ("namespace = ['*', '!a']", "namespace = ['x*', '!a']", true),
+            ("labels.app = 'api'", "labels.app = 'api'\nlabels.team = 'x'", true),
+            ("labels.app = 'api'", "labels.team = 'x'", false),
+            ("labels.app = '!api'", "labels.team = 'x'", false),
+            ("workload = 'deployment/*'", "workload = 'deployment/a'", true),
+            ("workload = '!replicaset/*'", "workload = 'deployment/a'", false),
+        ] {
+            let (wide, narrow) = (matching(wide), matching(narrow));
+            assert_eq!(wide.covers(&narrow), covers, "{wide} of {narrow}");
+        }
     }
 }

@@ -188,8 +188,16 @@ const IDENTITY: [&str; 7] = [
     "InvalidClientTokenId",
 ];
 
-fn is_identity(what: &str) -> bool {
+/// Whether what a [`Fault::Passing`] says is of them.
+pub fn is_identity(what: &str) -> bool {
     IDENTITY.iter().any(|code| what.starts_with(code))
+}
+
+/// The action and the resource that IAM's words name: "… is not authorized to perform: logs:PutLogEvents on resource:
+/// arn:aws:logs:… because …".
+pub fn denial(said: &str) -> (Option<String>, Option<String>) {
+    let after = |word: &str| Some(said.split_once(word)?.1.split_whitespace().next()?.to_owned());
+    (after("perform: "), after("resource: ").filter(|found| found.starts_with("arn:")))
 }
 
 fn classify<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>, in_doubt: bool) -> Fault {

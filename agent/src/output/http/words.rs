@@ -37,7 +37,7 @@ pub fn no_reply(error: &reqwest::Error, timeout: Duration) -> String {
 }
 
 /// What rustls said, if it was TLS that failed.
-pub fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+pub fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
