@@ -24,6 +24,7 @@ use crate::config::{AnnotationsConfig, Config};
 use crate::metadata::cache;
 use crate::metadata::facts::{Known, PodFacts, PodKey};
 use crate::metadata::wishes::Wishes;
+use crate::pipeline::hash_key;
 use crate::read::Framing;
 use crate::record::cri;
 use crate::route::{Course, Verdict};
@@ -273,6 +274,9 @@ fn explanation(config: &Config, subject: &Subject, records: usize) -> io::Result
     }
     if config.annotations != AnnotationsConfig::default() {
         text.push_str(&format!("annotations that are followed: {}\n", config.annotations));
+    }
+    if let Err(error) = hash_key(config) {
+        text.push_str(&format!("hashes below are made up: {error}\n"));
     }
     for (name, output) in &config.outputs {
         let tried = subject.at(config, name)?;
