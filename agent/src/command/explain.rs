@@ -258,7 +258,9 @@ fn explanation(config: &Config, subject: &Subject, records: usize) -> io::Result
     } else {
         text.push_str("routes\n");
     }
+    let mut hashes = false;
     for ((number, route), verdict) in (1..).zip(&config.routes).zip(subject.verdicts(config)) {
+        hashes |= matches!(verdict, Verdict::Decides | Verdict::GoesOn) && route.needs_key();
         let said = match verdict {
             Verdict::Decides => format!("decides{}", super::check::route_treatment(route)),
             Verdict::GoesOn => {
@@ -275,7 +277,7 @@ fn explanation(config: &Config, subject: &Subject, records: usize) -> io::Result
     if config.annotations != AnnotationsConfig::default() {
         text.push_str(&format!("annotations that are followed: {}\n", config.annotations));
     }
-    if let Err(error) = hash_key(config) {
+    if let Some(error) = hash_key(config).err().filter(|_| hashes) {
         text.push_str(&format!("hashes below are made up: {error}\n"));
     }
     for (name, output) in &config.outputs {

@@ -169,22 +169,25 @@ fn long_texts_are_cut_and_say_so() {
 fn a_time_in_the_record_is_the_documents_and_an_absurd_one_is_not() {
     let node = Node::new();
     let mut web = node.pod("web").container("app");
-    // The runtime's times are of the clock here: so are those in the lines.
-    let at = |nanos: u64| nanos / 1_000_000;
-    let begun = web.last_time();
-    let lines = [
-        format!(r#"{{"msg":"a","ts":{}}}"#, at(begun)),
+    web.writes_line("without");
+    // A second before the line is written, to the millisecond.
+    let own = web.last_time() / 1_000_000 - 1000;
+    for line in [
+        format!(r#"{{"msg":"a","ts":{own}}}"#),
         r#"{"msg":"b","ts":12345}"#.to_owned(),
         r#"{"msg":"c","ts":"2001-01-01T00:00:00Z"}"#.to_owned(),
-        "d".to_owned(),
-    ];
-    lines.iter().for_each(|line| drop(web.writes_line(line)));
+    ] {
+        web.writes_line(&line);
+    }
     let _agent = Agent::start(&config(&node, "time = \"app.ts\""), &node);
     let [shaped, plain] = documents(&node, 4);
-    assert_eq!(shaped[0].text("event.created"), plain[0].text("@timestamp"));
-    assert_ne!(shaped[0].text("@timestamp"), plain[0].text("@timestamp"));
-    for (shaped, plain) in shaped.iter().zip(&plain).skip(1) {
-        assert_eq!(shaped.source, plain.source);
+    let (timed, written) = (&shaped[1], &plain[1]);
+    assert_eq!(timed.text("event.created"), written.text("@timestamp"));
+    let seconds = format!(".{:03}000000Z", own % 1000);
+    assert!(timed.text("@timestamp").ends_with(&seconds), "{:?}", timed.source);
+    assert!(timed.text("@timestamp") < written.text("@timestamp"));
+    for at in [0, 2, 3] {
+        assert_eq!(shaped[at].source, plain[at].source);
     }
 }
 

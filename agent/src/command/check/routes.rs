@@ -172,6 +172,37 @@ routes, of which the first that matches decides
     }
 
     #[test]
+    fn what_is_done_with_fields_is_told_and_that_raw_lines_have_none() {
+        let config = config(
+            r#"
+            hash_key = { env = "K" }
+            [[routes]]
+            json = "merge"
+            redact = "email"
+            redact_as = "hash"
+            rename = { user_id = "user.id" }
+            remove = ["password", "debug.*"]
+            hash = "user.id"
+            truncate = { message = "8KiB" }
+            add = { labels.team = "shop" }
+            time = "app.ts"
+            outputs = ["raw"]
+            [outputs.raw]
+            type = "cloudwatch"
+            region = "eu-west-1"
+            format = "raw"
+            "#,
+        );
+        let mut text = String::new();
+        summary(&mut text, &config);
+        let expected = "everything to raw; merges JSON; redacts email, as hashes; renames user_id; removes password, debug.*; \
+                        hashes user.id; truncates message; adds labels.team; takes the time from app.ts\n";
+        assert!(text.contains(expected), "{text}");
+        let said = warnings(&config);
+        assert!(said.iter().any(|one| one.contains("outputs.raw sends lines as they are")), "{said:?}");
+    }
+
+    #[test]
     fn what_is_hardly_meant_is_warned_of() {
         let said = warnings(&config(TEXT));
         assert_eq!(said.len(), 2, "{said:?}");
