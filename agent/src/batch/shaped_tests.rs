@@ -255,6 +255,22 @@ fn a_time_of_its_own_is_the_documents_and_names_its_index_and_the_runtimes_is_ke
     );
 }
 
+#[test]
+fn a_line_of_the_host_has_no_time_but_its_own() {
+    let timed = treatment("time = \"auto\"");
+    let mut batch = Batch::new(Format::Lines, None);
+    let read_at = time::unix_nanos(WRITTEN.as_bytes()).expect("a time");
+    let line = b"Nov 23 15:53:59 n1 sshd[7]: accepted";
+    let record = Record { time: Time::Nanos(read_at), ..record(line) };
+    batch.put(plan(timed).of_run(0), b"AAAAAAAAAAAAAAAAAAAAAA-", &record);
+    let body = batch.seal(Vec::new()).expect("a batch").body;
+    let found: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(
+        (&found["@timestamp"], &found[CREATED]),
+        (&json!("2026-11-23T15:53:59.000000000Z"), &json!(WRITTEN))
+    );
+}
+
 /// Members of objects, those that routes below mean and those that would pose as the agent's.
 fn member() -> impl Strategy<Value = String> {
     prop_oneof![

@@ -162,7 +162,8 @@ impl Pattern {
         }
         let has = |any: &[Item]| items.iter().any(|item| any.contains(item));
         let is_date = has(&[Item::Month, Item::MonthName]) && has(&[Item::Day]);
-        if !has(&[Item::Epoch]) && !(is_date && has(&[Item::Hour, Item::HalfHour])) {
+        let is_time = is_date && has(&[Item::Hour, Item::HalfHour]);
+        if !is_time && !has(&[Item::Epoch]) {
             return Err("it does not say month, day and hour".to_owned());
         }
         Ok(Pattern(items))
@@ -311,16 +312,11 @@ fn zone_of(text: &[u8], offset: &mut i32) -> Option<usize> {
     Some(at)
 }
 
-/// Minutes east of UTC.
-///
-/// # Errors
-/// It is no offset such as `+09:00`.
-pub fn parse_zone(text: &str) -> Result<i32, ()> {
+/// Minutes east of UTC of an offset such as `+09:00`; none of anything else.
+pub fn parse_zone(text: &str) -> Option<i32> {
     let mut offset = 0;
-    match zone_of(text.as_bytes(), &mut offset) {
-        Some(length) if length == text.len() => Ok(offset),
-        _ => Err(()),
-    }
+    let length = zone_of(text.as_bytes(), &mut offset)?;
+    (length == text.len()).then_some(offset)
 }
 
 impl Stamp {
@@ -417,13 +413,10 @@ fn epoch(text: &[u8], unit: Option<i64>) -> Option<i64> {
         _ => return None,
     };
     let number: i64 = std::str::from_utf8(whole).ok()?.parse().ok()?;
-    let unit = unit.unwrap_or(match number {
-        // Up to the year 5138, and from 1973 on for the others.
-        ..100_000_000_000 => 1,
-        ..100_000_000_000_000 => 1_000,
-        ..100_000_000_000_000_000 => 1_000_000,
-        _ => NANOS_A_SECOND,
-    });
+    // Seconds up to the year 5138, and the others from 1973 on.
+    let told = [(100_000_000_000, 1), (100_000_000_000_000, 1_000), (100_000_000_000_000_000, 1_000_000)];
+    let told = told.iter().find(|(below, _)| number < *below).map_or(NANOS_A_SECOND, |(_, unit)| *unit);
+    let unit = unit.unwrap_or(told);
     let nanos = number.checked_mul(NANOS_A_SECOND / unit)?;
     if is_whole { Some(nanos) } else { nanos.checked_add(fraction_nanos / unit) }
 }

@@ -75,7 +75,7 @@ fn read(value: Value) -> Result<TimeConfig, Refusal> {
                 config.format = text;
             }
             "zone" => {
-                config.zone = parse_zone(&text).map_err(|()| {
+                config.zone = parse_zone(&text).ok_or_else(|| {
                     Refusal::new(format!("{} is no offset from UTC", quoted(&text)), "write it as \"+09:00\"")
                 })?;
             }
