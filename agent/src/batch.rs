@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::config::{BulkOp, EventFormat};
 use crate::position::Position;
 use crate::read::{Marks, Record, Time};
+use crate::record::fields::CREATED;
 use crate::record::treatment::{Body, Written};
 use crate::record::{self, Notes, time};
 use crate::route::FilePlan;
@@ -178,6 +179,7 @@ impl Batch {
         let written = Written {
             content: record.content,
             stream: record.stream,
+            time: record.time,
             place: (id, record.first, record.last),
             cut: (part > 1, (part > 0) != original_length.is_some()),
         };
@@ -202,12 +204,20 @@ impl Batch {
 
     fn append(&mut self, plan: FilePlan<'_>, id: &[u8], record: &Record<'_>, body: &Body<'_>) {
         self.items += 1;
-        let written;
-        let time = match record.time {
+        let (read_at, own);
+        let written = match record.time {
             Time::Text(text) => text,
             Time::Nanos(nanos) => {
-                written = time::format_nanos(nanos);
-                written.as_bytes()
+                read_at = time::format_nanos(nanos);
+                read_at.as_bytes()
+            }
+        };
+        // All that goes by a document's time goes by the one that it bears.
+        let time = match body.time {
+            None => written,
+            Some(nanos) => {
+                own = time::format_nanos(nanos);
+                own.as_bytes()
             }
         };
         let out = self.body.staged();
@@ -219,7 +229,7 @@ impl Batch {
                     |out| append_target(out, plan, time),
                     ids.then_some(|out: &mut Vec<u8>| append_id(out, id, record)),
                 );
-                let metadata = append_document(out, plan, time, record, body);
+                let metadata = append_document(out, plan, (time, written), record, body);
                 self.body.expect_repeat(metadata);
             }
             Format::Lines => {
@@ -233,13 +243,13 @@ impl Batch {
                         self.segments.push(Segment { path, end: 0 });
                     }
                 }
-                append_document(out, plan, time, record, body);
+                append_document(out, plan, (time, written), record, body);
                 if let Some(segment) = self.segments.last_mut() {
                     segment.end = out.len();
                 }
             }
             Format::Events(format) => {
-                self.events.push(out, format, plan, id, record, body, (time, self.items - 1));
+                self.events.push(out, format, plan, id, record, body, (time, written, self.items - 1));
             }
             Format::Text { color } => append_readable(out, plan, time, body, color),
         }
@@ -335,20 +345,33 @@ fn append_target(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8]) {
 fn append_document(
     out: &mut Vec<u8>,
     plan: FilePlan<'_>,
-    time: &[u8],
+    times: (&[u8], &[u8]),
     record: &Record<'_>,
     body: &Body<'_>,
 ) -> usize {
-    out.extend_from_slice(br#"{"@timestamp":""#);
-    out.extend_from_slice(time);
-    out.extend_from_slice(b"\",");
-    let notes = body.append(out);
-    if notes.invalid_utf8 || notes.utf16 || record.marks != Marks::default() {
+    let notes = append_fields(out, times, body);
+    if notes.are_marks() || record.marks != Marks::default() {
         append_marks(out, &record.marks, notes);
     }
     let metadata = out.len();
     plan.append_tail(out, record.stream);
     metadata
+}
+
+/// The beginning of a document: its time, what is made of its body and, where the time is the program's own, the one that was
+/// written beside the line.
+#[inline]
+fn append_fields(out: &mut Vec<u8>, (time, written): (&[u8], &[u8]), body: &Body<'_>) -> Notes {
+    out.extend_from_slice(br#"{"@timestamp":""#);
+    out.extend_from_slice(time);
+    out.extend_from_slice(b"\",");
+    let notes = body.append(out);
+    if body.time.is_some() {
+        out.extend_from_slice(format!(",\"{CREATED}\":\"").as_bytes());
+        out.extend_from_slice(written);
+        out.push(b'"');
+    }
+    notes
 }
 
 #[cold]
@@ -374,6 +397,9 @@ fn mark_members(marks: &Marks, notes: Notes) -> String {
     }
     if notes.utf16 {
         members.push(r#""encoding":"utf-16""#.to_owned());
+    }
+    if notes.truncated > 0 {
+        members.push(format!(r#""truncated":{}"#, notes.truncated));
     }
     members.join(",")
 }
@@ -408,6 +434,10 @@ fn append_readable(out: &mut Vec<u8>, plan: FilePlan<'_>, time: &[u8], body: &Bo
     }
     out.push(b'\n');
 }
+
+#[cfg(test)]
+#[path = "batch/shaped_tests.rs"]
+mod shaped_tests;
 
 #[cfg(test)]
 #[path = "batch/treated_tests.rs"]

@@ -113,13 +113,15 @@ impl Events {
         id: &[u8],
         record: &Record<'_>,
         body: &Body<'_>,
-        (text, item): (&[u8], u32),
+        (text, written, item): (&[u8], &[u8], u32),
     ) {
         let target = self.target(plan, text);
         // What lines' readers have split or cut counts too, once.
         let part = record.marks.part;
         self.split += u32::from(part == 1 || (part == 0 && record.marks.original_length.is_some()));
-        let millis = time::unix_nanos(text).unwrap_or(0).div_euclid(1_000_000).max(0);
+        // The service goes by the time that the runtime wrote, whatever a program says of its own: what it takes as too old, and
+        // the order within a stream, are then as without it.
+        let millis = time::unix_nanos(written).unwrap_or(0).div_euclid(1_000_000).max(0);
         let mut event = Event { time: millis, begin: out.len() as u32, length: 0, item, target, meta: None };
         if format == EventFormat::Raw || self.is_emf(&body.content) {
             return self.push_raw(out, event, record.marks, &body.content);
@@ -127,7 +129,7 @@ impl Events {
         if format == EventFormat::Compact {
             event.meta = Some(self.meta(plan));
         }
-        self.append_document(out, plan, id, text, record, body, format, 0);
+        self.append_document(out, plan, id, (text, written), record, body, format, 0);
         if out.len() - event.begin as usize <= EVENT_BYTES {
             return self.enter(out, event);
         }
@@ -138,7 +140,7 @@ impl Events {
             let marks = if marks.part == 0 { Marks { part, ..marks } } else { marks };
             event.begin = out.len() as u32;
             let record = Record { content, marks, ..*record };
-            self.append_document(out, plan, id, text, &record, &Body::plain(content), format, part);
+            self.append_document(out, plan, id, (text, written), &record, &body.part(content), format, part);
             self.enter(out, event);
         }
     }
@@ -180,19 +182,18 @@ impl Events {
         out: &mut Vec<u8>,
         plan: FilePlan<'_>,
         id: &[u8],
-        text: &[u8],
+        times: (&[u8], &[u8]),
         record: &Record<'_>,
         body: &Body<'_>,
         format: EventFormat,
         part: u32,
     ) {
         let notes = if format == EventFormat::Insights {
-            append_insights(out, text, record, &body.content)
+            let notes = append_insights(out, times.1, record, &body.content);
+            body.append_given(out);
+            notes
         } else {
-            out.extend_from_slice(br#"{"@timestamp":""#);
-            out.extend_from_slice(text);
-            out.extend_from_slice(b"\",");
-            body.append(out)
+            super::append_fields(out, times, body)
         };
         out.extend_from_slice(br#","taffrail":{"id":""#);
         super::append_id(out, id, record);
@@ -205,7 +206,7 @@ impl Events {
             out.extend_from_slice(self.revision.as_bytes());
             out.push(b'"');
         }
-        if notes.invalid_utf8 || notes.utf16 || record.marks != Marks::default() {
+        if notes.are_marks() || record.marks != Marks::default() {
             out.push(b',');
             out.extend_from_slice(super::mark_members(&record.marks, notes).as_bytes());
         }

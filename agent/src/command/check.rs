@@ -30,7 +30,7 @@ use crate::config::{
 use crate::metadata::connection::{self, Access};
 use crate::output::http::secret::read_secret;
 use crate::output::http::tls;
-use crate::pipeline::{batch_size, memory_shares};
+use crate::pipeline::{batch_size, hash_key, memory_shares};
 
 /// What may be said to it.
 #[derive(Debug, Clone, Args)]
@@ -335,6 +335,7 @@ fn warnings(config: &Config) -> Vec<String> {
 /// written to.
 pub(super) fn obstacles(config: &Config) -> Vec<String> {
     let mut obstacles = Vec::new();
+    obstacles.extend(hash_key(config).err());
     for (name, output) in &config.outputs {
         match output {
             OutputConfig::File(file) => {

@@ -24,6 +24,7 @@ use crate::config::{AnnotationsConfig, Config};
 use crate::metadata::cache;
 use crate::metadata::facts::{Known, PodFacts, PodKey};
 use crate::metadata::wishes::Wishes;
+use crate::pipeline::hash_key;
 use crate::read::Framing;
 use crate::record::cri;
 use crate::route::{Course, Verdict};
@@ -257,7 +258,9 @@ fn explanation(config: &Config, subject: &Subject, records: usize) -> io::Result
     } else {
         text.push_str("routes\n");
     }
+    let mut hashes = false;
     for ((number, route), verdict) in (1..).zip(&config.routes).zip(subject.verdicts(config)) {
+        hashes |= matches!(verdict, Verdict::Decides | Verdict::GoesOn) && route.needs_key();
         let said = match verdict {
             Verdict::Decides => format!("decides{}", super::check::route_treatment(route)),
             Verdict::GoesOn => {
@@ -273,6 +276,9 @@ fn explanation(config: &Config, subject: &Subject, records: usize) -> io::Result
     }
     if config.annotations != AnnotationsConfig::default() {
         text.push_str(&format!("annotations that are followed: {}\n", config.annotations));
+    }
+    if let Some(error) = hash_key(config).err().filter(|_| hashes) {
+        text.push_str(&format!("hashes below are made up: {error}\n"));
     }
     for (name, output) in &config.outputs {
         let tried = subject.at(config, name)?;

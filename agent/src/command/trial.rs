@@ -18,9 +18,10 @@ use crate::catalog::origin::Origin;
 use crate::config::Config;
 use crate::metadata::facts::Known;
 use crate::metadata::{Extent, NodeFacts};
-use crate::pipeline::{Form, facts_for, form_of, rules_of};
+use crate::pipeline::{Form, facts_for, form_of, hash_key, rules_of};
 use crate::position::Position;
 use crate::read::{End, Framing, Manner, Reader, Turn};
+use crate::record::hash::HashKey;
 use crate::record::time;
 use crate::route::{Course, Plan, Routes, Verdict, verdicts};
 
@@ -107,7 +108,9 @@ impl Subject {
         let none = |course| Tried { course, sent: Vec::new(), filtered: 0 };
         let Some(settings) = config.outputs.get(output) else { return Ok(none(Course::Nowhere)) };
         let (facts, extent) = (facts_for(config, settings), self.extent(config));
-        let course = Routes::of(config, output).course(&facts, &self.origin, extent);
+        // Where the secret is not, hashes are made up: they have the form that they will have.
+        let key = hash_key(config).unwrap_or_else(|_| Some(HashKey::new(b"")));
+        let course = Routes::of(config, output, key).course(&facts, &self.origin, extent);
         let Course::Sent(treatment) = &course else { return Ok(none(course)) };
         let Form { format, target } = form_of(settings);
         let to = target.as_ref().map(|(template, safe)| (template, *safe));

@@ -193,7 +193,8 @@ impl<'a> Loader<'a> {
         let outputs =
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
         let files = self.files(files, config.as_ref());
-        let routes = self.routes(routes, &outputs);
+        let keyed = config.as_ref().is_none_or(|config| config.hash_key.is_some());
+        let routes = self.routes(routes, &outputs, &files, keyed);
         let metadata = metadata.and_then(|metadata| self.metadata(metadata));
         let forward = forward.and_then(|forward| self.forward(forward));
         let annotations = annotations.and_then(|mut annotations| {

@@ -109,6 +109,9 @@ pub struct Config {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "Time")]
     pub join_timeout: Duration,
+    /// The secret that hashes are made with (`hash` and `redact_as` of routes): `{ env = "NAME" }` or `{ file = "/path" }`, read at
+    /// start and at a reload that changes something. Default none.
+    pub hash_key: Option<SecretSource>,
     /// Where the agent's own page and its live tail are, an address and a port: port 0 is a free one, `"off"` none. For those
     /// on this node alone, or by `kubectl port-forward`. Default `"127.0.0.1:9600"`.
     pub listen: Listen,
@@ -168,6 +171,7 @@ impl Default for Config {
             max_record: ByteSize::mib(1),
             oversize: Oversize::Split,
             join_timeout: Duration::from_secs(5),
+            hash_key: None,
             listen: Listen::page(),
             metrics_listen: Listen::metrics(),
             log: LogConfig::default(),

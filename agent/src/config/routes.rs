@@ -3,28 +3,33 @@
 //! In: one table of the configuration. Out: its checked values: patterns and expressions that are known to be valid. Never
 //! decides anything itself: that is `route`'s.
 
+pub mod fields;
 mod forms;
 mod matches;
 mod multiline;
 mod parse;
+mod time;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Value;
 
+use super::ByteSize;
 use super::diagnostic::{Refusal, suggestion};
 use super::units::{quoted, refused};
 use crate::record::Level;
 use crate::record::condition::{Comparison, Condition, Conditions, Field, Test};
+use crate::record::hash::HashKey;
 use crate::record::parse::ROOTS;
 use crate::record::redact::{Builtin, Redactor};
 use matches::texts;
 pub use matches::{Globs, MatchConfig};
 pub use multiline::Lines;
 pub use parse::Parse;
+pub use time::TimeConfig;
 
 /// One `[[routes]]`. The first that matches a container decides, unless it says `continue`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -65,7 +70,7 @@ pub struct RouteConfig {
     pub json: Json,
     /// The form of lines that are text, to make fields of: `"nginx"`, `"apache"`, `"envoy"`, `"istio"`, `"logfmt"`, `"klog"`,
     /// or `{ regex = '…' }`, whose named groups are fields, such as `(?<http.response.status_code>\d+)`, `(?<message>.*)`,
-    /// `(?<level>\w+)`, `(?<app.code>\d+)`. Lines of another form keep their text. Default: none.
+    /// `(?<level>\w+)`, `(?<app.code>\d+)`; `(?<timestamp>…)` is for `time`. Lines of another form keep their text. Default: none.
     #[serde(default, deserialize_with = "parse::parse")]
     pub parse: Option<Parse>,
     /// What is replaced by a mark in what a program wrote: `"email"`, `"card"`, `"ipv4"`, `"ipv6"`, `"jwt"`, `"aws_key"`,
@@ -73,6 +78,40 @@ pub struct RouteConfig {
     #[serde(default, deserialize_with = "redactions")]
     #[schemars(with = "forms::Redactions")]
     pub redact: Vec<Redaction>,
+    /// What stands for what is redacted. Default `"mask"`; `"hash"` needs `hash_key`.
+    #[serde(default)]
+    pub redact_as: RedactAs,
+    /// Fields that are called otherwise, as `{ "app.user_id" = "user.id" }`. One that is there already stays what it is, and
+    /// so does the other. First of what is done with fields; those below answer to both names. Default none.
+    #[serde(default, deserialize_with = "fields::renames")]
+    #[schemars(with = "forms::Renames")]
+    pub rename: BTreeMap<String, String>,
+    /// Fields that are left out, in lists too, and with `.*` all beneath one: `["app.password", "app.debug.*"]`. Default none.
+    #[serde(default, deserialize_with = "fields::names")]
+    #[schemars(with = "forms::Names")]
+    pub remove: Vec<String>,
+    /// Fields for whose texts, numbers and truth values a keyed hash stands: 32 hexadecimal digits of the HMAC-SHA256 with
+    /// `hash_key`, the same for the same value. Default none.
+    #[serde(default, deserialize_with = "fields::names")]
+    #[schemars(with = "forms::Names")]
+    pub hash: Vec<String>,
+    /// The longest texts of fields, as `{ message = "8KiB" }`, at least 64 bytes. What is cut ends with a mark, and is counted in
+    /// `taffrail.truncated`. Default: no bound.
+    #[serde(default, deserialize_with = "fields::lengths")]
+    #[schemars(with = "forms::Lengths")]
+    pub truncate: BTreeMap<String, ByteSize>,
+    /// Fields that every record is given, last: `{ "labels.team" = "shop", "app.env" = "prod" }`. What a program says of them is
+    /// replaced. Default none.
+    #[serde(default, deserialize_with = "fields::given")]
+    #[schemars(with = "forms::Given")]
+    pub add: BTreeMap<String, serde_json::Value>,
+    /// Where records have times of their own: `"auto"` (what `parse` says, `app.@timestamp`, `timestamp`, `time`, `ts` or `datetime`,
+    /// the beginning of the message), a field, or `{ field = "app.ts", format = "auto", zone = "+00:00", past = "14d", ahead = "1d" }`
+    /// with a format `"rfc3339"`, `"epoch_s"`, `"epoch_ms"`, `"epoch_us"`, `"epoch_ns"` or as `"%Y-%m-%d %H:%M:%S"`, and how far before and
+    /// behind the runtime's time it may be. That one is then `event.created`; it stays the time where none is found. Default:
+    /// the runtime's time.
+    #[serde(default, deserialize_with = "time::time")]
+    pub time: Option<TimeConfig>,
 }
 
 impl RouteConfig {
@@ -91,6 +130,13 @@ impl RouteConfig {
             json: Json::Nest,
             parse: None,
             redact: Vec::new(),
+            redact_as: RedactAs::Mask,
+            rename: BTreeMap::new(),
+            remove: Vec::new(),
+            hash: Vec::new(),
+            truncate: BTreeMap::new(),
+            add: BTreeMap::new(),
+            time: None,
         }
     }
 }
@@ -102,8 +148,22 @@ pub enum Json {
     /// It goes under `app`; its message becomes the message.
     #[default]
     Nest,
+    /// Its members go to the top of the document. Those that only the agent writes, that come twice, that a route gives, or that
+    /// are written with escapes stay under `app`, and so do all beyond 128.
+    Merge,
     /// It stays the text that it is.
     Text,
+}
+
+/// What stands for what is redacted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RedactAs {
+    /// A mark that says what it was, such as `[email]`.
+    #[default]
+    Mask,
+    /// The same with a keyed hash of it, such as `[email:0123456789abcdef]`: the same for the same value.
+    Hash,
 }
 
 /// Which records: one of the inner lists must hold whole.
@@ -441,15 +501,16 @@ fn redactions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Redactio
     };
     let list = list.into_iter().map(redaction).collect::<Result<Vec<_>, _>>().map_err(refused)?;
     // Each may be one and all together too many.
-    redactor(&list).map_err(|error| refused(Refusal::new(error.to_string(), "make the patterns simpler")))?;
+    redactor(&list, None)
+        .map_err(|error| refused(Refusal::new(error.to_string(), "make the patterns simpler")))?;
     Ok(list)
 }
 
-/// What replaces all that is to be redacted; `None` if that is nothing.
+/// What replaces all that is to be redacted, with hashes if there is a key; `None` if that is nothing.
 ///
 /// # Errors
 /// Of patterns that are none, or too large together.
-pub fn redactor(redact: &[Redaction]) -> Result<Option<Redactor>, regex::Error> {
+pub fn redactor(redact: &[Redaction], key: Option<HashKey>) -> Result<Option<Redactor>, regex::Error> {
     let (mut builtins, mut own) = (Vec::new(), Vec::new());
     for redaction in redact {
         match redaction {
@@ -457,7 +518,7 @@ pub fn redactor(redact: &[Redaction]) -> Result<Option<Redactor>, regex::Error> 
             Redaction::Own { name, regex } => own.push((name.clone(), regex.clone())),
         }
     }
-    if redact.is_empty() { Ok(None) } else { Redactor::new(&builtins, &own, None).map(Some) }
+    if redact.is_empty() { Ok(None) } else { Redactor::new(&builtins, &own, key).map(Some) }
 }
 
 fn redaction(value: Value) -> Result<Redaction, Refusal> {

@@ -1,7 +1,7 @@
 //! What `[[routes]]` may say, and what is told where it is wrong.
 
 use super::Config;
-use super::routes::{Json, Redaction, RouteConfig, SampleConfig};
+use super::routes::{Json, RedactAs, Redaction, RouteConfig, SampleConfig};
 use crate::record::Level;
 use crate::record::condition::Subject;
 use crate::record::redact::Builtin;
@@ -47,6 +47,102 @@ fn every_key_is_read() {
     assert_eq!(first.redact[0], Redaction::Known(Builtin::Email));
     assert_eq!(first.redact.len(), 2);
     assert!(routes[1].matches.is_empty() && routes[1].keep.is_none());
+}
+
+#[test]
+fn what_is_done_with_fields_is_read_with_dots_in_quotes_or_as_tables() {
+    let text = r#"
+        hash_key = { file = "/run/secrets/hash" }
+        [[routes]]
+        match = { namespace = "x" }
+        json = "merge"
+        redact = "email"
+        redact_as = "hash"
+        add = { labels.team = "shop", "app.env" = "prod", app.n = 1.5, app.ok = true }
+        rename = { app.user_id = "user.id", "app.x" = "app.y" }
+        remove = "app.password"
+        hash = ["app.email", "app.debug.*", "app.*", "user.id", "message"]
+        truncate = { message = "8KiB", app.stack = 64 }
+        time = { field = "app.ts", format = "%d.%m.%Y %H:%M", zone = "+09:00", past = "2d", ahead = "1h" }
+        outputs = ["a"]
+        [[routes]]
+        time = "auto"
+        outputs = ["b"]
+    "#;
+    let config = Config::parse(&text.replacen("[[routes]]", &format!("{OUTPUTS}\n[[routes]]"), 1), "f");
+    let routes = config.unwrap_or_else(|error| panic!("{error}")).routes;
+    let first = &routes[0];
+    assert_eq!((first.json, first.redact_as), (Json::Merge, RedactAs::Hash));
+    let added: Vec<(&str, String)> = first.add.iter().map(|(k, v)| (k.as_str(), v.to_string())).collect();
+    let expected =
+        [("app.env", "\"prod\""), ("app.n", "1.5"), ("app.ok", "true"), ("labels.team", "\"shop\"")];
+    assert_eq!(added, expected.map(|(name, value)| (name, value.to_owned())));
+    assert_eq!((first.rename["app.user_id"].as_str(), first.rename["app.x"].as_str()), ("user.id", "app.y"));
+    assert_eq!((first.remove.len(), first.hash.len()), (1, 5));
+    assert_eq!((first.truncate["message"].bytes(), first.truncate["app.stack"].bytes()), (8192, 64));
+    let time = first.time.as_ref().expect("a time");
+    assert!(time.to_string() == "app.ts" && time.compile().is_some());
+    assert_eq!(routes[1].time.as_ref().expect("a time").to_string(), "wherever a record has one");
+}
+
+#[test]
+fn what_cannot_be_done_with_fields_is_told_at_its_place() {
+    for (lines, said) in [
+        ("add = { kubernetes.pod.name = \"x\" }", "`kubernetes.pod.name` is no field that can be given"),
+        ("add = { _id = \"x\" }", "only the agent writes"),
+        ("add = { \"@timestamp\" = \"x\" }", "only the agent writes"),
+        ("add = { log.level = \"info\" }", "only the agent writes"),
+        ("add = { event.dataset = \"x\" }", "only the agent writes"),
+        ("add = { message = \"x\" }", "no field that can be given"),
+        ("add = { app = \"x\" }", "for all of an application's own write app.*"),
+        ("add = { labels.team = [1] }", "cannot be given this value"),
+        ("add = { labels.team = {} }", "cannot be given this value"),
+        ("add = { \"a..b\" = 1 }", "no field that can be given"),
+        ("add = { \"a.b\" = 1, a.b = 2 }", "`a.b` stands here twice"),
+        ("add = { a = 1, a.b = 2 }", "not valid TOML"),
+        ("add = { \"a\" = 1, \"a.b\" = 2 }", "cannot both be given"),
+        ("add = \"x\"", "expected a table of fields and their values"),
+        ("rename = { app.a = \"stream\" }", "`stream` is no field that can be given"),
+        ("rename = { app.a = \"app.a.b\" }", "one is a part of the other"),
+        ("rename = { app.a = 1 }", "expected a table of fields and their new names"),
+        ("rename = { taffrail.id = \"app.id\" }", "no field that can be changed"),
+        ("rename = { app.a = \"x\", app.b = \"x\" }", "cannot both be given"),
+        ("remove = [\"kubernetes.*\"]", "no field that can be changed"),
+        ("remove = [\"app\"]", "for all of an application's own write app.*"),
+        ("remove = [\"*\"]", "no field that can be changed"),
+        ("remove = [1]", "expected names of fields in quotes"),
+        ("hash = [\"app.email\"]", "hashes need a key, and there is none"),
+        ("redact = \"email\"\nredact_as = \"hash\"", "hashes need a key, and there is none"),
+        ("redact_as = \"hashed\"", "did you mean `hash`?"),
+        ("truncate = { message = \"8Kib per line\" }", "is not a size"),
+        ("truncate = { message = 10 }", "cut to less than 64 bytes"),
+        (
+            "json = \"text\"\nremove = \"app.password\"",
+            "by `json = \"text\"` records have no field `app.password`",
+        ),
+        ("parse = \"nginx\"\nadd = { url.path = \"x\" }", "`parse` makes `url.path` here"),
+        ("parse = { regex = '(?<timestamp>.*)' }", "this route takes none"),
+        ("parse = { regex = '(?<event.dataset>.*)' }", "no field that may be written"),
+        ("time = 1", "expected where the time of a record is"),
+        ("time = { at = \"app.ts\" }", "expected where the time of a record is"),
+        ("time = \"kubernetes.x\"", "no field that can be changed"),
+        ("time = { format = \"iso\" }", "is no format of times"),
+        ("time = { format = \"%H:%M\" }", "does not say month, day and hour"),
+        ("time = { zone = \"JST\" }", "is no offset from UTC"),
+        ("time = { past = \"2\" }", "add the unit"),
+    ] {
+        let text = format!("[[routes]]\n{lines}\noutputs = [\"a\"]\n{OUTPUTS}");
+        let error = Config::parse(&text, "f").expect_err(lines).to_string();
+        let line = if lines.contains('\n') { "f:3:" } else { "f:2:" };
+        assert!(error.contains(said) && error.contains(line), "{lines}: {error}");
+    }
+    let files = "[files.system]\npaths = [\"/var/log/x\"]\nlabels = { team = \"infra\" }\n";
+    let text = format!("[[routes]]\nadd = {{ labels.team = \"x\" }}\noutputs = [\"a\"]\n{files}{OUTPUTS}");
+    let error = Config::parse(&text, "f").expect_err("a label").to_string();
+    assert!(error.contains("the label `team` is given by `files.system` already"), "{error}");
+    let secret = format!("hash_key = \"hunter2\"\n[[routes]]\noutputs = [\"a\"]\n{OUTPUTS}");
+    let error = Config::parse(&secret, "f").expect_err("a secret").to_string();
+    assert!(error.contains("a secret cannot be written into the configuration"), "{error}");
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn a_file_may_set_everything() {
         max_record = 65536
         oversize = "cut"
         join_timeout = "250ms"
+        hash_key = { env = "HASH_KEY" }
         listen = "localhost:7000"
         metrics_listen = "off"
         log = { format = "json", level = "debug" }
@@ -111,6 +112,7 @@ fn a_file_may_set_everything() {
         max_record: ByteSize::kib(64),
         oversize: Oversize::Cut,
         join_timeout: Duration::from_millis(250),
+        hash_key: Some(SecretSource::Env("HASH_KEY".to_owned())),
         listen: Listen::loopback(7000),
         metrics_listen: Listen::Off,
         log: LogConfig { format: LogFormat::Json, level: LogLevel::Debug },
@@ -254,7 +256,7 @@ error: unknown key `transforms`
   --> t.toml:4:3
    |
  4 | [[transforms]]
-   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `listen`, `metrics_listen`, `log`, `drain`, `metadata`, `annotations`, `retain`, `forward`, `routes`, `files` or `outputs`
+   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `hash_key`, `listen`, `metrics_listen`, `log`, `drain`, `metadata`, `annotations`, `retain`, `forward`, `routes`, `files` or `outputs`
 
 error: unknown key `lvl`
   --> t.toml:6:1

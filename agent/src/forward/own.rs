@@ -5,13 +5,14 @@
 //! group by other ways than the agent's would only have to imitate it: whose events are looked at here at all is for
 //! [`super::trust`] to say. Never builds a tree.
 
+use std::collections::BTreeSet;
+
 use memchr::{memchr2, memmem};
 
 use crate::catalog::file::FileKey;
 use crate::config::template::fnv1a;
 use crate::record::json::Scanner;
-use crate::record::parse::ROOTS;
-use crate::record::time;
+use crate::record::{fields, time};
 
 /// How a document of ours begins.
 const BEGINNING: &str = r#"{"@timestamp":""#;
@@ -58,31 +59,32 @@ pub fn read(text: &str) -> Option<Own<'_>> {
     let mut scanner = Scanner { bytes: text.as_bytes(), repair: false };
     // Each member at most once, in the one order that there is.
     let (mut rank, mut time, mut found) = (0, None, None);
-    let mut fields: Vec<&str> = Vec::new();
+    let mut others: BTreeSet<&str> = BTreeSet::new();
     scanner.members(|_, member| {
-        let name = &text[member.name.0..member.name.1];
+        let name = &text[member.name.0 + 1..member.name.1 - 1];
         let value = member.value;
         let next = match name {
-            r#""@timestamp""# => 1,
-            r#""message""# => 2,
-            r#""log""# => 3,
-            r#""app""# => 5,
-            r#""taffrail""# => 6,
-            name if is_parsed(name) && !fields.contains(&name) => 4,
-            _ => 0,
+            "@timestamp" => 1,
+            "message" => 2,
+            "log" => 3,
+            "app" => 4,
+            "taffrail" => 5,
+            // What routes make of a line, or give it, stands before and behind `app`.
+            name => {
+                let follows = rank > 0 && is_of_route(name) && others.insert(name);
+                return !follows;
+            }
         };
-        let follows = next > rank || (next == rank && next == 4);
-        if !follows || (rank == 0 && next != 1) {
+        if next <= rank || (rank == 0 && next != 1) {
             return true;
         }
         rank = next;
         match next {
             1 => time = text.get(value.0 + 1..value.1 - 1),
-            4 => fields.push(name),
-            6 => found = Some((member.before, value)),
+            5 => found = Some((member.before, value)),
             _ => {}
         }
-        next == 6
+        next == 5
     });
     let (time, (before, value)) = (time?, found?);
     time::unix_nanos(time.as_bytes())?;
@@ -114,11 +116,9 @@ pub fn read_meta(text: &str) -> Option<(&str, &str)> {
         .then_some((revision, fields))
 }
 
-/// Whether it is a name, in its quotes, that a route's `parse` may give to a field.
-fn is_parsed(name: &str) -> bool {
-    let name = name.trim_matches('"');
-    let root = name.split_once('.').map_or("", |(root, _)| root);
-    name == "user_agent.original" || (root != "app" && ROOTS.contains(&root) && !name.contains('\\'))
+/// Whether it is a name that a route may give to a field at the top of a document.
+fn is_of_route(name: &str) -> bool {
+    name == fields::CREATED || (fields::may_be_given(name) && !fields::is_within(name, "app"))
 }
 
 /// What an id of ours looks like: the key of a file, the first and last offset, for a part of a record its number.

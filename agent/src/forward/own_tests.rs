@@ -22,6 +22,28 @@ fn an_event_is_taken_apart_and_put_together() {
 }
 
 #[test]
+fn what_a_route_gives_is_ours_and_what_only_the_agent_writes_is_not_before_it() {
+    let of = |fields: &str| TEXT.replace(r#","app":{"n":1}"#, fields);
+    for (fields, is) in [
+        (r#","order":7,"user.id":1,"app":{"n":1},"labels.team":"x","event.created":"t""#, true),
+        (r#","url.path":"/","user_agent.original":"x""#, true),
+        (r#","order":7,"order":8"#, false),
+        (r#","kubernetes":{}"#, false),
+        (r#","kubernetes.pod.name":"x""#, false),
+        (r#","host":{}"#, false),
+        (r#","_id":"x""#, false),
+        (r#","event":{"dataset":"x"}"#, false),
+        (r#","event.dataset":"x""#, false),
+        (r#","kubernete\u0073":"x""#, false),
+        (r#","app":{},"app":{}"#, false),
+        (r#","app.env":"x""#, false),
+    ] {
+        let text = of(fields);
+        assert_eq!(read(&text).is_some(), is, "{text}");
+    }
+}
+
+#[test]
 fn ids_and_revisions_have_one_form() {
     for (id, is) in [
         ("AAAAAAAAAAAAAAAAAAAAAA-1-2", true),

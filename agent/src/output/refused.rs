@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::reply::Item;
-use crate::record::escape;
+use crate::record::{escape, fields};
 
 /// What follows from an item's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,12 +112,12 @@ fn own_words(reason: &str) -> String {
     reason.split(['[', '"', '\'', '{']).next().unwrap_or_default().to_lowercase()
 }
 
-/// The document with its JSON as text: what was under `app` stands behind the message, and the reason under
-/// `taffrail.error`; and with no dots in the keys of labels, which an index that maps them one by one would take for
-/// trees. `None` if there is nothing to make safe: the document has neither.
+/// The document with its JSON as text: what was under `app`, and what a route put beside it, stands behind the message, and
+/// the reason under `taffrail.error`; and with no dots in the keys of labels, which an index that maps them one by one would
+/// take for trees. `None` if there is nothing to make safe: the document has neither.
 pub fn safe_form(document: &[u8], reason: &str) -> Option<Vec<u8>> {
     let mut members: BTreeMap<&str, &RawValue> = serde_json::from_slice(document).ok()?;
-    let app = members.remove("app");
+    let app = as_text(&mut members);
     let mut undotted = Vec::new();
     for name in ["kubernetes", "labels"] {
         if let Some(value) = members.get(name).and_then(|value| without_dots(name, value)) {
@@ -139,7 +139,7 @@ pub fn safe_form(document: &[u8], reason: &str) -> Option<Vec<u8>> {
         safe.extend_from_slice(if app.is_some() { b" " } else { b"" });
     }
     if let Some(app) = app {
-        escape::append_escaped(&mut safe, app.get().as_bytes());
+        escape::append_escaped(&mut safe, app.as_bytes());
     }
     safe.extend_from_slice(b"\",\"taffrail\":{");
     if let Some(marks) = members.remove("taffrail") {
@@ -156,6 +156,21 @@ pub fn safe_form(document: &[u8], reason: &str) -> Option<Vec<u8>> {
     }
     safe.extend_from_slice(b"}\n");
     Some(safe)
+}
+
+/// Takes out what may be an application's own: `app` as it stands or, where there are other such members, one object of all.
+fn as_text(members: &mut BTreeMap<&str, &RawValue>) -> Option<String> {
+    let beside: Vec<&str> = members.keys().copied().filter(|name| fields::is_free(name)).collect();
+    let beside: Vec<String> = beside
+        .into_iter()
+        .filter_map(|name| Some(format!("\"{name}\":{}", members.remove(name)?.get())))
+        .collect();
+    let app = members.remove("app").map(|app| app.get().to_owned());
+    if beside.is_empty() {
+        return app;
+    }
+    let app = app.map(|app| format!("\"app\":{app}"));
+    Some(format!("{{{}}}", beside.into_iter().chain(app).collect::<Vec<_>>().join(",")))
 }
 
 /// A member of a document whose labels and annotations have no dots in their keys; `None` if they had none before.
@@ -261,6 +276,18 @@ mod tests {
         );
         assert_eq!(safe.get("app"), None);
         assert_eq!(safe_form(br#"{"@timestamp":"T","message":"text"}"#, "why"), None);
+    }
+
+    #[test]
+    fn the_safe_form_has_what_was_merged_as_text_too() {
+        let of = |document: &[u8]| -> Value {
+            serde_json::from_slice(&safe_form(document, "why").unwrap()).unwrap()
+        };
+        let safe = of(br#"{"@timestamp":"T","message":"hi","user":{"id":1},"n":2,"app":{"n":3},"event.created":"C","labels.team":"x","stream":"stdout"}"#);
+        assert_eq!(safe["message"], r#"hi {"n":2,"user":{"id":1},"app":{"n":3}}"#);
+        assert_eq!((&safe["event.created"], &safe["labels.team"]), (&"C".into(), &"x".into()));
+        assert_eq!((safe.get("n"), safe.get("user"), safe.get("app")), (None, None, None));
+        assert_eq!(of(br#"{"@timestamp":"T","n":2}"#)["message"], r#"{"n":2}"#);
     }
 
     #[test]

@@ -18,16 +18,20 @@ use crate::catalog::host;
 use crate::catalog::place::Descriptors;
 use crate::clock::unix_nanos;
 use crate::config::template::{Safe, Template};
-use crate::config::{ByteSize, Color, Config, FieldNames, FilesFormat, OutputConfig, Start, StdoutFormat};
+use crate::config::{
+    ByteSize, Color, Config, FieldNames, FilesFormat, OutputConfig, RouteConfig, Start, StdoutFormat,
+};
 use crate::metadata::{NodeFacts, Room};
 use crate::output::Stop;
 use crate::output::cloudwatch::{self, CloudWatch};
 use crate::output::dead_letter::DeadLetters;
 use crate::output::elasticsearch::Elasticsearch;
 use crate::output::file::Files;
+use crate::output::http::secret::read_secret;
 use crate::output::stdout::Stdout;
 use crate::position::Ledger;
 use crate::read::{Framing, Rules};
+use crate::record::hash::HashKey;
 use crate::retain::{self, Retainer};
 use crate::route::Routes;
 use crate::stats::OutputStats;
@@ -106,7 +110,7 @@ impl Agent {
             _ => None,
         };
         let limits = reading.rate_limit.clone().map(|limits| Arc::new(RateLimits::new(limits)));
-        let routes = Routes::of(config, name);
+        let routes = Routes::of(config, name, hash_key(config).map_err(refused)?);
         let mut ready = Vec::with_capacity(workers);
         for shard in 0..workers {
             let sink = match (output, &client, &self.runtime) {
@@ -203,6 +207,17 @@ pub(crate) fn form_of(output: &OutputConfig) -> Form {
             Form { format, target: None }
         }
     }
+}
+
+/// The secret that hashes are made with, if there are any to make.
+///
+/// # Errors
+/// It is not there: why, and what to do.
+pub(crate) fn hash_key(config: &Config) -> Result<Option<HashKey>, String> {
+    let source = config.hash_key.as_ref().filter(|_| config.routes.iter().any(RouteConfig::needs_key));
+    let Some(source) = source else { return Ok(None) };
+    let secret = read_secret(source).map_err(|error| format!("hash_key: {error}"))?;
+    Ok(Some(HashKey::new(secret.expose().as_bytes())))
 }
 
 /// What an output says of the node in all documents.

@@ -54,11 +54,18 @@ impl Member {
 
 /// Reads `text`, which has no white space around it, as one JSON object. None if it is anything else.
 pub(super) fn read(text: &str) -> Option<Object> {
+    read_each(text, |_| {})
+}
+
+/// The same, showing each member of the object.
+#[inline]
+pub(super) fn read_each(text: &str, mut each: impl FnMut(Member)) -> Option<Object> {
     let mut scanner = Scanner { bytes: text.as_bytes(), repair: false };
     // Both with a rank: of several candidates the lowest counts, and of equal ones the first.
     let mut message: Option<(u8, Member)> = None;
     let mut level: Option<(u8, Level)> = None;
     let end = scanner.object(|scanner, member| {
+        each(member);
         let bytes = scanner.bytes;
         let (message_rank, level_rank) = match &bytes[member.name.0 + 1..member.name.1 - 1] {
             b"message" => (0, NONE),
@@ -206,6 +213,19 @@ impl Scanner<'_> {
                 return;
             }
             before = after;
+            at = self.white(after + 1);
+        }
+    }
+
+    /// The values of the valid array that the bytes begin with, by where each begins and ends.
+    pub fn elements(&mut self, mut visit: impl FnMut(&Self, (usize, usize))) {
+        let mut at = self.white(1);
+        while let Some(end) = self.value(at) {
+            visit(self, (at, end));
+            let after = self.white(end);
+            if self.bytes.get(after) != Some(&b',') {
+                return;
+            }
             at = self.white(after + 1);
         }
     }

@@ -2,19 +2,25 @@
 //!
 //! In: whole lines as the container runtime wrote them (`cri`, `docker`), and the bodies in them. Out: the time, the
 //! stream and, appended to the document being built, the body's fields: `message`, `log.level`, and an application's own
-//! JSON under `app`. Never: allocates beyond the buffer it appends to (but for UTF-16), builds a tree of a body, lets a
-//! body write any field but these three, or gives up a body that it cannot read: that is text.
+//! JSON under `app`, or, where a route says so, beside these ([`fields`] says which names that may be). Never: allocates
+//! beyond the buffer it appends to (but for UTF-16 and by such routes), builds a tree of a body, lets a body write any other
+//! field, or gives up a body that it cannot read: that is text.
 
 pub mod condition;
 pub mod cri;
 pub mod docker;
 pub mod escape;
+pub mod fields;
+pub mod hash;
 pub mod insights;
 pub(crate) mod json;
 pub mod level;
+mod merge;
 pub mod multiline;
 pub mod parse;
 pub mod redact;
+pub mod shape;
+pub mod stamp;
 pub mod time;
 pub mod treatment;
 mod utf16;
@@ -35,6 +41,28 @@ pub struct Notes {
     pub utf16: bool,
     /// The level that the record was given, if any.
     pub level: Option<Level>,
+    /// Texts of it that its route has cut.
+    pub truncated: u32,
+}
+
+impl Notes {
+    /// Whether a document says any of it of itself.
+    #[inline]
+    pub fn are_marks(&self) -> bool {
+        self.invalid_utf8 || self.utf16 || self.truncated > 0
+    }
+}
+
+/// What becomes of a body that is a JSON object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Json<'a> {
+    /// It goes under `app`.
+    #[default]
+    Nest,
+    /// Its members go to the top of the document, but for those whose names may not be there, or are among these.
+    Merge(&'a [String]),
+    /// It stays the text that it is.
+    Text,
 }
 
 /// Appends the fields of a record's body to `out`: `"message":"…"`, then, if it is known, `,"log":{"level":"warn"}`,
@@ -52,19 +80,15 @@ pub struct Notes {
 ///
 /// A body in UTF-16 is taken as the text that it stands for.
 pub fn append_body(out: &mut Vec<u8>, content: &[u8]) -> Notes {
-    append::<true>(out, content)
+    append_body_as(out, content, Json::Nest)
 }
 
-/// The same for who wants JSON to stay the text that it is: every body is the message. Its level is the one that its JSON
-/// gives itself.
-pub fn append_text(out: &mut Vec<u8>, content: &[u8]) -> Notes {
-    append::<false>(out, content)
-}
-
+/// The same for who wants something else of JSON. Where it is to stay the text that it is, every body is the message; its
+/// level is the one that its JSON gives itself.
 #[inline]
-fn append<const NEST: bool>(out: &mut Vec<u8>, content: &[u8]) -> Notes {
+pub fn append_body_as(out: &mut Vec<u8>, content: &[u8], json: Json<'_>) -> Notes {
     if utf16::may_be(content)
-        && let Some(notes) = append_utf16::<NEST>(out, content)
+        && let Some(notes) = append_utf16(out, content, json)
     {
         return notes;
     }
@@ -78,9 +102,15 @@ fn append<const NEST: bool>(out: &mut Vec<u8>, content: &[u8]) -> Notes {
     let object = text.trim_ascii();
     let mut level = None;
     if object.starts_with('{') {
-        if !NEST {
-            level = json::read(object).and_then(|object| object.level);
-        } else if let Some(notes) = append_object(out, object) {
+        let appended = match json {
+            Json::Nest => append_object(out, object),
+            Json::Merge(taken) => merge::append(out, object, taken),
+            Json::Text => {
+                level = json::read(object).and_then(|object| object.level);
+                None
+            }
+        };
+        if let Some(notes) = appended {
             return notes;
         }
     }
@@ -91,10 +121,10 @@ fn append<const NEST: bool>(out: &mut Vec<u8>, content: &[u8]) -> Notes {
 
 /// `append` for what may be UTF-16. None, with nothing appended, if it is not.
 #[cold]
-fn append_utf16<const NEST: bool>(out: &mut Vec<u8>, content: &[u8]) -> Option<Notes> {
+fn append_utf16(out: &mut Vec<u8>, content: &[u8], json: Json<'_>) -> Option<Notes> {
     // Its text is UTF-8 without NULs, so that this comes back here no second time.
     let text = utf16::decode(content)?;
-    Some(Notes { utf16: true, ..append::<NEST>(out, text.as_bytes()) })
+    Some(Notes { utf16: true, ..append_body_as(out, text.as_bytes(), json) })
 }
 
 /// A body as text for people: what is neither UTF-8 nor UTF-16 becomes U+FFFD.
@@ -118,33 +148,47 @@ fn end_text(out: &mut Vec<u8>, content: &[u8], known: Option<Level>) -> Option<L
 fn append_object(out: &mut Vec<u8>, text: &str) -> Option<Notes> {
     let object = json::read(text)?;
     let start = out.len();
-    let mut level = object.level;
     let app = match object.message {
-        Some(message) => {
-            let value = message.value(text);
-            out.extend_from_slice(b"\"message\":");
-            out.extend_from_slice(value);
-            level = level.or_else(|| level::from_text(&value[1..value.len() - 1]));
-            message.cut_out_of(text)
-        }
+        Some(message) => message.cut_out_of(text),
         // An object of no members has nothing to put under `app`.
         None if text[1..].trim_ascii_start() == "}" => return None,
         None => Some((text.as_bytes(), &[][..])),
     };
-    if let Some(level) = level {
-        separate(out, start);
-        append_level(out, level);
-    }
+    let level = lift(out, text, &object);
     if let Some((before, after)) = app {
         separate(out, start);
         out.extend_from_slice(b"\"app\":");
         out.extend_from_slice(before);
         out.extend_from_slice(after);
     }
+    Some(end_of_lift(out, start, &object, level))
+}
+
+/// Appends what an object gives the document of its own: its message, and its level, which it returns.
+#[inline]
+fn lift(out: &mut Vec<u8>, text: &str, object: &json::Object) -> Option<Level> {
+    let start = out.len();
+    let mut level = object.level;
+    if let Some(message) = object.message {
+        let value = message.value(text);
+        out.extend_from_slice(b"\"message\":");
+        out.extend_from_slice(value);
+        level = level.or_else(|| level::from_text(&value[1..value.len() - 1]));
+    }
+    if let Some(level) = level {
+        separate(out, start);
+        append_level(out, level);
+    }
+    level
+}
+
+/// Makes what was spliced of an object since `start` fit for every reader.
+#[inline]
+fn end_of_lift(out: &mut [u8], start: usize, object: &json::Object, level: Option<Level>) -> Notes {
     if object.repair {
         json::repair(&mut out[start..]);
     }
-    Some(Notes { json: true, level, ..Notes::default() })
+    Notes { json: true, level, ..Notes::default() }
 }
 
 /// A comma, if anything was appended since `start`.
@@ -267,7 +311,7 @@ mod tests {
             ("{", r#""message":"{""#),
         ] {
             let mut out = Vec::new();
-            let notes = append_text(&mut out, content.as_bytes());
+            let notes = append_body_as(&mut out, content.as_bytes(), Json::Text);
             assert_eq!((String::from_utf8(out).expect("text").as_str(), notes.json), (expected, false));
         }
     }

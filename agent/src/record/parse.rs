@@ -7,7 +7,7 @@
 use regex::bytes::{Captures, Regex};
 
 use super::level::{self, Level};
-use super::{Notes, append_level, escape};
+use super::{Notes, append_level, escape, fields};
 
 /// What the names of fields may begin with. `app` takes any names behind it.
 pub const ROOTS: [&str; 18] = [
@@ -86,19 +86,19 @@ impl Form {
 
 /// What `log_format combined` writes, and behind it, where there is more, what the ingress of Kubernetes adds.
 const COMBINED: &str = concat!(
-    r#"^(?<source.address>\S+) \S+ (?<user.name>.+?) \[[^\]]+\] "(?:(?<http.request.method>[A-Z]+) (?<url.original>\S+)"#,
+    r#"^(?<source.address>\S+) \S+ (?<user.name>.+?) \[(?<timestamp>[^\]]+)\] "(?:(?<http.request.method>[A-Z]+) (?<url.original>\S+)"#,
     r#"(?: HTTP/(?<http.version>[0-9.]+))?|[^"]*)" (?<http.response.status_code>\d{3}) (?:(?<http.response.body.bytes>\d+)|-)"#,
     r#"(?: "(?<http.request.referrer>(?:[^"\\]|\\.)*)" "(?<user_agent.original>(?:[^"\\]|\\.)*)")?"#,
     r#"(?: (?<http.request.bytes>\d+) (?<event.duration.s>[0-9.]+) \[(?<service.name>[^\]]*)\])?"#,
 );
 
 const KLOG: &str = concat!(
-    r"^(?<log.level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +(?<process.thread.id>\d+) (?<app.file>[^:\]]+):(?<app.line>\d+)\] ",
+    r"^(?<log.level>[IWEF])(?<timestamp>\d{4} \d\d:\d\d:\d\d\.\d+) +(?<process.thread.id>\d+) (?<app.file>[^:\]]+):(?<app.line>\d+)\] ",
     r"(?<message>.*)$",
 );
 
 const ENVOY: &str = concat!(
-    r#"^\[[^\]]+\] "(?<http.request.method>\S+) (?<url.original>\S+) HTTP/(?<http.version>[0-9.]+)" "#,
+    r#"^\[(?<timestamp>[^\]]+)\] "(?<http.request.method>\S+) (?<url.original>\S+) HTTP/(?<http.version>[0-9.]+)" "#,
     r"(?<http.response.status_code>\d+) (?<app.response_flags>\S+) (?<http.request.body.bytes>\d+) ",
     r"(?<http.response.body.bytes>\d+) (?<event.duration.ms>\d+) \S+ ",
     r#""(?<source.address>[^"]*)" "(?<user_agent.original>(?:[^"\\]|\\.)*)" "(?<trace.id>[^"]*)" "(?<url.domain>[^"]*)" "#,
@@ -106,7 +106,7 @@ const ENVOY: &str = concat!(
 );
 
 const ISTIO: &str = concat!(
-    r#"^\[[^\]]+\] "(?<http.request.method>\S+) (?<url.original>\S+) HTTP/(?<http.version>[0-9.]+)" "#,
+    r#"^\[(?<timestamp>[^\]]+)\] "(?<http.request.method>\S+) (?<url.original>\S+) HTTP/(?<http.version>[0-9.]+)" "#,
     r"(?<http.response.status_code>\d+) (?<app.response_flags>\S+) (?<app.response_code_details>\S+) \S+ ",
     r#""(?:[^"\\]|\\.)*" (?<http.request.body.bytes>\d+) (?<http.response.body.bytes>\d+) (?<event.duration.ms>\d+) \S+ "#,
     r#""(?<source.address>[^"]*)" "(?<user_agent.original>(?:[^"\\]|\\.)*)" "(?<trace.id>[^"]*)" "(?<url.domain>[^"]*)" "#,
@@ -128,6 +128,8 @@ enum Kind {
 enum Field {
     Message,
     Level,
+    /// The time, for a route that takes it from there: no field of the document.
+    Time,
     /// A path and what follows it.
     Url,
     /// A field of the document: its name, and whether it is a number.
@@ -174,6 +176,29 @@ impl Parser {
         Ok(Parser(Kind::Pattern(regex, fields)))
     }
 
+    /// What a line says is its time, where the form has one.
+    pub fn time<'a>(&self, content: &'a [u8]) -> Option<&'a [u8]> {
+        let Kind::Pattern(regex, fields) = &self.0 else { return None };
+        let (number, _) = fields.iter().find(|(_, field)| *field == Field::Time)?;
+        regex.captures(content)?.get(*number).map(|group| group.as_bytes())
+    }
+
+    /// Whether lines of the form have a time.
+    pub fn has_time(&self) -> bool {
+        matches!(&self.0, Kind::Pattern(_, fields) if fields.iter().any(|(_, field)| *field == Field::Time))
+    }
+
+    /// The fields at the top of a document that it may make, besides the message and the level.
+    pub fn fields(&self) -> Vec<&str> {
+        let Kind::Pattern(_, fields) = &self.0 else { return Vec::new() };
+        let names = fields.iter().flat_map(|(_, field)| match field {
+            Field::Url => vec!["url.original", "url.path", "url.query"],
+            Field::Top(name, _) => vec![name.as_str()],
+            Field::Message | Field::Level | Field::Time | Field::App(_) => Vec::new(),
+        });
+        names.collect()
+    }
+
     /// Appends the fields of a line, as [`append_body`](super::append_body) does. None, with nothing appended, if it is of
     /// another form.
     pub fn append(&self, out: &mut Vec<u8>, content: &[u8]) -> Option<Notes> {
@@ -204,6 +229,7 @@ fn field(name: &str) -> Result<Field, String> {
     match base {
         "message" => return Ok(Field::Message),
         "log.level" | "level" => return Ok(Field::Level),
+        "timestamp" => return Ok(Field::Time),
         "url.original" => return Ok(Field::Url),
         "user_agent.original" => return Ok(Field::Top(base.to_owned(), unit)),
         _ => {}
@@ -213,9 +239,12 @@ fn field(name: &str) -> Result<Field, String> {
         || rest.split('.').any(str::is_empty)
         || rest.contains(['[', ']'])
         || !ROOTS.contains(&root)
+        || fields::is_own(base)
     {
         let roots = ROOTS.map(|root| format!("{root}.*")).join(", ");
-        return Err(format!("`{name}` is no field that may be written; there are message, level, {roots}"));
+        return Err(format!(
+            "`{name}` is no field that may be written; there are message, level, timestamp, {roots}"
+        ));
     }
     Ok(if root == "app" { Field::App(rest.to_owned()) } else { Field::Top(base.to_owned(), unit) })
 }
@@ -245,7 +274,7 @@ fn append_captures(
             continue;
         }
         match field {
-            Field::Message | Field::Level => {}
+            Field::Message | Field::Level | Field::Time => {}
             Field::Url => append_url(out, value),
             Field::Top(name, number) => append_field(out, name, *number, value),
             Field::App(name) => {

@@ -8,9 +8,9 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use aws_lc_rs::hmac;
 use regex::bytes::{Regex, RegexSet};
 
+use super::hash::HashKey;
 use super::{escape, json, utf16};
 
 /// What a number or a token may begin behind: also an escape of JSON, where a text is only a part of some, and `\n4111…`
@@ -140,7 +140,7 @@ pub struct Redactor {
     /// Finds whether there is anything to do at all.
     any: RegexSet,
     /// With a key, a mark bears a keyed hash of what it replaces: equal values have equal marks, and nobody can guess them.
-    key: Option<hmac::Key>,
+    key: Option<HashKey>,
 }
 
 impl Redactor {
@@ -151,7 +151,7 @@ impl Redactor {
     pub fn new(
         builtins: &[Builtin],
         own: &[(String, String)],
-        key: Option<&[u8]>,
+        key: Option<HashKey>,
     ) -> Result<Redactor, regex::Error> {
         let known =
             builtins.iter().map(|kind| (kind.as_str().to_owned(), kind.pattern().to_owned(), Some(*kind)));
@@ -162,7 +162,6 @@ impl Redactor {
             .into_iter()
             .map(|(name, pattern, builtin)| Ok(Rule { name, regex: Regex::new(&pattern)?, builtin }))
             .collect::<Result<_, regex::Error>>()?;
-        let key = key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key));
         Ok(Redactor { rules, any, key })
     }
 
@@ -286,9 +285,7 @@ impl Redactor {
         out.extend_from_slice(name.as_bytes());
         if let Some(key) = &self.key {
             out.push(b':');
-            for byte in &hmac::sign(key, value).as_ref()[..8] {
-                out.extend_from_slice(format!("{byte:02x}").as_bytes());
-            }
+            key.append_of_mark(out, value);
         }
         out.push(b']');
     }
@@ -409,7 +406,8 @@ mod tests {
 
     #[test]
     fn a_keyed_hash_is_the_same_for_the_same_value_only() {
-        let redactor = |key: &[u8]| Redactor::new(&[Builtin::Email], &[], Some(key)).expect("patterns");
+        let redactor =
+            |key: &[u8]| Redactor::new(&[Builtin::Email], &[], Some(HashKey::new(key))).expect("patterns");
         let mark = |key: &[u8], text: &str| redacted(&redactor(key), text);
         assert_eq!(mark(b"k", "a@b.de"), mark(b"k", "a@b.de"));
         assert_ne!(mark(b"k", "a@b.de"), mark(b"k", "a@b.dee"));

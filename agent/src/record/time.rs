@@ -23,7 +23,7 @@ struct Time<'a> {
 
 const MINUTES_A_DAY: i32 = 24 * 60;
 const SECONDS_A_DAY: i64 = 86_400;
-const NANOS_A_SECOND: i64 = 1_000_000_000;
+pub(super) const NANOS_A_SECOND: i64 = 1_000_000_000;
 
 /// The length of the valid RFC 3339 time that `bytes` begins with; None if it begins with none.
 #[inline]
@@ -76,6 +76,35 @@ pub fn format_nanos(unix_nanos: i64) -> String {
     let second = seconds.rem_euclid(SECONDS_A_DAY);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+}
+
+/// A date and a time of day, as written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parts {
+    pub year: u32,
+    pub month: u32,
+    pub day: u32,
+    pub hour: u32,
+    pub minute: u32,
+    /// 0 to 60.
+    pub second: u32,
+}
+
+/// Seconds since 1970-01-01T00:00:00Z, as if it were written in UTC; None if there is no such day or time.
+pub(super) fn seconds_of(parts: &Parts) -> Option<i64> {
+    let Parts { year, month, day, hour, minute, second } = *parts;
+    if !(1..=12).contains(&month) || day == 0 || day > days_of_month(year, month) {
+        return None;
+    }
+    let seconds = days_from_date(i64::from(year), month, day) * SECONDS_A_DAY
+        + i64::from(hour * 3600 + minute * 60 + second);
+    (hour < 24 && minute < 60 && second <= 60).then_some(seconds)
+}
+
+/// The year, in UTC, that a time since the epoch is in.
+pub(super) fn year_of(unix_nanos: i64) -> u32 {
+    let (year, ..) = date_from_days(unix_nanos.div_euclid(NANOS_A_SECOND * SECONDS_A_DAY));
+    u32::try_from(year).unwrap_or_default()
 }
 
 /// Like `read`, for bytes that are to be a time and nothing else.

@@ -1,16 +1,22 @@
 //! Treatment: what a route does with single records: which are sent, and in what form.
 //!
-//! In: what a program wrote, and the record's place. Out: the same, redacted, and its fields; or that it is not sent. What
-//! decides whether a record is sent is asked of what was written, not of what redaction leaves of it. The same record is
-//! treated the same whenever it is read. Never sees what the agent itself says of a record.
+//! In: what a program wrote, and the record's place. Out: the same, redacted, and its fields, shaped; or that it is not sent.
+//! What decides whether a record is sent, and its time, is asked of what was written, with JSON under `app`, not of what
+//! redaction and shaping leave of it. The same record is treated the same whenever it is read. Never sees what the agent
+//! itself says of a record.
 
 use std::borrow::Cow;
 
 use super::condition::{Conditions, Subject, member};
+use super::fields::text_of;
+use super::json::Scanner;
 use super::multiline::Multiline;
 use super::parse::Parser;
 use super::redact::Redactor;
-use super::{Notes, Stream, append_body, append_text, utf16};
+use super::shape::Shape;
+use super::stamp::Stamp;
+use super::{Json, Notes, Stream, append_body_as, time, utf16};
+use crate::read::Time;
 
 /// Where a long line was cut, a match may have been cut in two: what stands beside the cut is left out, so many bytes at
 /// least, and up to the next space, but at most so many.
@@ -32,10 +38,27 @@ pub struct Treatment {
     pub sample: Option<Sample>,
     /// JSON stays the text that it is.
     pub as_text: bool,
+    /// Members of JSON go to the top of the document, but for what has these names.
+    pub merge: Option<Vec<String>>,
     /// What fields are made of text by.
     pub parser: Option<Parser>,
     /// What is replaced.
     pub redactor: Option<Redactor>,
+    /// What is done with single fields.
+    pub shape: Option<Shape>,
+    /// Where records have times of their own.
+    pub stamp: Option<Stamp>,
+    /// Fields that every record is given.
+    pub given: Option<Given>,
+}
+
+/// Fields that every record is given, as they stand in a document behind others.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// Those at the top, such as `,"labels.team":"shop"`. Those under `app` are the [`Shape`]'s to put there.
+    pub top: Vec<u8>,
+    /// All of them, for a document that has no `app`.
+    pub all: Vec<u8>,
 }
 
 /// A share of the records, chosen by a hash: the same ones whenever they are read.
@@ -54,6 +77,8 @@ pub struct Written<'a> {
     pub content: &'a [u8],
     /// Where to.
     pub stream: Option<Stream>,
+    /// When, by the runtime, or when it was read.
+    pub time: Time<'a>,
     /// Its file's key and its offsets: what its `_id` is made of.
     pub place: (&'a [u8], u64, u64),
     /// Whether it begins, and whether it ends, where a long line was cut.
@@ -63,30 +88,49 @@ pub struct Written<'a> {
 /// What is to be sent of a record's body.
 #[derive(Debug)]
 pub struct Body<'a> {
-    /// What the program wrote, but for what was redacted.
+    /// What the program wrote, but for what was redacted; where some of its fields were removed, hashed or cut, what is left.
     pub content: Cow<'a, [u8]>,
+    /// When the program says that it wrote it, in nanoseconds since the epoch, if that is asked and can be told.
+    pub time: Option<i64>,
     /// The fields made of it, where they were made already.
     fields: Option<(&'a [u8], Notes)>,
-    as_text: bool,
+    json: Json<'a>,
+    /// Fields to follow them.
+    given: &'a [u8],
+    /// The same, for a part of it.
+    given_to_part: &'a [u8],
 }
 
 impl<'a> Body<'a> {
     /// What was written as it stands.
     pub fn plain(content: &'a [u8]) -> Body<'a> {
-        Body { content: Cow::Borrowed(content), fields: None, as_text: false }
+        let content = Cow::Borrowed(content);
+        Body { content, time: None, fields: None, json: Json::Nest, given: b"", given_to_part: b"" }
     }
 
-    /// Appends its fields, as [`append_body`] does.
+    /// A part of it, which is text.
+    pub fn part(&self, content: &'a [u8]) -> Body<'a> {
+        let given = self.given_to_part;
+        Body { time: self.time, json: Json::Text, given, given_to_part: given, ..Body::plain(content) }
+    }
+
+    /// Appends its fields, as [`append_body`](super::append_body) does.
     #[inline]
     pub fn append(&self, out: &mut Vec<u8>) -> Notes {
-        match self.fields {
+        let notes = match self.fields {
             Some((fields, notes)) => {
                 out.extend_from_slice(fields);
                 notes
             }
-            None if self.as_text => append_text(out, &self.content),
-            None => append_body(out, &self.content),
-        }
+            None => append_body_as(out, &self.content, self.json),
+        };
+        out.extend_from_slice(self.given);
+        notes
+    }
+
+    /// Appends what its route gives every record, behind other fields.
+    pub fn append_given(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.given_to_part);
     }
 }
 
@@ -129,28 +173,35 @@ impl Treatment {
             || self.drop.is_some()
             || self.sample.is_some()
             || self.as_text
+            || self.merge.is_some()
             || self.parser.is_some()
             || self.redactor.is_some()
+            || self.shape.is_some()
+            || self.stamp.is_some()
+            || self.given.is_some()
+    }
+
+    fn json(&self) -> Json<'_> {
+        match &self.merge {
+            Some(taken) => Json::Merge(taken),
+            None if self.as_text => Json::Text,
+            None => Json::Nest,
+        }
     }
 
     /// What is to be sent of a record; `None` if it is not to be sent. `scratch` is for what is made of it on the way.
-    pub fn of<'a>(&self, record: Written<'a>, scratch: &'a mut Vec<u8>) -> Option<Body<'a>> {
+    pub fn of<'a>(&'a self, record: Written<'a>, scratch: &'a mut Vec<u8>) -> Option<Body<'a>> {
         let by = match &self.sample {
             Some(Sample { by: Some(path), .. }) => Some(path),
             // The cheapest question first: it is asked of nothing but the record's place.
             Some(sample) if !sample.has_place(record.place) => return None,
             _ => None,
         };
-        let append = |out: &mut Vec<u8>, content: &[u8]| {
-            let parsed = self.parser.as_ref().and_then(|parser| parser.append(out, content));
-            let append = if self.as_text { append_text } else { append_body };
-            parsed.unwrap_or_else(|| append(out, content))
-        };
-        let mut notes = None;
-        if self.keep.is_some() || self.drop.is_some() || by.is_some() || self.parser.is_some() {
-            scratch.clear();
-            scratch.push(b'{');
-            let made = append(scratch, record.content);
+        let (json, mut notes, mut time) = (self.json(), None, None);
+        if self.keep.is_some() || self.drop.is_some() || by.is_some() || self.stamp.is_some() {
+            // What is asked of is nested, whatever is sent.
+            let nested = if self.merge.is_some() { Json::Nest } else { json };
+            let made = self.make(scratch, record.content, nested);
             let subject = Subject { document: scratch, level: made.level, stream: record.stream };
             let is_kept = self.keep.as_ref().is_none_or(|keep| keep.hold(subject, true))
                 && !self.drop.as_ref().is_some_and(|drop| drop.hold(subject, false))
@@ -158,23 +209,43 @@ impl Treatment {
             if !is_kept {
                 return None;
             }
-            notes = Some(made);
+            time = self.stamp.as_ref().and_then(|stamp| {
+                let parsed = self.parser.as_ref().and_then(|parser| parser.time(record.content));
+                stamp.of(scratch, parsed, nanos(record.time)?)
+            });
+            notes = Some(made).filter(|_| nested == json);
         }
-        let content = self.redacted(&record);
-        // Of what was replaced nothing may be left in what was made before.
-        let fields = notes.filter(|_| matches!(content, Cow::Borrowed(_)));
-        Some(match fields {
-            Some(notes) => Body { content, fields: Some((&scratch[1..], notes)), as_text: self.as_text },
-            None if matches!(content, Cow::Owned(_)) => {
-                scratch.clear();
-                let notes = append(scratch, &content);
-                // What the bytes were that the program wrote is still to be told.
-                let (utf16, invalid_utf8) = encoding(record.content);
-                let notes = Notes { utf16, invalid_utf8, ..notes };
-                Body { content, fields: Some((scratch, notes)), as_text: self.as_text }
+        let mut content = self.redacted(&record);
+        if let Cow::Owned(redacted) = &content {
+            // Of what was replaced nothing may be left in what was made before; what the bytes were that the program wrote is
+            // still to be told.
+            let (utf16, invalid_utf8) = encoding(record.content);
+            notes = Some(Notes { utf16, invalid_utf8, ..self.make(scratch, redacted, json) });
+        } else if notes.is_none() && (self.parser.is_some() || self.shape.is_some()) {
+            notes = Some(self.make(scratch, record.content, json));
+        }
+        if let (Some(shape), Some(notes)) = (&self.shape, &mut notes) {
+            let mut shaped = Vec::with_capacity(scratch.len() + 64);
+            shaped.push(b'{');
+            let done = shape.apply(scratch, &mut shaped);
+            *scratch = shaped;
+            notes.truncated = done.truncated;
+            if done.changed {
+                // What goes out as it was written must not bear what was removed.
+                content = Cow::Owned(as_written(scratch));
             }
-            None => Body { content, fields: None, as_text: self.as_text },
-        })
+        }
+        let (given, given_to_part) = self.given.as_ref().map_or((&[][..], &[][..]), |g| (&g.top, &g.all));
+        let fields = notes.map(|notes| (&scratch[1..], notes));
+        Some(Body { content, time, fields, json, given, given_to_part })
+    }
+
+    /// Makes fields behind a brace.
+    fn make(&self, scratch: &mut Vec<u8>, content: &[u8], json: Json<'_>) -> Notes {
+        scratch.clear();
+        scratch.push(b'{');
+        let parsed = self.parser.as_ref().and_then(|parser| parser.append(scratch, content));
+        parsed.unwrap_or_else(|| append_body_as(scratch, content, json))
     }
 
     fn redacted<'a>(&self, record: &Written<'a>) -> Cow<'a, [u8]> {
@@ -189,6 +260,32 @@ impl Treatment {
             Cow::Borrowed(_) => None,
         };
         Cow::Owned(redacted.unwrap_or(content))
+    }
+}
+
+/// The time of a record in nanoseconds since the epoch.
+fn nanos(time: Time<'_>) -> Option<i64> {
+    match time {
+        Time::Text(text) => time::unix_nanos(text),
+        Time::Nanos(nanos) => Some(nanos),
+    }
+}
+
+/// What a program could have written to have these fields, of which the object is not closed: their message, if there is
+/// nothing else but its level; or else all of them as JSON.
+fn as_written(document: &[u8]) -> Vec<u8> {
+    let (mut message, mut others) = (None, false);
+    Scanner { bytes: document, repair: false }.members(|_, member| {
+        match &document[member.name.0..member.name.1] {
+            b"\"message\"" => message = Some(&document[member.value.0..member.value.1]),
+            b"\"log\"" => {}
+            _ => others = true,
+        }
+        others
+    });
+    match message {
+        Some(message) if !others => text_of(message).into_owned().into_bytes(),
+        _ => [document, b"}"].concat(),
     }
 }
 

@@ -9,7 +9,8 @@ use crate::record::level::Level;
 use crate::record::redact::Builtin;
 
 fn written(content: &[u8], first: u64) -> Written<'_> {
-    Written { content, stream: Some(Stream::Stdout), place: (b"KEY-", first, first + 9), cut: (false, false) }
+    let (stream, time) = (Some(Stream::Stdout), Time::Text(b"2026-11-23T15:54:01.5Z"));
+    Written { content, stream, time, place: (b"KEY-", first, first + 9), cut: (false, false) }
 }
 
 /// The fields that a record has in the end.

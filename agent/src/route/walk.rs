@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use crate::catalog::origin::Origin;
 use crate::config::routes::{
-    self, Globs, Json, Lines, MatchConfig, Parse, Redaction, RouteConfig, SampleConfig,
+    self, Globs, Json, Lines, MatchConfig, Parse, RouteConfig, SampleConfig, TimeConfig,
 };
 use crate::config::{AnnotationsConfig, Config, Wish};
 use crate::metadata::facts::PodFacts;
 use crate::metadata::wishes::Wanted;
 use crate::metadata::{Extent, NodeFacts};
+use crate::record::hash::HashKey;
 use crate::record::redact::Redactor;
 use crate::record::treatment::{Sample, Treatment};
 
@@ -29,6 +30,8 @@ struct Walk {
     output: String,
     annotations: AnnotationsConfig,
     routes: Vec<Route>,
+    /// What hashes are made with.
+    key: Option<HashKey>,
 }
 
 /// One of them.
@@ -87,7 +90,8 @@ impl Match {
 
 impl Routes {
     /// Those of a configuration, for the output of this name. Without any, everything is sent as it is, or as its pod wishes.
-    pub fn of(config: &Config, output: &str) -> Routes {
+    /// `key`: the secret that hashes are made with.
+    pub fn of(config: &Config, output: &str, key: Option<HashKey>) -> Routes {
         let annotations = config.annotations.clone();
         let mut configs = config.routes.clone();
         if configs.is_empty() {
@@ -103,11 +107,11 @@ impl Routes {
                 let known = routes.iter().find_map(|earlier| {
                     earlier.here.clone().filter(|_| is_treated_alike(&earlier.config, &config))
                 });
-                known.unwrap_or_else(|| treatment(&config))
+                known.unwrap_or_else(|| treatment(&config, key.as_ref()))
             });
             routes.push(Route { config, here });
         }
-        Routes(Some(Arc::new(Walk { output: output.to_owned(), annotations, routes })))
+        Routes(Some(Arc::new(Walk { output: output.to_owned(), annotations, routes, key })))
     }
 
     /// What becomes of a container of which so much is known.
@@ -121,7 +125,7 @@ impl Routes {
             if matched == Match::No {
                 continue;
             }
-            match route.end(&walk.output, &wishing) {
+            match route.end(walk, &wishing) {
                 Some(end) => ends.push(end),
                 None if !route.config.goes_on => ends.push(Course::Elsewhere),
                 // The walk goes on, but somebody has it.
@@ -201,9 +205,9 @@ impl Walk {
 
 impl Route {
     /// Where a walk ends that comes to this route, if it has to do with this output.
-    fn end(&self, output: &str, wishing: &Wishing) -> Option<Course> {
+    fn end(&self, walk: &Walk, wishing: &Wishing) -> Option<Course> {
         let treatment = self.here.as_ref()?;
-        let has = |names: &[String]| names.iter().any(|name| name == output);
+        let has = |names: &[String]| names.contains(&walk.output);
         let sent = || Course::Sent(treatment.clone());
         let wanted = match wishing {
             _ if self.config.mandatory => return has(&self.config.outputs).then(sent),
@@ -224,7 +228,8 @@ impl Route {
             return Some(Course::Excluded);
         }
         let mut config = self.config.clone();
-        config.json = wanted.json.unwrap_or(config.json);
+        // Elsewhere, or in a text, a field would not be found that is to be removed or hashed.
+        config.json = wanted.json.filter(|_| !config.changes_fields()).unwrap_or(config.json);
         if let Some(lines) = wanted.multiline() {
             config.multiline = lines;
         }
@@ -233,7 +238,11 @@ impl Route {
             let rate = by.as_ref().map_or(rate, |sample| sample.rate.min(rate));
             config.sample = Some(SampleConfig { rate, by: by.and_then(|sample| sample.by) });
         }
-        Some(if config == self.config { sent() } else { Course::Sent(self::treatment(&config)) })
+        Some(if config == self.config {
+            sent()
+        } else {
+            Course::Sent(self::treatment(&config, walk.key.as_ref()))
+        })
     }
 }
 
@@ -266,24 +275,29 @@ fn is_treated_alike(one: &RouteConfig, other: &RouteConfig) -> bool {
 }
 
 /// What a route does with records; `None` if that is nothing.
-fn treatment(config: &RouteConfig) -> Option<Arc<Treatment>> {
+fn treatment(config: &RouteConfig, key: Option<&HashKey>) -> Option<Arc<Treatment>> {
     if is_treated_alike(config, &RouteConfig::everything("")) {
         return None;
     }
-    let RouteConfig { multiline, keep, drop, sample, json, parse, redact, .. } = config;
+    let RouteConfig { multiline, keep, drop, sample, json, parse, time, .. } = config;
     Some(Arc::new(Treatment {
         multiline: multiline.as_ref().and_then(Lines::compile),
         keep: keep.as_ref().map(|conditions| conditions.compile()),
         drop: drop.as_ref().map(|conditions| conditions.compile()),
         sample: sample.as_ref().map(|sample| Sample::new(sample.rate, sample.by.clone())),
         as_text: *json == Json::Text,
+        merge: (*json == Json::Merge).then(|| config.taken()),
         parser: parse.as_ref().and_then(Parse::compile),
-        redactor: redactor(redact),
+        redactor: redactor(config, key),
+        shape: config.shape(key),
+        stamp: time.as_ref().and_then(TimeConfig::compile),
+        given: config.given(),
     }))
 }
 
-fn redactor(redact: &[Redaction]) -> Option<Redactor> {
-    match routes::redactor(redact) {
+fn redactor(config: &RouteConfig, key: Option<&HashKey>) -> Option<Redactor> {
+    let key = key.filter(|_| config.hashes_what_it_redacts()).cloned();
+    match routes::redactor(&config.redact, key) {
         Ok(redactor) => redactor,
         // It was made once when the configuration was read.
         Err(error) => unreachable!("redactions that were checked do not compile: {error}"),

@@ -28,7 +28,7 @@ impl World {
             None if asked => Extent::Missing,
             None => Extent::Path,
         };
-        match Routes::of(&self.config, output).course(&facts, origin, extent) {
+        match Routes::of(&self.config, output, None).course(&facts, origin, extent) {
             Course::Sent(None) => "plain",
             Course::Sent(Some(treatment)) if treatment.redactor.is_some() => "redacted",
             Course::Sent(Some(_)) => "treated",
@@ -195,6 +195,30 @@ fn a_pod_says_how_its_logs_are_read_and_no_more_unless_it_is_allowed_to() {
     // Before it is known whether a pod excludes its logs, nothing of them is sent; how they are read is no reason to wait.
     assert_eq!(here.both(&container("shop", "app"), None), ["unknown", "unknown"]);
     assert_eq!(here.both(&container("bank", "app"), None), ["plain", "plain"]);
+}
+
+#[test]
+fn where_fields_are_removed_a_pod_does_not_say_where_they_are() {
+    let wish = json!({ "taffrail.io/json": "text", "taffrail.io/multiline": "auto" });
+    for (keys, follows) in [
+        ("", true),
+        ("add = { labels.team = \"x\" }\n", true),
+        ("remove = [\"app.password\"]\n", false),
+        ("truncate = { app.a = \"1KiB\" }\n", false),
+        ("rename = { app.a = \"b\" }\n", false),
+    ] {
+        let world = World::new(&format!("[[routes]]\n{keys}outputs = [\"a\"]\n"));
+        let facts = NodeFacts { cluster: "c".into(), node: "n1".into(), names: Default::default() };
+        let known = known(&world.config.metadata, json!({}), wish.clone());
+        let extent = Extent::Known(&world.config.metadata, &known);
+        let routes = Routes::of(&world.config, "a", None);
+        match routes.course(&facts, &container("shop", "app"), extent) {
+            Course::Sent(Some(treatment)) => {
+                assert_eq!((treatment.as_text, treatment.multiline.is_some()), (follows, true), "{keys}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod redaction;
 mod reload;
 mod retention;
 mod routes;
+mod shaping;
 mod small_disk;
 mod unreadable;
 mod upgrade;

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::config::routes::{ConditionsConfig, Json};
-use crate::config::{AnnotationsConfig, Config, RouteConfig};
+use crate::config::{AnnotationsConfig, Config, EventFormat, OutputConfig, RouteConfig};
 use crate::metadata::connection;
 
 /// What becomes of which logs, to read.
@@ -43,9 +43,22 @@ pub fn treatment(route: &RouteConfig) -> String {
     }));
     all.extend(route.multiline.as_ref().map(|lines| format!("joins lines: {lines}")));
     all.extend((route.json == Json::Text).then(|| "JSON as text".to_owned()));
+    all.extend((route.json == Json::Merge).then(|| "merges JSON".to_owned()));
     all.extend(route.parse.as_ref().map(|form| format!("parses {form}")));
     let redacted: Vec<&str> = route.redact.iter().map(|redaction| redaction.name()).collect();
-    all.extend((!redacted.is_empty()).then(|| format!("redacts {}", redacted.join(", "))));
+    let how = if route.hashes_what_it_redacts() { ", as hashes" } else { "" };
+    all.extend((!redacted.is_empty()).then(|| format!("redacts {}{how}", redacted.join(", "))));
+    let names = |names: Vec<&String>| names.into_iter().cloned().collect::<Vec<_>>().join(", ");
+    for (what, fields) in [
+        ("renames", Vec::from_iter(route.rename.keys())),
+        ("removes", route.remove.iter().collect()),
+        ("hashes", route.hash.iter().collect()),
+        ("truncates", route.truncate.keys().collect()),
+        ("adds", route.add.keys().collect()),
+    ] {
+        all.extend((!fields.is_empty()).then(|| format!("{what} {}", names(fields))));
+    }
+    all.extend(route.time.as_ref().map(|time| format!("takes the time from {time}")));
     let selectable = &route.selectable_outputs;
     all.extend((!selectable.is_empty()).then(|| format!("or, as pods choose, to {}", selectable.join(", "))));
     all.extend(route.mandatory.then(|| "whatever pods say".to_owned()));
@@ -65,6 +78,23 @@ pub fn warnings(config: &Config) -> Vec<String> {
         if !config.routes.iter().any(names) {
             warnings.push(format!(
                 "outputs.{name}: no route names it, so that it gets nothing; add it to the `outputs` of a `[[routes]]`"
+            ));
+        }
+    }
+    for (number, route) in (1..).zip(&config.routes) {
+        let raw = route.outputs.iter().find(|name| match config.outputs.get(*name) {
+            Some(OutputConfig::CloudWatch(output)) => output.format == EventFormat::Raw,
+            _ => false,
+        });
+        let has_more = route.json == Json::Merge
+            || !route.add.is_empty()
+            || !route.rename.is_empty()
+            || route.time.is_some();
+        if let Some(name) = raw.filter(|_| has_more) {
+            warnings.push(format!(
+                "routes: number {number} ({}) gives records fields or times, and outputs.{name} sends lines as they are \
+                 (`format = \"raw\"`): it has none of that",
+                route.matches
             ));
         }
     }
@@ -141,6 +171,37 @@ routes, of which the first that matches decides
         text.clear();
         summary(&mut text, &Config::default());
         assert_eq!(text, "");
+    }
+
+    #[test]
+    fn what_is_done_with_fields_is_told_and_that_raw_lines_have_none() {
+        let config = config(
+            r#"
+            hash_key = { env = "K" }
+            [[routes]]
+            json = "merge"
+            redact = "email"
+            redact_as = "hash"
+            rename = { user_id = "user.id" }
+            remove = ["password", "debug.*"]
+            hash = "user.id"
+            truncate = { message = "8KiB" }
+            add = { labels.team = "shop" }
+            time = "app.ts"
+            outputs = ["raw"]
+            [outputs.raw]
+            type = "cloudwatch"
+            region = "eu-west-1"
+            format = "raw"
+            "#,
+        );
+        let mut text = String::new();
+        summary(&mut text, &config);
+        let expected = "everything to raw; merges JSON; redacts email, as hashes; renames user_id; removes password, debug.*; \
+                        hashes user.id; truncates message; adds labels.team; takes the time from app.ts\n";
+        assert!(text.contains(expected), "{text}");
+        let said = warnings(&config);
+        assert!(said.iter().any(|one| one.contains("outputs.raw sends lines as they are")), "{said:?}");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use toml::de::DeValue;
 use super::{Loader, Table};
 use crate::config::diagnostic::suggestion;
 use crate::config::keys::keys_of;
+use crate::config::routes::fields;
 use crate::config::units::quoted;
-use crate::config::{OutputConfig, RouteConfig};
+use crate::config::{FilesConfig, OutputConfig, RouteConfig};
 use std::collections::BTreeMap;
 
 impl<'a> Loader<'a> {
@@ -19,6 +20,8 @@ impl<'a> Loader<'a> {
         &mut self,
         routes: Option<Spanned<DeValue<'a>>>,
         outputs: &BTreeMap<String, OutputConfig>,
+        files: &BTreeMap<String, FilesConfig>,
+        keyed: bool,
     ) -> Vec<RouteConfig> {
         let Some(routes) = routes else { return Vec::new() };
         let span = routes.span();
@@ -30,6 +33,12 @@ impl<'a> Loader<'a> {
             );
             return Vec::new();
         };
+        let labels = |(name, files): (&'_ String, &'_ FilesConfig)| -> Vec<(String, String)> {
+            files.labels.keys().map(|label| (name.clone(), label.clone())).collect()
+        };
+        let labels: Vec<(String, String)> = files.iter().flat_map(labels).collect();
+        let labels: Vec<(&str, &str)> =
+            labels.iter().map(|(f, label)| (f.as_str(), label.as_str())).collect();
         let mut read: Vec<RouteConfig> = Vec::new();
         for value in list {
             let span = value.span();
@@ -41,6 +50,9 @@ impl<'a> Loader<'a> {
             self.unknown_keys(&mut table, &keys_of::<RouteConfig>());
             let Some(route) = self.read::<RouteConfig>(&mut table) else { continue };
             self.check_route(&table, &route, &read, outputs);
+            for (key, message, help) in fields::conflicts(&route, &labels, keyed) {
+                self.problem(table.value_span(key), &message, &help);
+            }
             read.push(route);
         }
         read

@@ -39,7 +39,7 @@ A running agent takes another configuration up by itself once the file changes; 
 pub const VALUES: &str = "Values";
 
 /// What single values look like, by the names of their schemas, and what they are called.
-pub const FORMS: [(&str, &str); 25] = [
+pub const FORMS: [(&str, &str); 30] = [
     ("Size", "size"),
     ("Time", "time"),
     ("Percent", "percentage"),
@@ -56,6 +56,11 @@ pub const FORMS: [(&str, &str); 25] = [
     ("Lines", "way to join lines"),
     ("Parse", "form of lines"),
     ("Redactions", "redactions"),
+    ("Fields", "fields"),
+    ("Renames", "fields and their names"),
+    ("Lengths", "fields and sizes"),
+    ("Given", "fields and values"),
+    ("RecordTime", "time of a record"),
     ("Listen", "address to listen at"),
     ("Endpoint", "URL"),
     ("Secret", "secret"),
@@ -213,7 +218,8 @@ pub fn sections() -> Vec<Section> {
                  says `continue = true`. A log that no route matches goes nowhere; without any route everything goes to every \
                  output. A record enters an output once: a route behind one with `continue` names others.\n\nWhat a route does with \
                  a record it does in this order: lines are joined (`multiline`), fields are made (`json`, `parse`), `keep`, `drop` \
-                 and `sample` decide by what the program wrote, and `redact` replaces what must not leave.",
+                 and `sample` decide by what the program wrote, `redact` replaces what must not leave, and then come, in this order, `rename`, `remove`, \
+                 `hash`, `truncate` and `add`.",
             ),
             example: "[[routes]]                                # nothing that names a customer leaves the payments pods\nmatch = { namespace = \"payments-*\", labels.app = \"api\", container = \"!istio-proxy\" }\nkeep = { level = \">=info\" }\ndrop = [{ message = \"GET /healthz\" }, { app.status = \"< 400\", stream = \"stdout\" }]\nsample = { rate = 0.1, by = \"app.trace_id\" }\nmultiline = \"auto\"\nredact = [\"email\", \"card\", { name = \"ssn\", regex = '\\d{3}-\\d{2}-\\d{4}' }]\noutputs = [\"search\", \"archive\"]\n\n[[routes]]                                # and this one is for all the others\noutputs = [\"archive\"]\n",
             ..section(2, "Routes", "`[[routes]]`", "RouteConfig", keys_of::<RouteConfig>())

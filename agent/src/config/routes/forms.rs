@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::{ConditionsConfig, Globs, Lines, Parse, SampleConfig};
+use super::{ConditionsConfig, Globs, Lines, Parse, SampleConfig, TimeConfig};
 use crate::config::schema::form;
 use crate::record::parse::{Form, ROOTS};
 use crate::record::redact::Builtin;
@@ -59,6 +59,69 @@ form!(
             },
         ],
     }
+);
+
+form!(
+    TimeConfig,
+    "RecordTime",
+    "`\"auto\"`, a field as `\"app.ts\"`, or a table with `field`, `format` (`\"auto\"`, `\"rfc3339\"`, `\"epoch_s\"`, `\"epoch_ms\"`, \
+     `\"epoch_us\"`, `\"epoch_ns\"`, or as `\"%Y-%m-%d %H:%M:%S\"`), `zone` (`\"+09:00\"`), `past` and `ahead`, times.",
+    {
+        "oneOf": [
+            { "type": "string", "minLength": 1 },
+            {
+                "type": "object",
+                "properties": {
+                    "field": { "type": "string", "minLength": 1 },
+                    "format": { "type": "string", "minLength": 1 },
+                    "zone": { "type": "string" },
+                    "past": { "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$" },
+                    "ahead": { "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$" },
+                },
+                "additionalProperties": false,
+            },
+        ],
+    }
+);
+
+/// What `remove` and `hash` may be, for the schema.
+pub struct Names;
+
+form!(
+    Names,
+    "Fields",
+    "The name of a field of the document, such as `\"app.password\"`, or a list of them; `.*` at its end stands for all beneath.",
+    { "type": ["string", "array"], "items": { "type": "string", "minLength": 1 }, "minLength": 1 }
+);
+
+/// What `rename` may be, for the schema.
+pub struct Renames;
+
+form!(
+    Renames,
+    "Renames",
+    "A table of fields and what they are called instead, as in `{ \"app.user_id\" = \"user.id\" }`.",
+    { "type": "object", "additionalProperties": { "type": ["string", "object"] } }
+);
+
+/// What `truncate` may be, for the schema.
+pub struct Lengths;
+
+form!(
+    Lengths,
+    "Lengths",
+    "A table of fields and sizes, as in `{ message = \"8KiB\" }`.",
+    { "type": "object", "additionalProperties": { "type": ["string", "integer", "object"] } }
+);
+
+/// What `add` may be, for the schema.
+pub struct Given;
+
+form!(
+    Given,
+    "Given",
+    "A table of fields and texts, numbers, `true` or `false`, as in `{ \"labels.team\" = \"shop\" }`.",
+    { "type": "object", "additionalProperties": { "type": ["string", "number", "boolean", "object"] } }
 );
 
 impl JsonSchema for Parse {

@@ -8,7 +8,7 @@ impl World {
     fn routed(mut self, routes: &str) -> World {
         let text = format!("{routes}\n[outputs.o]\ntype = \"stdout\"\n[outputs.p]\ntype = \"stdout\"\n");
         let config = Config::parse(&text, "f").unwrap_or_else(|error| panic!("{error}"));
-        self.routes = Routes::of(&config, "o");
+        self.routes = Routes::of(&config, "o", None);
         self
     }
 

@@ -1,11 +1,13 @@
 //! `taffrail forward --kinesis`: every line once, as the direct path has it.
 
-use super::kit::{OWNER, World, by_id};
+use super::kit::{OWNER, World, by_id, credentials};
 use super::lambda::own;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use taffrail_tests::agent::Agent;
 use taffrail_tests::kinesis::Kinesis;
 use taffrail_tests::moto::Moto;
 use taffrail_tests::proxy::{Action, Proxy};
+use taffrail_tests::space::Space;
 use taffrail_tests::{eventually, let_pass, seconds, seed, verify};
 
 #[test]
@@ -37,6 +39,52 @@ fn every_line_arrives_once_as_the_direct_path_sends_it() {
         let ended = forwarder.terminate();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert!(ended.stderr.contains("own=1003") && ended.stderr.contains("foreign=0"), "{}", ended.stderr);
+        assert_eq!(agent.terminate().code, Some(0));
+    }
+}
+
+#[test]
+fn what_a_route_makes_of_records_is_the_same_by_both_ways() {
+    let keys = "[[routes]]\njson = \"merge\"\ntime = \"app.ts\"\nrename = { user_id = \"user.id\" }\nremove = [\"password\"]\n\
+                hash = [\"user.id\"]\ntruncate = { message = \"1KiB\" }\nadd = { labels.team = \"shop\", app.env = \"prod\" }\n\
+                outputs = [\"cw\", \"search\"]\n";
+    for format in ["json", "compact"] {
+        let world = World::new(1);
+        let mut web = world.node.pod("web").namespace("shop").container("app");
+        // Hours before it is written: perhaps of another day, and so of another index.
+        let own = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_millis() - 20 * 3_600_000;
+        for line in [
+            format!(
+                r#"{{"msg":"a","level":"warn","user_id":7,"password":"hunter2","order":{{"id":1}},"ts":{own}}}"#
+            ),
+            r#"{"kubernetes":{"namespace":"other"},"kubernete\u0073":1,"taffrail":{"id":"x"},"n":1,"n":2}"#
+                .to_owned(),
+            r#"{"labels":{"team":"x"},"event.created":"x","_id":"x","env":"dev"}"#.to_owned(),
+            "text".to_owned(),
+            "y".repeat(3000),
+        ] {
+            web.writes_line(&line);
+        }
+        web.writes_bytes("stderr", b"\xff\xfe\xfd");
+        let config = format!(
+            "hash_key = {{ env = \"HASH_KEY\" }}\n{}{keys}",
+            world.agent_config(format, &world.direct)
+        );
+        let agent = Agent::start_by(&credentials(&["HASH_KEY=key".to_owned()]), &config, &world.node);
+        let forwarder = world.forwarder(&world.config(""));
+        let six = |space: &Space<'_>| {
+            eventually(seconds(90), "six documents", || {
+                let documents = space.documents()?;
+                if documents.len() >= 6 { Ok(documents) } else { Err(documents.len().to_string()) }
+            })
+        };
+        let (directly, forwarded) = (six(&world.direct), six(&world.forwarded));
+        assert_eq!(by_id(&world.forwarded, &forwarded), by_id(&world.direct, &directly), "{format}");
+        assert!(directly.iter().all(|document| document.text("labels.team") == "shop"));
+        assert!(directly.iter().any(|document| document.get("event.created").is_some()));
+        assert!(!directly.iter().any(|document| document.source.to_string().contains("hunter2")));
+        let ended = forwarder.terminate();
+        assert!(ended.stderr.contains("own=6") && ended.stderr.contains("foreign=0"), "{}", ended.stderr);
         assert_eq!(agent.terminate().code, Some(0));
     }
 }
