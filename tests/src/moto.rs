@@ -125,6 +125,20 @@ impl Moto {
         format!("arn:aws:kinesis:us-east-1:123456789012:stream/{name}")
     }
 
+    /// Makes a Firehose stream that puts what comes into a bucket, under a prefix, and gives its ARN.
+    ///
+    /// # Panics
+    /// As [`Moto::make_stream`].
+    pub fn make_firehose(&self, name: &str, bucket: &str, prefix: &str) -> String {
+        let to = json!({ "BucketARN": format!("arn:aws:s3:::{bucket}"), "Prefix": prefix,
+            "RoleARN": "arn:aws:iam::123456789012:role/to-s3" });
+        let body = json!({ "DeliveryStreamName": name, "DeliveryStreamType": "DirectPut",
+            "ExtendedS3DestinationConfiguration": to });
+        let (status, answer) = self.call_of("firehose", "Firehose_20150804.CreateDeliveryStream", &body);
+        assert_eq!(status, 200, "{answer}");
+        answer["DeliveryStreamARN"].as_str().expect("its ARN").to_owned()
+    }
+
     /// Puts a record on a Kinesis stream; `data` is in base64.
     ///
     /// # Panics
