@@ -7,6 +7,7 @@ use super::*;
 use crate::admin::health::tests::shown;
 use crate::admin::{Life, Shared};
 use crate::catalog::origin::{Container, Origin};
+use crate::clock::unix_millis;
 
 fn origin(pod: &str, uid: &str) -> Arc<Origin> {
     let (namespace, name) = ("shop".into(), "app".into());
