@@ -510,6 +510,7 @@ impl Leases {
     }
 
     fn shard_lease(&self, shard: &str) -> String {
+        // As Kinesis names them (`shardId-000000000000`) but for capital letters, which no name of an object has.
         format!("{}-{}-{}", self.name, self.hash, shard.to_ascii_lowercase())
     }
 
@@ -565,7 +566,11 @@ impl Leases {
 
     /// Makes a Lease; `None` if it is there already.
     async fn make(&self, lease: Lease) -> Result<Option<Lease>, Failure> {
-        unless_changed(self.connection.create(&self.collection, &lease).await)
+        match self.connection.create(&self.collection, &lease).await {
+            // Of a collection: there is no such namespace.
+            Err(Failure::NotFound(what)) => Err(Failure::NotFound(what)),
+            made => unless_changed(made),
+        }
     }
 
     /// Puts a Lease in the place of the version that it came from; `None` if that is not the present one any more.
