@@ -149,6 +149,18 @@ impl Moto {
         assert_eq!(status, 200, "{answer}");
     }
 
+    /// Puts a record on one of a stream's shards, of so many that share the keys evenly; `data` is in base64.
+    ///
+    /// # Panics
+    /// As [`Moto::make_stream`].
+    pub fn put_record_into(&self, stream: &str, (shard, shards): (u32, u32), data: &str) {
+        let key = u128::MAX / u128::from(shards) * u128::from(shard) + 1_000;
+        let body = json!({ "StreamName": stream, "PartitionKey": "control", "ExplicitHashKey": key.to_string(),
+            "Data": data });
+        let (status, answer) = self.call_of("kinesis", "Kinesis_20131202.PutRecord", &body);
+        assert_eq!(status, 200, "{answer}");
+    }
+
     /// Makes a log group whose events go to a Kinesis stream.
     ///
     /// # Panics
