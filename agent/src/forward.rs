@@ -10,13 +10,16 @@ pub mod bounded;
 pub mod bulk;
 pub mod checkpoint;
 pub mod foreign;
+pub mod keeper;
 pub mod kinesis;
 pub mod lambda;
+pub mod leases;
 pub mod letters;
 pub mod lookup;
 pub mod own;
 pub mod record;
 pub mod replay;
+pub mod share;
 mod ship;
 pub mod trust;
 

@@ -79,7 +79,7 @@ impl Room {
         let saved = known.unwrap_or_else(|| cache::load(&path));
         let table = Arc::new(Table::new(config.metadata.clone(), saved));
         let keeper = Arc::new(Keeper::new(path, table.clone()));
-        let connection = Arc::new(Connection::new(access, table.clone()));
+        let connection = Arc::new(Connection::new(access, config.metadata.timeout, table.stats.clone()));
         let watch = Watch::new(connection.clone(), table.clone(), config.node.clone());
         let upkeep = Upkeep::new(connection.clone(), table.clone(), keeper.clone(), config.node.clone());
         let events = config.annotations.report_events;

@@ -188,6 +188,24 @@ impl Agent {
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("to signal the agent");
     }
 
+    /// Takes the processor from it, by SIGSTOP, as a machine does that hangs.
+    ///
+    /// # Panics
+    /// When it cannot be signalled.
+    pub fn freeze(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("to signal the agent");
+    }
+
+    /// Gives it back after [`Agent::freeze`].
+    ///
+    /// # Panics
+    /// When it cannot be signalled.
+    pub fn thaw(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("to signal the agent");
+    }
+
     /// Waits until it has said something so many times.
     ///
     /// # Panics

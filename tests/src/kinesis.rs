@@ -53,9 +53,18 @@ impl Kinesis {
     /// # Panics
     /// When no port can be had.
     pub fn open() -> Kinesis {
+        Kinesis::open_with(1)
+    }
+
+    /// The same with so many shards.
+    ///
+    /// # Panics
+    /// When no port can be had.
+    pub fn open_with(shards: usize) -> Kinesis {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("the port's number");
-        let state = Arc::new(Mutex::new(State { shards: vec![Shard::default()], ..State::default() }));
+        let shards = (0..shards).map(|_| Shard::default()).collect();
+        let state = Arc::new(Mutex::new(State { shards, ..State::default() }));
         let served = state.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {

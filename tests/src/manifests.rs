@@ -136,8 +136,8 @@ pub fn path(object: &Value) -> String {
     let kind = object["kind"].as_str().expect("a kind");
     let namespaced = match kind {
         "Namespace" | "ClusterRole" | "ClusterRoleBinding" | "CustomResourceDefinition" => false,
-        "ConfigMap" | "DaemonSet" | "NetworkPolicy" | "ResourceQuota" | "Service" | "ServiceAccount"
-        | "ServiceMonitor" => true,
+        "ConfigMap" | "DaemonSet" | "Deployment" | "NetworkPolicy" | "ResourceQuota" | "Role"
+        | "RoleBinding" | "Service" | "ServiceAccount" | "ServiceMonitor" => true,
         _ => panic!("where does a {kind} live?"),
     };
     let resources = kind.to_lowercase().replace("policy", "policie") + "s";
@@ -177,12 +177,27 @@ pub fn apply(cluster: &Kubernetes, object: &Value, dry: bool) -> Result<Value, S
 /// # Panics
 /// When it cannot be reached.
 pub fn as_account(cluster: &Kubernetes, method: &str, target: &str, body: &Value) -> Reply {
-    let account = format!("system:serviceaccount:{NAMESPACE}:taffrail");
+    as_account_of(cluster, (NAMESPACE, "taffrail"), method, target, body)
+}
+
+/// What the server answers to a service account, by its namespace and name.
+///
+/// # Panics
+/// When it cannot be reached.
+pub fn as_account_of(
+    cluster: &Kubernetes,
+    (namespace, name): (&str, &str),
+    method: &str,
+    target: &str,
+    body: &Value,
+) -> Reply {
+    let account = format!("system:serviceaccount:{namespace}:{name}");
+    let group = format!("system:serviceaccounts:{namespace}");
     let headers = [
         ("content-type", "application/json"),
         ("impersonate-user", &account),
         ("impersonate-group", "system:serviceaccounts"),
-        ("impersonate-group", "system:serviceaccounts:taffrail"),
+        ("impersonate-group", &group),
         ("impersonate-group", "system:authenticated"),
     ];
     let headers = headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();

@@ -125,12 +125,38 @@ impl Moto {
         format!("arn:aws:kinesis:us-east-1:123456789012:stream/{name}")
     }
 
+    /// Makes a Firehose stream that puts what comes into a bucket, under a prefix, and gives its ARN.
+    ///
+    /// # Panics
+    /// As [`Moto::make_stream`].
+    pub fn make_firehose(&self, name: &str, bucket: &str, prefix: &str) -> String {
+        let to = json!({ "BucketARN": format!("arn:aws:s3:::{bucket}"), "Prefix": prefix,
+            "RoleARN": "arn:aws:iam::123456789012:role/to-s3" });
+        let body = json!({ "DeliveryStreamName": name, "DeliveryStreamType": "DirectPut",
+            "ExtendedS3DestinationConfiguration": to });
+        let (status, answer) = self.call_of("firehose", "Firehose_20150804.CreateDeliveryStream", &body);
+        assert_eq!(status, 200, "{answer}");
+        answer["DeliveryStreamARN"].as_str().expect("its ARN").to_owned()
+    }
+
     /// Puts a record on a Kinesis stream; `data` is in base64.
     ///
     /// # Panics
     /// As [`Moto::make_stream`].
     pub fn put_record(&self, stream: &str, data: &str) {
         let body = json!({ "StreamName": stream, "PartitionKey": format!("{:08x}", fastrand::u32(..)), "Data": data });
+        let (status, answer) = self.call_of("kinesis", "Kinesis_20131202.PutRecord", &body);
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// Puts a record on one of a stream's shards, of so many that share the keys evenly; `data` is in base64.
+    ///
+    /// # Panics
+    /// As [`Moto::make_stream`].
+    pub fn put_record_into(&self, stream: &str, (shard, shards): (u32, u32), data: &str) {
+        let key = u128::MAX / u128::from(shards) * u128::from(shard) + 1_000;
+        let body = json!({ "StreamName": stream, "PartitionKey": "control", "ExplicitHashKey": key.to_string(),
+            "Data": data });
         let (status, answer) = self.call_of("kinesis", "Kinesis_20131202.PutRecord", &body);
         assert_eq!(status, 200, "{answer}");
     }

@@ -94,8 +94,10 @@ impl Events {
         self.target_numbers.clear();
         // The next batch has its own metas.
         self.meta_of.clear();
+        // It will have about as many, and need not grow to that by doubling.
+        let next = Vec::with_capacity(self.list.len() + self.list.len() / 8);
         Events {
-            list: std::mem::take(&mut self.list),
+            list: std::mem::replace(&mut self.list, next),
             targets: std::mem::take(&mut self.targets),
             metas: std::mem::take(&mut self.metas),
             split: std::mem::take(&mut self.split),

@@ -17,7 +17,9 @@ use super::{BAD_CONFIGURATION, configured};
 use crate::config::{Config, LettersAway};
 use crate::forward::Forwarder;
 use crate::forward::checkpoint::Checkpoints;
+use crate::forward::keeper::Keeper;
 use crate::forward::kinesis::Reader;
+use crate::forward::leases::Leases;
 use crate::output::Stop;
 
 /// What is left of the grace period when what is under way is given up.
@@ -69,12 +71,17 @@ pub fn forward(path: Option<&Path>, args: &ForwardArgs) -> ExitCode {
 }
 
 async fn follow(config: &Config, forwarder: &Arc<Forwarder>, stream: &str) -> Result<(), String> {
-    let checkpoints = Checkpoints::open(&config.state_dir, stream)
-        .map_err(|error| format!("the checkpoints in {}: {error}", config.state_dir.display()))?;
+    let keeper = match &config.forward.leases {
+        Some(leases) => Keeper::Leases(Leases::open(leases, &config.metadata, stream).await?),
+        None => Keeper::File(
+            Checkpoints::open(&config.state_dir, stream)
+                .map_err(|error| format!("the checkpoints in {}: {error}", config.state_dir.display()))?,
+        ),
+    };
     let (stopping, stop) = watch::channel(false);
     let heard = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
     let (mut terminate, mut interrupt) = (heard(SignalKind::terminate())?, heard(SignalKind::interrupt())?);
-    let reader = Reader::new(forwarder.clone(), stream, checkpoints, stop).await;
+    let reader = Reader::new(forwarder.clone(), stream, keeper, stop).await;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), stream, "started");
     let mut reading = tokio::spawn(reader.run());
     let ended = tokio::select! {

@@ -51,6 +51,10 @@ pub struct ForwardConfig {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "units::Time")]
     pub discover: Duration,
+    /// How several replicas share the shards of one stream: the table `leases`. Default: one process reads them all.
+    #[serde(skip)]
+    #[schemars(!skip)]
+    pub leases: Option<LeasesConfig>,
 }
 
 impl Default for ForwardConfig {
@@ -65,6 +69,39 @@ impl Default for ForwardConfig {
             start: Start::Oldest,
             poll: Duration::from_secs(1),
             discover: Duration::from_secs(30),
+            leases: None,
+        }
+    }
+}
+
+/// `[forward.leases]`: replicas that share a stream's shards, by Leases of the Kubernetes API. Checkpoints are kept there, and
+/// `dead_letters` must be set, since a replica's disk goes with it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LeasesConfig {
+    /// Where the Leases are made. Default: the namespace of the service account, or of the kubeconfig's context.
+    pub namespace: Option<String>,
+    /// What the replicas have in common, and their Leases' names begin with: another name, and it is another reader of the
+    /// stream, with checkpoints of its own. Default `"taffrail-forward"`.
+    #[serde(deserialize_with = "lease_name")]
+    pub name: String,
+    /// Who this replica is, for people: a few letters of chance are added at each start. Default: the environment's `POD_NAME`,
+    /// else the host's name.
+    pub identity: String,
+    /// A replica that has not renewed its Leases for so long has lost them, and reads no more; others take them over when they
+    /// have seen no renewal for so long. A third of it is how often they are renewed, 3 s to 5 min. Default `"15s"`.
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::Time")]
+    pub duration: Duration,
+}
+
+impl Default for LeasesConfig {
+    fn default() -> LeasesConfig {
+        LeasesConfig {
+            namespace: None,
+            name: "taffrail-forward".to_owned(),
+            identity: values::default_node(std::env::var("POD_NAME").ok()),
+            duration: Duration::from_secs(15),
         }
     }
 }
@@ -149,6 +186,25 @@ fn foreign<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Template
     values::index_template(deserializer).map(Some)
 }
 
+fn lease_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text(deserializer, "a name in quotes", |text| {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        // With what is added to it, it is a name and a label's value of the Kubernetes API.
+        if (1..=63).contains(&text.len())
+            && text.bytes().all(legal)
+            && !text.starts_with('-')
+            && !text.ends_with('-')
+        {
+            return Ok(text.to_owned());
+        }
+        let message = format!("{} cannot begin the name of a Lease", quoted(text));
+        Err(Refusal::new(
+            message,
+            "write small letters, digits and hyphens, 63 at most, such as \"taffrail-forward\"",
+        ))
+    })
+}
+
 fn owner<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     text(deserializer, "an account in quotes", |text| {
         if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -182,6 +238,11 @@ mod tests {
         let away = LettersAway::S3 { bucket: "letters".into(), prefix: "a/b".into() };
         assert_eq!((forward.dead_letters, forward.lookup), (Some(away), false));
         assert_eq!(parse("").unwrap().forward, ForwardConfig::default());
+        let shared =
+            parse("dead_letters = \"s3://letters\"\n[forward.leases]\nidentity = \"r1\"\nduration = \"30s\"")
+                .unwrap();
+        let leases = shared.forward.leases.unwrap();
+        assert_eq!((leases.identity.as_str(), leases.duration.as_secs(), leases.namespace), ("r1", 30, None));
     }
 
     #[test]
@@ -196,6 +257,17 @@ mod tests {
             ("discover = \"1ms\"", "`discover` is too small"),
             ("lookup_for = \"2h\"", "`lookup_for` is too large"),
             ("trust = []", "unknown key `trust`"),
+            (
+                "dead_letters = \"s3://letters\"\n[forward.leases]\nduration = \"1s\"",
+                "`duration` is too small",
+            ),
+            (
+                "dead_letters = \"s3://letters\"\nleases = { name = \"A b\" }",
+                "cannot begin the name of a Lease",
+            ),
+            ("dead_letters = \"s3://letters\"\n[forward.leases]\nnamespce = \"a\"", "unknown key `namespce`"),
+            ("leases = true", "`leases` must be a table"),
+            ("[forward.leases]", "`dead_letters` is missing"),
         ] {
             let said = parse(lines).expect_err(lines);
             assert!(said.contains(message), "{said}");

@@ -40,6 +40,11 @@ pub fn cloudwatch() -> Vec<&'static str> {
     [keys_of::<CloudWatchConfig>(), vec!["subscription"]].concat()
 }
 
+/// The keys of `[forward]`.
+pub fn forward() -> Vec<&'static str> {
+    [keys_of::<ForwardConfig>(), vec!["leases"]].concat()
+}
+
 /// The keys of every output.
 pub fn reading() -> Vec<&'static str> {
     [keys_of::<ReadingConfig>(), vec!["rate_limit"]].concat()
@@ -80,7 +85,7 @@ pub fn place_of(key: &str) -> Option<String> {
         "for what is told of pods: move it under `[metadata]`"
     } else if is_of(keys_of::<AnnotationsConfig>()) {
         "for what pods may say of their logs: move it under `[annotations]`"
-    } else if is_of(keys_of::<ForwardConfig>()) {
+    } else if is_of(forward()) {
         "for what carries logs on from CloudWatch: move it under `[forward]`"
     } else if is_of(keys_of::<LogConfig>()) || is_of(keys_of::<StdoutConfig>()) {
         "for `[log]` or outputs of type `stdout`"

@@ -52,7 +52,7 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use drain::DrainConfig;
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
-pub use forward::{ForwardConfig, LettersAway, TrustedConfig};
+pub use forward::{ForwardConfig, LeasesConfig, LettersAway, TrustedConfig};
 pub use index_setup::IndexSetup;
 pub use limits::{LimitAction, Rate, RateLimitConfig};
 pub use listen::Listen;

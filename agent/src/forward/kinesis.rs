@@ -1,10 +1,10 @@
 //! A Kinesis stream, read to its end for ever: the forwarder as a long-running process.
 //!
 //! In: a stream's name. Out: its records to the forwarder, shard by shard, each shard in its order; the children of a shard
-//! after it. A checkpoint moves over what is settled. Throttling is backed off from. One process reads all shards: never
-//! two of them one stream.
+//! after it. A checkpoint moves over what is settled. Throttling is backed off from. One process reads all shards, or those
+//! that the [`Keeper`] says are its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Forwarder;
-use super::checkpoint::{Checkpoints, Reached};
+use super::checkpoint::Reached;
+use super::keeper::Keeper;
+use super::leases::Listed;
 use crate::config::Start;
 use crate::output::Fate;
 use crate::output::backoff::Backoff;
@@ -43,46 +45,56 @@ pub struct Reader {
     forwarder: Arc<Forwarder>,
     client: Client,
     stream: String,
-    checkpoints: Arc<Checkpoints>,
+    keeper: Arc<Keeper>,
     stop: watch::Receiver<bool>,
+    /// For who reads a shard: it is to be another's.
+    leave: watch::Receiver<bool>,
 }
+
+/// Shards that are being read, each with the word to leave it.
+type Reading = BTreeMap<String, watch::Sender<bool>>;
 
 impl Reader {
     /// Of this stream, by its name or ARN, until `stop` says so.
     pub async fn new(
         forwarder: Arc<Forwarder>,
         stream: &str,
-        checkpoints: Checkpoints,
+        keeper: Keeper,
         stop: watch::Receiver<bool>,
     ) -> Reader {
         let client = Client::new(forwarder.aws().await);
-        Reader { forwarder, client, stream: stream.to_owned(), checkpoints: Arc::new(checkpoints), stop }
+        let (keeper, leave) = (Arc::new(keeper), watch::channel(false).1);
+        Reader { forwarder, client, stream: stream.to_owned(), keeper, stop, leave }
     }
 
-    /// Reads every shard, as they come and go.
+    /// Reads every shard that is its own, as they come and go.
     ///
     /// # Errors
     /// A shard's reader failed in a way that is a bug.
     pub async fn run(mut self) -> Result<(), String> {
         let mut readers = JoinSet::new();
-        let mut read = BTreeSet::new();
+        let (mut reading, mut shards) = (Reading::new(), Vec::new());
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        let every = self.keeper.every(self.forwarder.config.discover);
         while !self.stopped() {
-            let wait = match self.shards().await {
-                Ok(shards) => {
+            let wait = match self.turn(&mut shards, &mut reading, &mut readers).await {
+                Ok(()) => {
                     backoff.reset();
-                    self.begin(&shards, &mut read, &mut readers);
-                    self.forwarder.config.discover
+                    every
                 }
                 Err(what) => {
                     self.forwarder.complain(&what);
-                    backoff.next(None)
+                    backoff.next(None).min(every)
                 }
             };
+            // What is another's by now, or may be.
+            for (_, leave) in reading.iter().filter(|(shard, _)| !self.keeper.may_read(shard)) {
+                leave.send_replace(true);
+            }
             tokio::select! {
                 Some(ended) = readers.join_next() => {
                     let shard: String = ended.map_err(|error| format!("reading a shard failed: {error}"))?;
-                    read.remove(&shard);
+                    reading.remove(&shard);
                 }
                 () = self.sleep(wait) => {}
             }
@@ -90,43 +102,55 @@ impl Reader {
         while let Some(ended) = readers.join_next().await {
             ended.map_err(|error| format!("reading a shard failed: {error}"))?;
         }
+        if let Err(what) = self.keeper.leave().await {
+            tracing::warn!(
+                stream = self.stream,
+                trouble = what,
+                "could not give back its shards: others take them over when the leases have run out"
+            );
+        }
         Ok(())
     }
 
     /// Begins with what is not read yet, and may be: a child's records come after all of its parents'.
-    fn begin(&self, shards: &[Shard], read: &mut BTreeSet<String>, readers: &mut JoinSet<String>) {
-        let listed: Vec<&str> = shards.iter().map(Shard::shard_id).collect();
-        let begun: Vec<_> = shards.iter().map(|shard| (shard.shard_id(), first(shard))).collect();
-        match self.checkpoints.align(&begun) {
-            Ok(anew) => anew.iter().for_each(|shard| {
-                tracing::warn!(
-                    stream = self.stream,
-                    shard,
-                    "the stream was made again: its shard is begun anew"
-                );
-            }),
-            // What is out of date would be taken for read: rather nothing is begun until the disk has it.
-            Err(error) => return self.forwarder.complain(&format!("cannot save checkpoints: {error}")),
+    /// `shards` is what the stream listed last.
+    async fn turn(
+        &self,
+        shards: &mut Vec<Listed>,
+        reading: &mut Reading,
+        readers: &mut JoinSet<String>,
+    ) -> Result<(), String> {
+        let listing = tokio::time::timeout(self.keeper.patience(), self.shards()).await;
+        match listing.unwrap_or_else(|_| Err(format!("kinesis:ListShards on {}: no answer", self.stream))) {
+            Ok(listed) => *shards = listed,
+            // What is held is to be renewed nevertheless.
+            Err(what) if self.keeper.is_shared() && !shards.is_empty() => self.forwarder.complain(&what),
+            Err(what) => return Err(what),
         }
-        for shard in shards {
-            let id = shard.shard_id();
-            let parents = [shard.parent_shard_id(), shard.adjacent_parent_shard_id()].into_iter().flatten();
-            let is_done = |parent: &str| !listed.contains(&parent) || self.checkpoints.of(parent).finished;
-            if self.checkpoints.of(id).finished || read.contains(id) || !parents.into_iter().all(is_done) {
+        let read: BTreeSet<String> = reading.keys().cloned().collect();
+        // What is out of date would be taken for read: rather nothing is begun until it is kept.
+        self.keeper.turn(&self.stream, shards, &read).await?;
+        let is_listed = |parent: &str| shards.iter().any(|shard| shard.id == parent);
+        let is_done = |parent: &String| !is_listed(parent) || self.keeper.of(parent).finished;
+        for Listed { id, begins, parents } in shards.iter() {
+            let is_free = !read.contains(id) && !self.keeper.of(id).finished && self.keeper.may_read(id);
+            if !is_free || !parents.iter().all(is_done) {
                 continue;
             }
             tracing::info!(stream = self.stream, shard = id, "began to read a shard");
-            read.insert(id.to_owned());
-            let (mut reader, name) = (self.clone(), id.to_owned());
-            let begins = first(shard).map(str::to_owned);
+            let (leave, heard) = watch::channel(false);
+            reading.insert(id.clone(), leave);
+            let mut reader = Reader { leave: heard, ..self.clone() };
+            let (name, begins) = (id.clone(), begins.clone());
             readers.spawn(async move {
                 reader.read(&name, begins.as_deref()).await;
                 name
             });
         }
+        Ok(())
     }
 
-    async fn shards(&self) -> Result<Vec<Shard>, String> {
+    async fn shards(&self) -> Result<Vec<Listed>, String> {
         let (mut shards, mut token) = (Vec::new(), None::<String>);
         loop {
             let mut call = self.client.list_shards();
@@ -137,7 +161,7 @@ impl Reader {
                 None => call.stream_name(&self.stream),
             };
             let page = within(call.send()).await.map_err(|fault| self.told("ListShards", &fault))?;
-            shards.extend(page.shards.unwrap_or_default());
+            shards.extend(page.shards().iter().map(listed));
             token = page.next_token;
             if token.is_none() {
                 return Ok(shards);
@@ -151,7 +175,7 @@ impl Reader {
         let mut iterator: Option<String> = None;
         let (mut anew, mut told) = (false, false);
         // One that was made again has a reader of its own after this one.
-        while !self.stopped() && !self.checkpoints.of(shard).is_of_another(begins) {
+        while !self.stopped() && !self.keeper.of(shard).is_of_another(begins) {
             let called = Instant::now();
             let Some(here) = iterator.take() else {
                 match self.iterator(shard, anew).await {
@@ -205,7 +229,7 @@ impl Reader {
             }
             iterator = reply.next_shard_iterator;
             if iterator.is_none() {
-                let Reached { sequence, .. } = self.checkpoints.of(shard);
+                let Reached { sequence, .. } = self.keeper.of(shard);
                 let reached = Reached { sequence, finished: true, begins: begins.map(str::to_owned) };
                 self.save(shard, reached).await;
                 tracing::info!(stream = self.stream, shard, "a closed shard was read to its end");
@@ -224,12 +248,12 @@ impl Reader {
         } else {
             call.stream_name(&self.stream)
         };
-        let Reached { sequence, .. } = self.checkpoints.of(shard);
+        let Reached { sequence, .. } = self.keeper.of(shard);
         call = if !sequence.is_empty() && !anew {
             call.shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(sequence)
         } else if self.forwarder.config.start == Start::Now {
-            let since = DateTime::from_millis(self.checkpoints.since() as i64);
+            let since = DateTime::from_millis(self.keeper.since() as i64);
             call.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(since)
         } else {
             call.shard_iterator_type(ShardIteratorType::TrimHorizon)
@@ -270,27 +294,41 @@ impl Reader {
         true
     }
 
-    /// Saves a checkpoint, however long the disk takes; false if the process stops before.
+    /// Saves a checkpoint, however long the disk takes; false if the process stops before, or the shard is another's.
     async fn save(&mut self, shard: &str, reached: Reached) -> bool {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
-        while let Err(error) = self.checkpoints.reach(shard, reached.clone()) {
-            self.forwarder.complain(&format!("cannot save checkpoints: {error}"));
+        loop {
+            match self.keeper.reach(shard, reached.clone()) {
+                Ok(is_held) => return is_held,
+                Err(error) => self.forwarder.complain(&format!("cannot save checkpoints: {error}")),
+            }
             if self.stopped() {
                 return false;
             }
             self.sleep(backoff.next(None)).await;
         }
-        true
     }
 
+    /// Whether to end: the process stops, or the shard is to be another's.
     fn stopped(&self) -> bool {
-        *self.stop.borrow()
+        *self.stop.borrow() || *self.leave.borrow()
     }
 
-    /// Lets time pass, unless the process stops.
+    /// Lets time pass, unless it is to end.
     async fn sleep(&mut self, time: Duration) {
-        // Whoever could say so is gone: as good as said.
-        let _ = tokio::time::timeout(time, self.stop.wait_for(|stop| *stop)).await;
+        let Reader { stop, leave, .. } = self;
+        let left = async {
+            // Of the process's own there is nobody who could say so.
+            if leave.wait_for(|leave| *leave).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            // Whoever could say so is gone: as good as said.
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = left => {}
+        }
     }
 
     fn told(&self, action: &str, fault: &Fault) -> String {
@@ -298,9 +336,15 @@ impl Reader {
     }
 }
 
-/// The first sequence number of a shard, which no other shard has.
-fn first(shard: &Shard) -> Option<&str> {
-    shard.sequence_number_range().map(|range| range.starting_sequence_number())
+/// What matters of a shard: its first sequence number is one that no other shard has.
+fn listed(shard: &Shard) -> Listed {
+    let parents = [shard.parent_shard_id(), shard.adjacent_parent_shard_id()].into_iter().flatten();
+    let range = shard.sequence_number_range();
+    Listed {
+        id: shard.shard_id().to_owned(),
+        begins: range.map(|range| range.starting_sequence_number().to_owned()),
+        parents: parents.map(str::to_owned).collect(),
+    }
 }
 
 /// Why a call failed.

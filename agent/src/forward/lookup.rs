@@ -15,8 +15,9 @@ use super::own;
 use super::trust::Source;
 use crate::output::http::words;
 
-/// Revisions that are remembered: 20 MiB at most with 1 KiB each, which is usual; each is 64 KiB at most.
-const REMEMBERED: usize = 10_000;
+/// Revisions that are remembered, and the bytes that they may be of, each twice at most: with 1 KiB each, which is usual,
+/// it is all of them. Each is 64 KiB at most.
+const REMEMBERED: (usize, usize) = (10_000, 16 << 20);
 
 /// Metadata lies before the events of its call, whose times span less than a day ("PutLogEvents, 24 hours").
 const BEFORE: i64 = 24 * 3600 * 1000;
@@ -31,13 +32,15 @@ pub struct Metas(Bounded<String, String>);
 impl Metas {
     /// None yet.
     pub fn new() -> Metas {
-        Metas(Bounded::new(REMEMBERED))
+        Metas(Bounded::new(REMEMBERED.0, REMEMBERED.1))
     }
 
     /// Takes a metadata event; false if it is none.
     pub fn take(&mut self, source: Source<'_>, text: &str) -> bool {
         let Some((revision, fields)) = own::read_meta(text) else { return false };
-        self.0.put(key(source, revision), fields.to_owned());
+        let key = key(source, revision);
+        let bytes = key.len() + fields.len();
+        self.0.put(key, fields.to_owned(), bytes);
         true
     }
 
@@ -123,5 +126,31 @@ impl Lookup {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::template::fnv1a;
+
+    #[test]
+    fn metadata_as_large_as_it_may_be_is_remembered_within_the_bound_in_bytes() {
+        let mut metas = Metas::new();
+        let source = Source { owner: "123456789012", group: "/eks/a", stream: "s" };
+        let meta = |number: usize| {
+            let fields = format!(",\"n\":\"{number}{}\"}}", "x".repeat(60_000));
+            let revision = format!("{:016x}", fnv1a(format!("{fields}\n").as_bytes()));
+            (format!("{{\"taffrail\":{{\"meta\":\"{revision}\"}}{fields}"), revision)
+        };
+        let mut first = None;
+        for number in 0..1_000 {
+            let (text, revision) = meta(number);
+            assert!(metas.take(source, &text), "it is metadata of ours");
+            assert!(metas.get(source, &revision).is_some());
+            first.get_or_insert(revision);
+        }
+        // 60 MB came in; at most twice 16 MiB stay, and the first is not among them.
+        assert_eq!(metas.get(source, &first.unwrap()), None);
     }
 }

@@ -17,11 +17,15 @@ use crate::config::template::{Names, Prepared, Safe, Template};
 use crate::config::{Target, TrustedConfig};
 use crate::record::time;
 
-/// Containers that are remembered: 20 MiB at most with 1 KiB of metadata each, which is usual.
-const REMEMBERED: usize = 10_000;
+/// Containers that are remembered, and the bytes that they may be of, each twice at most: with 1 KiB of metadata each, which
+/// is usual, it is all of them.
+const REMEMBERED: (usize, usize) = (10_000, 16 << 20);
 
-/// Longer texts are worked out anew each time, so that the memory is bounded.
+/// Longer texts are worked out anew each time: one shall not drive out many.
 const KEY_BYTES: usize = 64 << 10;
+
+/// What a place takes beside its key, about.
+const PLACE_BYTES: usize = 256;
 
 /// What a template shows for what is not there.
 const NONE: &str = "none";
@@ -80,7 +84,7 @@ impl Trust {
         Trust {
             pairs: pairs.iter().map(pair).collect(),
             target: target.template().clone(),
-            known: Bounded::new(REMEMBERED),
+            known: Bounded::new(REMEMBERED.0, REMEMBERED.1),
             scratch: Vec::new(),
         }
     }
@@ -117,7 +121,7 @@ impl Trust {
             return place;
         }
         let place = self.work_out(source, constant).map(Arc::new);
-        self.known.put(self.scratch.clone(), place.clone());
+        self.known.put(self.scratch.clone(), place.clone(), self.scratch.len() + PLACE_BYTES);
         place
     }
 

@@ -72,7 +72,7 @@ impl Complaints {
             return;
         }
         let (collection, event) = (format!("/api/v1/namespaces/{namespace}/events"), self.event(mistake));
-        if let Err(error) = self.connection.create(&collection, &event).await
+        if let Err(error) = self.connection.create::<Value>(&collection, &event).await
             && !std::mem::replace(&mut self.failed, true)
         {
             tracing::warn!(%error, namespace, pod,

@@ -1,6 +1,6 @@
 //! The connection to the API server.
 //!
-//! In: paths below `/api/v1`. Out: what the server answers, as small objects, or a [`Failure`] that says what follows
+//! In: paths of the API. Out: what the server answers, as small objects, or a [`Failure`] that says what follows
 //! from it. A refused token is read anew, and the request made once more. Nothing is tried again beyond that: whoever
 //! asks knows how long it can wait.
 
@@ -10,15 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use kube::api::{GetParams, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, GetParams, ListParams, PostParams, Preconditions, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Request;
 use kube::core::Status;
 use kube::{Client, Config};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::api::{List, Node, Pod};
-use super::table::Table;
+use super::table::Stats;
 use crate::config::{MetadataConfig, MetadataSource};
 
 /// Where Kubernetes puts the token of a pod's service account.
@@ -63,6 +64,9 @@ pub enum Failure {
     /// 404.
     #[error("not found: {0}")]
     NotFound(String),
+    /// 409: it is there already, or is not as it was any more.
+    #[error("it was changed meanwhile: {0}")]
+    Conflict(String),
     /// 410: the version that was asked for is too long ago.
     #[error("the version is gone: {0}")]
     Gone(String),
@@ -90,6 +94,7 @@ impl Failure {
             401 => Failure::Unauthorized(said),
             403 => Failure::Forbidden(said),
             404 => Failure::NotFound(said),
+            409 => Failure::Conflict(said),
             410 => Failure::Gone(said),
             400 | 422 => Failure::NotUnderstood(said),
             code => Failure::Other {
@@ -132,7 +137,7 @@ pub struct Connection {
     access: Access,
     /// How long an answer may take, and an answer that goes on be silent.
     timeout: Duration,
-    table: Arc<Table>,
+    stats: Arc<Stats>,
     client: Mutex<Option<KubeClient>>,
 }
 
@@ -147,10 +152,9 @@ impl std::fmt::Debug for KubeClient {
 }
 
 impl Connection {
-    /// A connection of which nothing is tried yet.
-    pub fn new(access: Access, table: Arc<Table>) -> Connection {
-        let timeout = table.config().timeout;
-        Connection { access, timeout, table, client: Mutex::new(None) }
+    /// A connection of which nothing is tried yet. `timeout`: how long an answer may take; what is asked is counted in `stats`.
+    pub fn new(access: Access, timeout: Duration, stats: Arc<Stats>) -> Connection {
+        Connection { access, timeout, stats, client: Mutex::new(None) }
     }
 
     /// How long the server may be silent.
@@ -171,19 +175,81 @@ impl Connection {
         .await
     }
 
-    /// Makes an object in a collection.
+    /// The namespace that whoever asks is in: its service account's, or that of the kubeconfig's context.
+    ///
+    /// # Errors
+    /// What the connection would be made from cannot be read.
+    pub async fn namespace(&self) -> Result<String, Failure> {
+        Ok(self.client().await?.default_namespace().to_owned())
+    }
+
+    /// Makes an object in a collection; returns it as it is then.
     ///
     /// # Errors
     /// As [`Failure`] says.
-    pub async fn create(&self, collection: &str, object: &serde_json::Value) -> Result<(), Failure> {
-        let body = object.to_string().into_bytes();
+    pub async fn create<T: DeserializeOwned>(
+        &self,
+        collection: &str,
+        object: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = json(object)?;
         self.ask(|client| {
             let request = Request::new(collection).create(&PostParams::default(), body.clone());
+            async move { client.request(request.map_err(kube::Error::BuildRequest)?).await }
+        })
+        .await
+    }
+
+    /// Puts an object in the place of the one that it names, if that is still of the version that it names; returns it as it
+    /// is then.
+    ///
+    /// # Errors
+    /// As [`Failure`] says: a conflict where somebody else has changed it.
+    pub async fn replace<T: DeserializeOwned>(
+        &self,
+        collection: &str,
+        name: &str,
+        object: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = json(object)?;
+        self.ask(|client| {
+            let request = Request::new(collection).replace(name, &PostParams::default(), body.clone());
+            async move { client.request(request.map_err(kube::Error::BuildRequest)?).await }
+        })
+        .await
+    }
+
+    /// Deletes an object, if it is still of this version.
+    ///
+    /// # Errors
+    /// As [`Connection::replace`].
+    pub async fn delete(&self, collection: &str, name: &str, version: &str) -> Result<(), Failure> {
+        let preconditions = Preconditions { resource_version: Some(version.to_owned()), uid: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        self.ask(|client| {
+            let request = Request::new(collection).delete(name, &parameters);
             async move {
                 let _: serde_json::Value =
                     client.request(request.map_err(kube::Error::BuildRequest)?).await?;
                 Ok(())
             }
+        })
+        .await
+    }
+
+    /// The objects of a collection that have these labels, as the store has them now.
+    ///
+    /// # Errors
+    /// As [`Failure`] says.
+    pub async fn labelled<T: DeserializeOwned>(
+        &self,
+        collection: &str,
+        labels: &str,
+    ) -> Result<List<T>, Failure> {
+        let parameters = ListParams::default().labels(labels);
+        self.ask(|client| {
+            let request = Request::new(collection).list(&parameters);
+            async move { client.request(request.map_err(kube::Error::BuildRequest)?).await }
         })
         .await
     }
@@ -270,14 +336,14 @@ impl Connection {
         let mut again = true;
         loop {
             let client = self.client().await?;
-            self.table.stats.requests.add(1);
+            self.stats.requests.add(1);
             let answer = tokio::time::timeout(self.timeout, request(client)).await;
             let failure = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => Failure::of(error),
                 Err(_) => Failure::Silent(self.timeout),
             };
-            self.table.stats.failures.add(1);
+            self.stats.failures.add(1);
             if matches!(failure, Failure::Unauthorized(_) | Failure::Silent(_)) {
                 // A connection that is half open is taken up by nobody any more.
                 *self.lock() = None;
@@ -322,6 +388,11 @@ impl Connection {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<KubeClient>> {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An object as it is sent.
+fn json(object: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(object).map_err(|error| Failure::Other { what: error.to_string(), retry_after: None })
 }
 
 const PODS: &str = "/api/v1/pods";

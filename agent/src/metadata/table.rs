@@ -65,7 +65,7 @@ pub struct Table {
     /// Told when there are mistakes to take.
     pub mistaken: Notify,
     /// What was asked of the API server.
-    pub stats: Stats,
+    pub stats: Arc<Stats>,
 }
 
 #[derive(Debug, Default)]
@@ -161,7 +161,7 @@ impl Table {
             missing: Notify::new(),
             changed: Notify::new(),
             mistaken: Notify::new(),
-            stats: Stats::default(),
+            stats: Arc::default(),
         }
     }
 

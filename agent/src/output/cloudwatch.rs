@@ -300,8 +300,9 @@ impl Sender {
     /// when all of it is settled, or the agent stops.
     pub fn send(&mut self, sealed: Sealed) -> impl Future<Output = Settled> + Send + use<> {
         let Sealed { body, runs, mut events, .. } = sealed;
-        // Stable: what has the same millisecond stays in the order in which it was read.
-        events.list.sort_by_key(|event| (event.target, event.time));
+        // What has the same millisecond stays in the order in which it was read, which is that of the body. (A stable sort would
+        // need room for as many once more.)
+        events.list.sort_unstable_by_key(|event| (event.target, event.time, event.begin));
         let mut end = 0;
         let ends = runs.iter().map(|run| {
             end += run.items;

@@ -38,8 +38,9 @@ use crate::stats::OutputStats;
 use crate::wake::Wake;
 use crate::worker::{self, Channels, RateLimits, Sink, Standing, Worker};
 
-/// Batches to CloudWatch under way at a time: one whose calls are made, one that is cut, one that comes back, one spare.
-const CLOUDWATCH_BATCHES: usize = 4;
+/// Batches to CloudWatch under way at a time: one whose calls are made, one whose calls follow in the same streams, one that
+/// comes back. Each has a call for every stream, so that more of them make no more calls at a time.
+const CLOUDWATCH_BATCHES: usize = 3;
 
 /// A worker that has all it needs but its thread.
 pub(super) struct Ready {

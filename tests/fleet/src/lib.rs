@@ -90,7 +90,8 @@ impl Fleet {
             .map(|n| {
                 let table = Arc::new(Table::new(MetadataConfig::default(), Saved::default()));
                 let access = Access::Kubeconfig(self.cluster.kubeconfig().into_os_string());
-                let connection = Arc::new(Connection::new(access, table.clone()));
+                let connection =
+                    Arc::new(Connection::new(access, table.config().timeout, table.stats.clone()));
                 let watch = Watch::new(connection, table.clone(), node(n));
                 runtime.spawn(if how == Restart::InStep { watch.in_step() } else { watch }.run());
                 let claim = (how == Restart::Unknown).then(|| table.claim(&unknown()));

@@ -2,7 +2,7 @@
 //!
 //! What comes in: calls that are signed and not yet judged. What goes out: what is legal goes on to moto where moto has it.
 //! Stand-ins of ours, which only keep what they are given after checking it, are: policies of the account, the encryption, the
-//! class of a group and the distribution of a filter (moto has none), filters to anything but Kinesis, and the policy of a
+//! class of a group and the distribution of a filter (moto has none), filters to anything but Kinesis and Firehose, and the policy of a
 //! function (moto wants docker for functions).
 
 use super::{Refusal, Shared, forward, lock, refusal};
@@ -17,7 +17,7 @@ pub struct Beside {
     policies: BTreeMap<String, Value>,
     /// Statements of a function's policy, by its name with its qualifier.
     statements: BTreeMap<String, Vec<Value>>,
-    /// Filters that do not lead to Kinesis, as they are described.
+    /// Filters that lead neither to Kinesis nor to Firehose, as they are described.
     filters: Vec<Value>,
     /// The distribution of filters that do, by group and name.
     spread: HashMap<(String, String), String>,
@@ -170,7 +170,9 @@ impl Shared {
                 let all: Vec<&Value> = beside.policies.values().collect();
                 return Some(Reply::json(200, &json!({ "accountPolicies": all })));
             }
-            "PutSubscriptionFilter" if text(body, "destinationArn").contains(":kinesis:") => {
+            "PutSubscriptionFilter"
+                if [":kinesis:", ":firehose:"].iter().any(|to| text(body, "destinationArn").contains(to)) =>
+            {
                 let spread = body["distribution"].as_str().unwrap_or("ByLogStream");
                 beside.spread.insert(filter, spread.to_owned());
                 return None;

@@ -1,5 +1,7 @@
-//! The image: what is in its tar, and how the agent gets on in its root file system with the rights that the manifests give.
+//! The image and the Lambda function: what is in tar and zip, and how the agent gets on in the image's root file system with
+//! the rights that the manifests give.
 
+mod function;
 mod layout;
 mod rights;
 

@@ -2,6 +2,7 @@
 
 mod apply;
 mod aws;
+mod forwarder;
 mod render;
 mod rights;
 

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::variant;
 use crate::config::connection::{ApiKeyAuth, AwsAuth, BasicAuth, BearerAuth};
-use crate::config::keys::{TABLES, cloudwatch, elasticsearch, keys_of, reading, top_level};
+use crate::config::keys::{TABLES, cloudwatch, elasticsearch, forward, keys_of, reading, top_level};
 use crate::config::routes::MatchConfig;
 use crate::config::{
-    AnnotationsConfig, DrainConfig, FileConfig, FilesConfig, ForwardConfig, IndexSetup, LogConfig,
+    AnnotationsConfig, DrainConfig, FileConfig, FilesConfig, IndexSetup, LeasesConfig, LogConfig,
     MetadataConfig, Rate, RateLimitConfig, RetainConfig, RouteConfig, StdoutConfig, SubscriptionConfig,
     TlsConfig, TrustedConfig,
 };
@@ -265,7 +265,11 @@ pub fn sections() -> Vec<Section> {
         },
         Section {
             example: "[forward]\ntrusted = [{ owner = \"123456789012\", log_group = \"/eks/{cluster}\" }]\nforeign = \"logs-cloudwatch-prod\"\ndead_letters = \"s3://my-letters/taffrail\"\n",
-            ..section(2, "The forwarder", "`[forward]`", "ForwardConfig", keys_of::<ForwardConfig>())
+            ..section(2, "The forwarder", "`[forward]`", "ForwardConfig", forward())
+        },
+        Section {
+            example: "[forward]\ndead_letters = \"s3://my-letters/taffrail\"\n\n[forward.leases]\nname = \"taffrail-forward\"\nduration = \"15s\"\n",
+            ..section(3, "Replicas", "`[forward.leases]`", "LeasesConfig", keys_of::<LeasesConfig>())
         },
         section(3, "Trusted groups", "`trusted`", "TrustedConfig", keys_of::<TrustedConfig>()),
     ]

@@ -66,7 +66,8 @@ impl World {
         // Nobody waits long: nothing is known, and the first pause is half of `wait`.
         let config = MetadataConfig { wait: Duration::ZERO, timeout, ..MetadataConfig::default() };
         let table = Arc::new(Table::new(config, Saved::default()));
-        let connection = Arc::new(Connection::new(Access::Kubeconfig(file.into()), table.clone()));
+        let connection =
+            Arc::new(Connection::new(Access::Kubeconfig(file.into()), timeout, table.stats.clone()));
         let watch = Watch::new(connection, table.clone(), "n1".to_owned());
         World { table, requests, _folder: folder, _watch: tokio::spawn(watch.run()) }
     }

@@ -95,7 +95,8 @@ impl Service {
     /// # Errors
     /// There are no credentials or no region for now, or logs may not go there: in one line, with what to do.
     pub async fn client(&self) -> Result<&(Client, String), String> {
-        self.client.get_or_try_init(|| self.make()).await
+        // On the heap, once: whoever asks has not the room of all that it takes.
+        self.client.get_or_try_init(|| Box::pin(self.make())).await
     }
 
     /// What clients of other AWS services of the same account are made from, and the region: with the same credentials, and
@@ -171,7 +172,9 @@ impl Service {
         let in_doubt = may_be_done(&error);
         let fault = classify(&error, in_doubt);
         if matches!(&fault, Fault::Passing { in_doubt: false, what } if is_identity(what)) {
-            self.credentials.signer.renew(self.credentials.generation.load(Ordering::Relaxed)).await;
+            let renewing = self.credentials.signer.renew(self.credentials.generation.load(Ordering::Relaxed));
+            // As in `client`.
+            Box::pin(renewing).await;
         }
         fault
     }

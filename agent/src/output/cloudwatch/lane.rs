@@ -4,14 +4,16 @@
 //! does not take for now, and what was lost. A call that failed in a way that passes is made again with back-off; one that
 //! is refused as a whole is made in halves, so that one bad event stands in the way of no other.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
-use tokio::sync::oneshot;
+use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
+use bytes::Bytes;
+use tokio::sync::{SemaphorePermit, oneshot};
 
 use super::client::Fault;
 use super::names::passing;
@@ -21,7 +23,7 @@ use crate::clock::unix_millis;
 use crate::config::{EventFormat, Rejected};
 use crate::output::Stop;
 use crate::output::backoff::Backoff;
-use crate::record::time;
+use crate::record::{escape, time};
 use crate::stats::{Loss, LossReason};
 
 /// Waits between tries: the first at most so long, doubled up to the longest.
@@ -32,6 +34,9 @@ const THROTTLED: u32 = 4;
 
 /// What a raw line is given in front when it is sent with another time: brackets, thirty letters, a space.
 const STAMP_BYTES: usize = 40;
+
+/// What the request has for an event beside its text, at most.
+const EVENT_JSON: usize = 48;
 
 /// One stream's share of a batch.
 #[derive(Debug)]
@@ -76,13 +81,31 @@ enum Outcome {
 }
 
 impl CloudWatch {
-    /// Sends a stream's share of a batch, once the share before it is done.
+    /// Sends a stream's share of a batch, once the share before it is done and there is room for a call. Shares wait by the
+    /// thousand: what they need for more than that is on the heap, and made then.
     pub(super) async fn send(self: Arc<CloudWatch>, shipment: Arc<Shipment>, mut job: Job) -> End {
-        let mut end = End::default();
         if let Some(before) = job.before.take() {
             // An error is an end too.
             let _ = before.await;
         }
+        let room = self.room().await;
+        Box::pin(self.carry(&shipment, job, room)).await
+    }
+
+    /// Room for one call.
+    async fn room(&self) -> Option<SemaphorePermit<'_>> {
+        // Never closed.
+        self.calls.acquire().await.ok()
+    }
+
+    /// Sends it, the first call in this room.
+    async fn carry<'r>(
+        &'r self,
+        shipment: &Shipment,
+        job: Job,
+        mut room: Option<SemaphorePermit<'r>>,
+    ) -> End {
+        let mut end = End::default();
         let mut events = shipment.events.list[job.events.clone()].to_vec();
         events.retain(|event| {
             let run = shipment.run(event);
@@ -92,14 +115,14 @@ impl CloudWatch {
             }
             !barred
         });
-        let mut parts = VecDeque::from(self.parts(&shipment, &events, false));
+        let mut parts = self.parts(shipment, events, false);
         let (mut accepted, mut suspects) = (false, Vec::new());
         while let Some(part) = parts.pop_front() {
-            match self.call(&shipment, &job.target, &part, accepted).await {
+            match self.call(shipment, &job.target, &part, accepted, room.take()).await {
                 Outcome::Taken(info) => {
                     accepted = true;
-                    let again = self.take_in(&shipment, &job.target, &part, info, &mut end).await;
-                    parts.extend(self.parts(&shipment, &again, true));
+                    let again = self.take_in(shipment, &job.target, &part, info, &mut end).await;
+                    parts.extend(self.parts(shipment, again, true));
                 }
                 Outcome::Refused(what) if part.events.len() > 1 => {
                     self.tell_trouble(&what);
@@ -132,7 +155,7 @@ impl CloudWatch {
         for (event, what) in suspects {
             if accepted {
                 // Others of its stream were taken: it is the event.
-                if !self.keep(&shipment, &job.target, &event, "refused", &what).await {
+                if !self.keep(shipment, &job.target, &event, "refused", &what).await {
                     end.abandoned.insert(shipment.run(&event));
                 }
             } else {
@@ -147,14 +170,26 @@ impl CloudWatch {
         end
     }
 
-    fn parts(&self, shipment: &Shipment, events: &[Event], restamped: bool) -> Vec<Part> {
+    fn parts(&self, shipment: &Shipment, mut events: Vec<Event>, restamped: bool) -> VecDeque<Part> {
         let metas: Vec<usize> = shipment.events.metas.iter().map(|meta| meta.len()).collect();
-        let calls = limits::cut(events, if restamped { STAMP_BYTES } else { 0 }, &metas);
-        calls.into_iter().map(|call| Part { events: events[call].to_vec(), restamped }).collect()
+        let calls = limits::cut(&events, if restamped { STAMP_BYTES } else { 0 }, &metas);
+        let mut parts = VecDeque::with_capacity(calls.len());
+        // From the end, so that the first, which mostly is the only one, stays where it is.
+        for call in calls.into_iter().rev() {
+            parts.push_front(Part { events: events.split_off(call.start), restamped });
+        }
+        parts
     }
 
-    /// Makes a call until its end is known. `begun`: something of the share has been taken before.
-    async fn call(&self, shipment: &Shipment, target: &Arc<str>, part: &Part, begun: bool) -> Outcome {
+    /// Makes a call until its end is known. `begun`: something of the share has been taken before. `room`: for the first try.
+    async fn call<'r>(
+        &'r self,
+        shipment: &Shipment,
+        target: &Arc<str>,
+        part: &Part,
+        begun: bool,
+        mut room: Option<SemaphorePermit<'r>>,
+    ) -> Outcome {
         let (group, stream) = split(target);
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         // What has been taken, or may have been, would stand twice if it were given up.
@@ -163,7 +198,8 @@ impl CloudWatch {
             if self.is_denied(target) {
                 return Outcome::Parked;
             }
-            let Some(attempt) = self.unless_stopped(self.attempt(shipment, target, part)).await else {
+            let Some(attempt) = self.unless_stopped(self.attempt(shipment, target, part, room.take())).await
+            else {
                 return Outcome::Stopped;
             };
             let mut fault = match attempt {
@@ -224,22 +260,32 @@ impl CloudWatch {
         }
     }
 
-    /// Makes a call once, when there is room for it.
-    async fn attempt(
-        &self,
+    /// Makes a call once, in this room or when there is some.
+    async fn attempt<'r>(
+        &'r self,
         shipment: &Shipment,
         target: &str,
         part: &Part,
+        room: Option<SemaphorePermit<'r>>,
     ) -> Result<Option<RejectedLogEventsInfo>, Fault> {
+        let _room = match room {
+            Some(room) => Some(room),
+            None => self.room().await,
+        };
         let wait = lock(&self.pace).take(Instant::now());
         tokio::time::sleep(wait).await;
         let (client, _) = passing(self.service.client().await)?;
-        // Never closed.
-        let _room = self.calls.acquire().await;
+        let (body, bytes) = self.request(shipment, target, part);
         let (group, stream) = split(target);
-        let (events, bytes) = self.events(shipment, part);
         let call = client.put_log_events().log_group_name(group).log_stream_name(stream);
-        match call.set_log_events(Some(events)).send().await {
+        // The events as the SDK takes them would be a text each, and then the request beside them: with a thousand streams
+        // that alone was 20 MiB (2026-11). What it makes of none is replaced, before it is signed.
+        let call = call.set_log_events(Some(Vec::new())).customize().mutate_request(move |request| {
+            request.headers_mut().insert("content-length", body.len().to_string());
+            *request.body_mut() = body.clone().into();
+        });
+        // All that the SDK needs for a call is 30 KiB: on the heap while the call lasts.
+        match Box::pin(call.send()).await {
             Ok(reply) => {
                 lock(&self.pace).passed();
                 self.stats.requests.add(1);
@@ -250,32 +296,33 @@ impl CloudWatch {
         }
     }
 
-    /// The events as the SDK takes them, and the bytes of their texts.
-    fn events(&self, shipment: &Shipment, part: &Part) -> (Vec<InputLogEvent>, u64) {
-        let mut events = Vec::with_capacity(part.events.len() + 1);
-        let (mut bytes, mut known) = (0, BTreeSet::new());
+    /// The request, and the bytes of its events' texts.
+    fn request(&self, shipment: &Shipment, target: &str, part: &Part) -> (Bytes, u64) {
+        let texts: usize = part.events.iter().map(|event| event.length as usize + EVENT_JSON).sum();
+        // An eighth for escapes, so that it need not grow by doubling.
+        let mut request = Request::new(target, texts + texts / 8);
+        let mut known = BTreeSet::new();
         let now = part.restamped.then(|| unix_millis() as i64);
         for event in &part.events {
             let at = now.unwrap_or(event.time);
             if let Some(meta) = event.meta.filter(|meta| known.insert(*meta)) {
-                let text = shipment.events.metas[meta as usize].to_string();
-                bytes += text.len() as u64;
-                push(&mut events, at, text);
+                request.push(at, &shipment.events.metas[meta as usize]);
             }
             let text = shipment.text(event);
-            let text = if now.is_some() { self.restamped(event.time, text) } else { text.to_owned() };
-            bytes += text.len() as u64;
-            push(&mut events, at, text);
+            match now {
+                Some(_) => request.push(at, &self.restamped(event.time, text)),
+                None => request.push(at, text),
+            }
         }
-        (events, bytes)
+        request.finish()
     }
 
     /// A text that is sent with another time: a raw line says its own; documents, and what is read as metrics, do anyway.
-    fn restamped(&self, millis: i64, text: &str) -> String {
+    fn restamped<'t>(&self, millis: i64, text: &'t str) -> Cow<'t, str> {
         if self.format != EventFormat::Raw || (text.starts_with('{') && text.contains("\"_aws\"")) {
-            return text.to_owned();
+            return text.into();
         }
-        format!("[{}] {text}", time::format_nanos(millis.saturating_mul(1_000_000)))
+        format!("[{}] {text}", time::format_nanos(millis.saturating_mul(1_000_000))).into()
     }
 
     /// Enters what became of a call's events; returns those that are to be sent with the time now.
@@ -357,9 +404,88 @@ impl CloudWatch {
     }
 }
 
-fn push(events: &mut Vec<InputLogEvent>, at: i64, text: String) {
-    // Both that it needs are given.
-    if let Ok(event) = InputLogEvent::builder().timestamp(at).message(text).build() {
-        events.push(event);
+/// A PutLogEvents request that is being written: JSON, as the service's API reference has it.
+struct Request {
+    json: Vec<u8>,
+    /// Of the events' texts.
+    bytes: u64,
+}
+
+impl Request {
+    /// Without events yet, which will take about `room` bytes.
+    fn new(target: &str, room: usize) -> Request {
+        let (group, stream) = split(target);
+        let mut json = Vec::with_capacity(room + target.len() + EVENT_JSON);
+        json.extend_from_slice(br#"{"logGroupName":""#);
+        escape::append_str(&mut json, group);
+        json.extend_from_slice(br#"","logStreamName":""#);
+        escape::append_str(&mut json, stream);
+        json.extend_from_slice(br#"","logEvents":["#);
+        Request { json, bytes: 0 }
+    }
+
+    fn push(&mut self, at: i64, text: &str) {
+        if !self.json.ends_with(b"[") {
+            self.json.push(b',');
+        }
+        self.json.extend_from_slice(br#"{"timestamp":"#);
+        self.json.extend_from_slice(itoa::Buffer::new().format(at).as_bytes());
+        self.json.extend_from_slice(br#","message":""#);
+        escape::append_str(&mut self.json, text);
+        self.json.extend_from_slice(b"\"}");
+        self.bytes += text.len() as u64;
+    }
+
+    fn finish(mut self) -> (Bytes, u64) {
+        self.json.extend_from_slice(b"]}");
+        (self.json.into(), self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::CloudWatchConfig;
+    use crate::output::dead_letter::DeadLetters;
+    use crate::stats::OutputStats;
+
+    #[test]
+    fn a_request_is_what_the_service_reads_whatever_is_in_the_texts() {
+        let mut request = Request::new("/eks/a\"b:s", 0);
+        let texts = ["plain", "a \"quote\", a \\ and\na\u{1}line", "🚢 \u{2028}", "[", "{\"a\":[1]}"];
+        for (at, text) in (-1..).zip(texts) {
+            request.push(at, text);
+        }
+        let (json, bytes) = request.finish();
+        let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let events: Vec<_> = (-1..)
+            .zip(texts)
+            .map(|(at, text): (i64, _)| serde_json::json!({ "timestamp": at, "message": text }))
+            .collect();
+        let wanted =
+            serde_json::json!({ "logGroupName": "/eks/a\"b", "logStreamName": "s", "logEvents": events });
+        assert_eq!(read, wanted);
+        assert_eq!(bytes as usize, texts.iter().map(|text| text.len()).sum::<usize>());
+    }
+
+    #[test]
+    fn shares_that_wait_by_the_thousand_are_small() {
+        let stats = Arc::new(OutputStats::default());
+        let letters =
+            DeadLetters::new(std::path::Path::new("/nowhere"), "cw", crate::config::ByteSize::mib(1));
+        let (_stopping, stop) = tokio::sync::watch::channel(Stop::No);
+        let client = Arc::new(CloudWatch::new("cw", &CloudWatchConfig::default(), letters, stats, stop));
+        let shipment = Arc::new(Shipment {
+            body: Vec::new(),
+            events: Default::default(),
+            runs: Vec::new(),
+            ends: Vec::new(),
+            barred: Arc::default(),
+        });
+        let job = || Job { target: "g:s".into(), events: 0..0, before: None, done: oneshot::channel().0 };
+        // For its turn, and for its stream to be made.
+        assert!(size_of_val(&client.clone().send(shipment.clone(), job())) < 512);
+        let waiting = size_of_val(&client.carry(&shipment, job(), None));
+        assert!(waiting < 4096, "{waiting}");
     }
 }

@@ -68,7 +68,7 @@ impl Names {
             Err(Fault::Missing) => {}
             made => return made,
         }
-        self.make_group(service, group).await?;
+        Box::pin(self.make_group(service, group)).await?;
         match self.make_stream(service, group, stream).await {
             // It takes the service a moment to know of its own group.
             Err(Fault::Missing) => {
@@ -83,7 +83,9 @@ impl Names {
         let wait = self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
         tokio::time::sleep(wait).await;
         let (client, _) = passing(service.client().await)?;
-        let made = client.create_log_stream().log_group_name(group).log_stream_name(stream).send().await;
+        let call = client.create_log_stream().log_group_name(group).log_stream_name(stream);
+        // By the thousand streams wait for their turn: what the SDK needs for a call, 30 KiB, is not theirs before that.
+        let made = Box::pin(call.send()).await;
         let mut pace = match made {
             Ok(_) => self.pace.lock().unwrap_or_else(PoisonError::into_inner),
             Err(error) => match service.fault(error).await {

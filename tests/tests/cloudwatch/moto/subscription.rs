@@ -2,7 +2,9 @@
 //! the filters that the agent puts on groups which it makes.
 
 use super::kit::World;
+use flate2::read::MultiGzDecoder;
 use serde_json::{Value, json};
+use std::io::Read;
 use taffrail_tests::cloudwatch::{Action, Call};
 use taffrail_tests::http::{self, Request};
 use taffrail_tests::moto::Moto;
@@ -92,6 +94,47 @@ fn to_kinesis_it_makes_role_group_and_filter_once_puts_them_right_and_takes_them
     );
     assert_eq!(filters(&group).len(), 1, "the other's stays");
     assert!(world.changes(&REMOVE, &config).0.is_empty(), "nothing is left to remove");
+}
+
+#[test]
+fn to_firehose_it_makes_role_and_filter_and_what_the_agent_writes_is_in_its_bucket() {
+    let world = World::new(|_| Action::Do);
+    let (group, moto) = (world.group.clone(), Moto::shared());
+    let name = format!("logs-{:08x}", fastrand::u32(..));
+    moto.make_bucket(&name);
+    let to = moto.make_firehose(&name, &name, "taken/");
+    let config = subscribed("", &to, "");
+    let (changes, said) = world.changes(&SETUP, &config);
+    let wanted = ["iam:CreateRole", "iam:PutRolePolicy", "logs:CreateLogGroup", "logs:PutSubscriptionFilter"];
+    assert_eq!(changes, wanted, "{said}");
+    assert_eq!(filters(&group)[0]["destinationArn"], json!(to));
+    assert!(world.changes(&SETUP, &config).0.is_empty(), "again, nothing");
+    assert_eq!(world.runs(&AUDIT, &config).code, Some(0));
+
+    let mut web = world.node.pod("web").container("app");
+    web.writes(20);
+    let agent = world.agent(&config);
+    let found = eventually(seconds(60), "subscription records in the bucket", || {
+        let objects = moto.objects(&name);
+        let texts: String = objects.iter().map(|(_, packed)| unpacked(packed)).collect();
+        let lines = texts.matches("\"message\"").count();
+        if lines >= 20 { Ok((objects, texts)) } else { Err(format!("{} objects: {texts}", objects.len())) }
+    });
+    let (objects, texts) = found;
+    assert!(objects.iter().all(|(key, _)| key.starts_with("taken/")), "{objects:?}");
+    assert!(texts.contains(&format!("\"logGroup\":\"{group}\"")), "{texts}");
+    assert_eq!(agent.terminate().code, Some(0));
+
+    let (changes, said) = world.changes(&REMOVE, &config);
+    let wanted = ["logs:DeleteSubscriptionFilter", "iam:DeleteRolePolicy", "iam:DeleteRole"];
+    assert_eq!(changes, wanted, "{said}");
+}
+
+/// The texts of an object that is one or several gzips, one behind the other.
+fn unpacked(packed: &[u8]) -> String {
+    let mut text = String::new();
+    let read = MultiGzDecoder::new(packed).read_to_string(&mut text);
+    read.map(|_| text).unwrap_or_else(|error| format!("({error})"))
 }
 
 #[test]

@@ -38,6 +38,9 @@ impl World {
         let (group, stream) = (format!("/eks/{name}"), name);
         let arn = moto.make_stream(&stream, shards);
         moto.subscribe(&group, &arn);
+        // As CloudWatch does when it is subscribed to. And a shard of moto's has another first number, as if the stream had been
+        // made again, once its first record comes: it is there before anybody looks.
+        (0..shards).for_each(|shard| moto.put_record_into(&stream, (shard, shards), &packed(CONTROL)));
         let server = Server::shared(Kind::OpenSearch);
         let service = CloudWatch::open(Some(moto.address()), |_| Action::Do);
         let (forwarded, direct) = (server.space().takes_indices(), server.space().takes_indices());
@@ -107,6 +110,9 @@ impl World {
         packed(record.to_string().as_bytes())
     }
 }
+
+/// What CloudWatch sends to see whether a subscription works.
+const CONTROL: &[u8] = br#"{"messageType":"CONTROL_MESSAGE","owner":"CloudwatchLogs","logGroup":"","logStream":"","logEvents":[]}"#;
 
 /// gzip, in base64.
 pub fn packed(text: &[u8]) -> String {
