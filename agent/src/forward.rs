@@ -13,6 +13,7 @@ pub mod foreign;
 pub mod keeper;
 pub mod kinesis;
 pub mod lambda;
+mod lease;
 pub mod leases;
 pub mod letters;
 pub mod lookup;

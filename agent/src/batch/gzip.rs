@@ -7,10 +7,10 @@
 //! Why not zlib: of a record's 650 bytes and more, some 400 are its container's metadata and stand in the record before,
 //! and a general encoder looks for them and names them at the same pains as for anything else. What is different here:
 //!
-//! - A repeat is followed as far as it goes, 32 bytes at a step, and only then named in the parts of 258 that deflate
+//! - A repeat is followed as far as it goes, a long one 32 bytes at a step, and only then named in the parts of 258 that deflate
 //!   knows. So metadata costs a look and a comparison.
 //! - Whoever fills the body says where metadata begins, so that it is not passed over behind a text that never repeats.
-//! - One place is remembered for five bytes, and the first repeat is taken: what a longer search would find in logs is
+//! - One place is remembered for six bytes, and the first repeat is taken: what a longer search would find in logs is
 //!   not worth its time.
 //! - Bytes are written as soon as they have been looked at, in one pass, by the codes that suited the block before, or the
 //!   body before. Every symbol always has a code, so that nothing can come up that cannot be written.
@@ -28,13 +28,14 @@ pub const WINDOW: usize = 32 << 10;
 const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
 
 /// A shorter repeat, in bytes, is no gain over the bytes themselves. As many are looked for at once.
-const LEAST: usize = 5;
+const LEAST: usize = 6;
 
 /// The longest repeat that has a name, in bytes.
 const LONGEST: usize = 258;
 
-/// So many places are remembered, as a power of 2. They are to stay in the processor's cache beside the body's end.
-const PLACES: u32 = 13;
+/// So many places are remembered, as a power of 2. Fewer stay closer to the processor, but more of them lead to bytes that
+/// only share a hash with those that are looked for, and each of these is a guess of the processor's that goes wrong.
+const PLACES: u32 = 15;
 
 /// The search takes longer steps the longer it has found nothing: by one byte for each so many, as a power of 2. A step
 /// never leads over a place where a repeat is to be expected.
@@ -43,10 +44,13 @@ const PATIENCE: u32 = 5;
 /// A block ends after so many bytes of the body, and new codes are made: enough that making them costs little.
 const BLOCK: usize = 256 << 10;
 
+/// It ends earlier once it has become so many bytes: then its codes may suit it badly.
+const WRITTEN: usize = 32 << 10;
+
 /// The very first block, whose codes are a guess, is shorter.
 const FIRST_BLOCK: usize = 16 << 10;
 
-/// New codes are made of what so many bytes of the body became, since the last ones were made.
+/// New codes are made of what the first bytes of a block became: so many, or the rest of a turn more.
 const SAMPLE: usize = 64 << 10;
 
 /// Codes are not made of fewer symbols than these.
@@ -100,14 +104,14 @@ const LENGTH_SYMBOL: [u8; LONGEST + 1] = {
 pub struct Gzip {
     out: Vec<u8>,
     pending: Pending,
-    /// Where five bytes stood last, by their hash. Bytes are counted through all bodies.
+    /// Where six bytes stood last, by their hash. Bytes are counted through all bodies.
     places: Box<[u32; 1 << PLACES]>,
     /// What the first byte of this body is counted as.
     begin: u32,
     /// Bytes of this body so far.
     length: usize,
-    /// Bytes of it in the open block, if one is open.
-    block: Option<usize>,
+    /// Bytes of it in the open block, if one is open, and how many had been written before that.
+    block: Option<(usize, usize)>,
     checksum: Hasher,
     codes: Box<Codes>,
     counts: Box<Counts>,
@@ -145,6 +149,10 @@ impl Gzip {
     /// of them, or all. `expected`: where in the window, in order, something begins that stood there before.
     pub fn write(&mut self, window: &[u8], from: usize, expected: &[usize]) {
         debug_assert!(from >= self.length.min(WINDOW));
+        // A second head would be no deflate.
+        if from == window.len() {
+            return;
+        }
         if self.length == 0 {
             self.out.reserve(BLOCK);
             self.out.extend_from_slice(&HEAD);
@@ -153,14 +161,14 @@ impl Gzip {
         let (mut from, mut expected) = (from, expected.iter().copied());
         while from < window.len() {
             let most = if self.codes.guessed { FIRST_BLOCK } else { BLOCK };
-            let used = match self.block {
-                Some(used) if used < most => used,
+            let (used, before) = match self.block {
+                Some((used, before)) if used < most && self.written() < before + WRITTEN => (used, before),
                 block => {
                     if block.is_some() {
                         self.end_block();
                     }
                     self.begin_block();
-                    0
+                    (0, self.written())
                 }
             };
             let end = window.len().min(from + (most - used));
@@ -170,7 +178,7 @@ impl Gzip {
             } else {
                 self.encode::<false>(&window[..end], from, &mut expected);
             }
-            self.block = Some(used + end - from);
+            self.block = Some((used + end - from, before));
             self.length += end - from;
             from = end;
         }
@@ -198,6 +206,11 @@ impl Gzip {
         std::mem::take(&mut self.out)
     }
 
+    /// Bytes of this body that are written.
+    fn written(&self) -> usize {
+        self.out.len() + self.pending.at
+    }
+
     fn begin_block(&mut self) {
         // Not the last one, and with codes of its own.
         self.put(0b100, 3);
@@ -215,6 +228,8 @@ impl Gzip {
             *self.codes = Codes::of(&self.counts);
             self.counts.fade();
         }
+        // What became so little counts on with what follows.
+        self.counts.bytes = 0;
     }
 
     fn put(&mut self, bits: u64, count: u32) {
@@ -417,15 +432,20 @@ fn repeated(window: &[u8], here: u64, at: usize, distance: usize) -> usize {
     }
     let behind = &window[at + 8..];
     let before = &window[at + 8 - distance..][..behind.len()];
-    let steps = before.chunks_exact(32).zip(behind.chunks_exact(32));
-    let mut same = 32 * steps.take_while(|(a, b)| a == b).count();
-    for (a, b) in before[same..].chunks(8).zip(behind[same..].chunks(8)) {
-        if a != b {
-            return 8 + same + a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let mut same = 0;
+    while same + 8 <= behind.len() {
+        let differ = word(behind, same) ^ word(before, same);
+        if differ != 0 {
+            return 8 + same + (differ.trailing_zeros() / 8) as usize;
         }
-        same += a.len();
+        same += 8;
+        // Few repeats get here, and those that do are long.
+        if same == 32 {
+            let steps = before[32..].as_chunks::<32>().0.iter().zip(behind[32..].as_chunks::<32>().0);
+            same += 32 * steps.take_while(|(a, b)| a == b).count();
+        }
     }
-    8 + same
+    8 + same + before[same..].iter().zip(&behind[same..]).take_while(|(a, b)| a == b).count()
 }
 
 /// How many bytes at the end of `fresh` stand at the end of `before` too.
@@ -455,7 +475,7 @@ fn distance_bits(symbol: usize) -> u32 {
 struct Counts {
     literals: [u32; LITERALS],
     distances: [u32; DISTANCES],
-    /// Bytes of bodies that were counted since the last codes were made.
+    /// Bytes of the body of which the symbols were counted, in this block.
     bytes: usize,
 }
 
@@ -471,7 +491,6 @@ impl Counts {
     /// Begins anew. What was counted goes on to count a little, so that one odd block does not spoil the codes.
     fn fade(&mut self) {
         self.literals.iter_mut().chain(&mut self.distances).for_each(|count| *count /= 4);
-        self.bytes = 0;
     }
 }
 

@@ -122,6 +122,7 @@ fn a_file_may_set_everything() {
         annotations: AnnotationsConfig::default(),
         drain: DrainConfig::default(),
         metadata: MetadataConfig {
+            label_fields: Vec::new(),
             source: MetadataSource::Path,
             labels: choice("[\"app\"]"),
             annotations: choice("[\"a/*\"]"),
@@ -168,6 +169,7 @@ fn a_file_may_set_everything() {
                         .to_vec(),
                     target: Target::DataStream(template("logs-{namespace}-prod")),
                     auth: AuthConfig::None,
+                    setup: IndexSetup::default(),
                     tls: TlsConfig::default(),
                     document_id: false,
                     op: BulkOp::Create,

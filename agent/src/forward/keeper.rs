@@ -58,7 +58,7 @@ impl Keeper {
     /// Takes in what the stream lists, while these shards are being read.
     ///
     /// # Errors
-    /// What is in the way, for people: nothing is to be begun then.
+    /// What is in the way, for people. Of a file nothing is to be begun then; what is held by Leases may be read nevertheless.
     pub async fn turn(
         &self,
         stream: &str,

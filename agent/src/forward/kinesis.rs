@@ -128,12 +128,19 @@ impl Reader {
             Err(what) => return Err(what),
         }
         let read: BTreeSet<String> = reading.keys().cloned().collect();
-        // What is out of date would be taken for read: rather nothing is begun until it is kept.
-        self.keeper.turn(&self.stream, shards, &read).await?;
+        let turned = self.keeper.turn(&self.stream, shards, &read).await;
+        if turned.is_err() && !self.keeper.is_shared() {
+            // What is out of date would be taken for read: rather nothing is begun until it is kept.
+            return turned;
+        }
+        // What is held goes on being renewed whatever else failed, and nobody else could read it meanwhile.
         let is_listed = |parent: &str| shards.iter().any(|shard| shard.id == parent);
         let is_done = |parent: &String| !is_listed(parent) || self.keeper.of(parent).finished;
         for Listed { id, begins, parents } in shards.iter() {
-            let is_free = !read.contains(id) && !self.keeper.of(id).finished && self.keeper.may_read(id);
+            let reached = self.keeper.of(id);
+            // Of another: the stream was made again, and that is not yet kept.
+            let is_unread = !reached.finished && !reached.is_of_another(begins.as_deref());
+            let is_free = !read.contains(id) && is_unread && self.keeper.may_read(id);
             if !is_free || !parents.iter().all(is_done) {
                 continue;
             }
@@ -147,7 +154,7 @@ impl Reader {
                 name
             });
         }
-        Ok(())
+        turned
     }
 
     async fn shards(&self) -> Result<Vec<Listed>, String> {

@@ -10,35 +10,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use futures_util::{StreamExt, stream};
 
 use super::checkpoint::Reached;
+use super::lease::{Lease, Meta, NAME, OF, SHARD, SINCE, STREAM, STREAM_HASH, Spec};
 use super::share::{self, Seen};
-use crate::clock::{unix_millis, unix_nanos};
+use crate::clock::unix_millis;
 use crate::config::template::fnv1a;
-use crate::config::{LeasesConfig, MetadataConfig};
-use crate::metadata::api::Texts;
+use crate::config::{LeasesConfig, MetadataConfig, MetadataSource};
 use crate::metadata::connection::{Connection, Failure, access};
 use crate::metadata::table::Stats;
-use crate::record::time;
-
-/// Labels by which the Leases of a stream's readers are found: the readers' common name, a hash of the stream's, and
-/// whether it is a shard's or a replica's.
-const NAME: &str = "taffrail.io/forward";
-const STREAM_HASH: &str = "taffrail.io/stream-hash";
-const OF: &str = "taffrail.io/lease-of";
-
-/// Annotations: the stream, the shard, its checkpoint, and when the stream was first read (in milliseconds since the epoch).
-const STREAM: &str = "taffrail.io/stream";
-const SHARD: &str = "taffrail.io/shard";
-const CHECKPOINT: &str = "taffrail.io/checkpoint";
-const SINCE: &str = "taffrail.io/since";
 
 /// Leases are renewed so often while they last.
 const RENEWALS: u32 = 3;
 
 /// The Lease of a replica that has not been seen for so many times as long as it lasts is deleted.
 const FORGOTTEN_AFTER: u32 = 20;
+
+/// So many Leases are written at once: a stream has hundreds of shards, and one after the other they would take longer than
+/// they last.
+const AT_ONCE: usize = 16;
 
 /// A shard as the stream lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,69 +40,6 @@ pub struct Listed {
     pub begins: Option<String>,
     /// The shards that it came of.
     pub parents: Vec<String>,
-}
-
-/// A Lease, as small as it is needed.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Lease {
-    api_version: String,
-    kind: String,
-    metadata: Meta,
-    spec: Spec,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Meta {
-    name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    resource_version: String,
-    labels: Texts,
-    annotations: Texts,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Spec {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    holder_identity: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease_duration_seconds: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    acquire_time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    renew_time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease_transitions: Option<u64>,
-}
-
-impl Lease {
-    fn holder(&self) -> Option<&str> {
-        self.spec.holder_identity.as_deref().filter(|holder| !holder.is_empty())
-    }
-
-    fn annotation(&self, name: &str) -> Option<&str> {
-        self.metadata.annotations.get(name).map(String::as_str)
-    }
-
-    /// What changes with each renewal, and with each holder.
-    fn state(&self) -> String {
-        let Spec { holder_identity, renew_time, lease_transitions, .. } = &self.spec;
-        format!("{holder_identity:?} {renew_time:?} {lease_transitions:?}")
-    }
-
-    /// The checkpoint of a shard that begins so. `None` if what is there is not understood: then nothing may be written over
-    /// it, and the shard is left alone.
-    fn reached(&self, begins: Option<&str>) -> Option<Reached> {
-        let held: Reached = match self.annotation(CHECKPOINT) {
-            None => Reached::default(),
-            Some(text) => serde_json::from_str(text).ok()?,
-        };
-        let anew = held.is_of_another(begins);
-        let held = if anew { Reached::default() } else { held };
-        Some(Reached { begins: begins.map(str::to_owned).or(held.begins.clone()), ..held })
-    }
 }
 
 /// A shard that this replica holds.
@@ -161,6 +89,12 @@ impl Leases {
         metadata: &MetadataConfig,
         stream: &str,
     ) -> Result<Leases, String> {
+        if metadata.source == MetadataSource::Path {
+            return Err(
+                "`[forward.leases]` asks the API server, and `metadata.source` is `\"path\"`: leave one of them out"
+                    .to_owned(),
+            );
+        }
         let access = access(metadata).ok_or(
             "`[forward.leases]` needs the API server: run it as a pod with a service account's token, or set KUBECONFIG",
         )?;
@@ -228,31 +162,38 @@ impl Leases {
     /// checkpoint, once it is not `reading` any more.
     ///
     /// # Errors
-    /// The API server does not do as asked: for people. What was not done comes with the next turn; what cannot be renewed
-    /// is not held any more after its time.
+    /// The API server does not do as asked, by what it refused first: for people. All else was done, if all Leases could be
+    /// looked at. What was not done comes with the next turn; what cannot be renewed is not held any more after its time.
     pub async fn turn(&self, shards: &[Listed], reading: &BTreeSet<String>) -> Result<(), String> {
-        self.try_turn(shards, reading).await.map_err(|failure| match failure {
+        self.try_turn(shards, reading).await.map_err(|failure| self.in_words(&failure))
+    }
+
+    async fn try_turn(&self, shards: &[Listed], reading: &BTreeSet<String>) -> Result<(), Failure> {
+        let leases = self.look(shards).await?;
+        // What is done first, so that what comes after it is shared at once.
+        let (known, renewed) = tokio::join!(self.renew_replica(&leases), self.renew_held(reading));
+        let now = Instant::now();
+        let missing = self.plan(shards, reading, &leases, now);
+        let given_back = self.renew_held(reading).await;
+        let calls = missing.into_iter().map(|shard| {
+            let lease = leases.get(&self.shard_lease(&shard.id));
+            self.take(shard, lease)
+        });
+        let (taken, ()) = tokio::join!(several(calls.collect()), self.forget(shards, &leases, now));
+        // Whatever failed, all the rest was done: one Lease that cannot be written costs no shard but its own.
+        known.and(renewed).and(given_back).and(taken)
+    }
+
+    /// What is in the way, for people.
+    fn in_words(&self, failure: &Failure) -> String {
+        match failure {
             Failure::Forbidden(said) => format!(
                 "the API server forbids it: {said}; the service account needs the verbs list, create, update and delete on leases \
                  (coordination.k8s.io) in the namespace {}, as in manifests/forwarder",
                 self.namespace
             ),
             failure => format!("leases in the namespace {}: {failure}", self.namespace),
-        })
-    }
-
-    async fn try_turn(&self, shards: &[Listed], reading: &BTreeSet<String>) -> Result<(), Failure> {
-        let leases = self.look(shards).await?;
-        self.renew_replica(&leases).await?;
-        // What is done first, so that what comes after it is shared at once.
-        self.renew_held(reading).await?;
-        let now = Instant::now();
-        let missing = self.plan(shards, reading, &leases, now);
-        self.renew_held(reading).await?;
-        for shard in missing {
-            self.take(shard, leases.get(&self.shard_lease(&shard.id))).await?;
         }
-        self.forget(shards, &leases, now).await
     }
 
     /// Marks what is held and is to be another's; returns the shards that are to be taken.
@@ -373,7 +314,7 @@ impl Leases {
         let done = match leases.get(&name) {
             None => self.make(self.fresh(name, "replica")).await?,
             Some(_) if renewed.is_some_and(|at| at.elapsed() < self.every() / 2) => return Ok(()),
-            Some(lease) => self.put(self.renewed(lease.clone())).await?,
+            Some(lease) => self.put(lease.clone().renewed(self.lasts)).await?,
         };
         if done.is_some() {
             self.lock().replica = Some(began);
@@ -391,32 +332,36 @@ impl Leases {
             };
             let all = state.held.iter();
             let due = all.filter_map(|(shard, held)| {
-                Some((shard.clone(), self.with_checkpoint(held), due(shard, held)?))
+                Some((shard.clone(), held.lease.clone().with_checkpoint(&held.reached), due(shard, held)?))
             });
             due.collect()
         };
-        for (shard, lease, goes) in held {
-            let began = Instant::now();
-            let mut lease = self.renewed(lease);
-            if goes {
-                lease.spec.holder_identity = None;
+        let calls = held.into_iter().map(|(shard, lease, goes)| self.renew(shard, lease, goes));
+        several(calls.collect()).await
+    }
+
+    /// Renews the Lease of a shard that is held; one that `goes` is given back.
+    async fn renew(&self, shard: String, lease: Lease, goes: bool) -> Result<(), Failure> {
+        let began = Instant::now();
+        let mut lease = lease.renewed(self.lasts);
+        if goes {
+            lease.spec.holder_identity = None;
+        }
+        // What somebody else has changed is seen with the next look.
+        let Some(lease) = self.put(lease).await? else { return Ok(()) };
+        let mut state = self.lock();
+        if goes {
+            if let Some(gone) = state.held.remove(&shard) {
+                tracing::info!(
+                    stream = self.stream,
+                    shard,
+                    finished = gone.reached.finished,
+                    "gave back a shard"
+                );
+                state.others.insert(shard, gone.reached);
             }
-            // What somebody else has changed is seen with the next look.
-            let Some(lease) = self.put(lease).await? else { continue };
-            let mut state = self.lock();
-            if goes {
-                if let Some(gone) = state.held.remove(&shard) {
-                    tracing::info!(
-                        stream = self.stream,
-                        shard,
-                        finished = gone.reached.finished,
-                        "gave back a shard"
-                    );
-                    state.others.insert(shard, gone.reached);
-                }
-            } else if let Some(held) = state.held.get_mut(&shard) {
-                (held.lease, held.renewed) = (lease, began);
-            }
+        } else if let Some(held) = state.held.get_mut(&shard) {
+            (held.lease, held.renewed) = (lease, began);
         }
         Ok(())
     }
@@ -438,7 +383,7 @@ impl Leases {
                 self.make(fresh).await?
             }
             Some(lease) => {
-                let mut lease = self.renewed(lease.clone());
+                let mut lease = lease.clone().renewed(self.lasts);
                 lease.spec.holder_identity = Some(self.identity.clone());
                 lease.spec.acquire_time = lease.spec.renew_time.clone();
                 lease.spec.lease_transitions = Some(lease.spec.lease_transitions.unwrap_or(0) + 1);
@@ -460,12 +405,8 @@ impl Leases {
     }
 
     /// Deletes what nobody needs any more: Leases of shards that are done and not listed, and of replicas long gone.
-    async fn forget(
-        &self,
-        shards: &[Listed],
-        leases: &BTreeMap<String, Lease>,
-        now: Instant,
-    ) -> Result<(), Failure> {
+    /// What cannot be deleted is told of and stays: nothing is the worse for it.
+    async fn forget(&self, shards: &[Listed], leases: &BTreeMap<String, Lease>, now: Instant) {
         let listed: BTreeSet<&str> = shards.iter().map(|shard| shard.id.as_str()).collect();
         let old: Vec<&Lease> = {
             let state = self.lock();
@@ -477,10 +418,17 @@ impl Leases {
             };
             leases.values().filter(is_old).collect()
         };
-        for lease in old {
-            self.delete(lease).await?;
+        let calls = old.into_iter().map(|lease| self.delete(lease));
+        if let Err(failure) = several(calls.collect()).await {
+            let trouble = self.in_words(&failure);
+            if self.lock().told.insert(trouble.clone()) {
+                tracing::warn!(
+                    stream = self.stream,
+                    trouble,
+                    "could not delete a lease that nobody needs any more"
+                );
+            }
         }
-        Ok(())
     }
 
     /// Gives back all that is held, each with its checkpoint, and is not there any more for others. For the end: nothing is
@@ -493,11 +441,12 @@ impl Leases {
         let left = async {
             // What somebody has changed since the last look would not be given back.
             let leases = self.look(&[]).await?;
-            self.renew_held(&BTreeSet::new()).await?;
-            match leases.get(&self.replica_lease()) {
+            let given_back = self.renew_held(&BTreeSet::new()).await;
+            let gone = match leases.get(&self.replica_lease()) {
                 Some(lease) => self.delete(lease).await,
                 None => Ok(()),
-            }
+            };
+            given_back.and(gone)
         };
         match tokio::time::timeout(self.lasts, left).await {
             Ok(left) => left.map_err(|failure| failure.to_string()),
@@ -538,29 +487,9 @@ impl Leases {
             },
             spec: Spec { holder_identity: Some(self.identity.clone()), ..Spec::default() },
         };
-        let mut lease = self.renewed(lease);
+        let mut lease = lease.renewed(self.lasts);
         lease.spec.acquire_time = lease.spec.renew_time.clone();
         lease.spec.lease_transitions = Some(0);
-        lease
-    }
-
-    fn renewed(&self, mut lease: Lease) -> Lease {
-        lease.api_version = "coordination.k8s.io/v1".to_owned();
-        lease.kind = "Lease".to_owned();
-        // Six digits behind the point, and no others, are what the API takes.
-        let mut now = time::format_nanos(unix_nanos());
-        now.truncate(now.len() - "000Z".len());
-        now.push('Z');
-        lease.spec.renew_time = Some(now);
-        lease.spec.lease_duration_seconds = Some(self.lasts.as_secs().max(1));
-        lease
-    }
-
-    fn with_checkpoint(&self, held: &Held) -> Lease {
-        let mut lease = held.lease.clone();
-        // A struct of texts.
-        let text = serde_json::to_string(&held.reached).unwrap_or_default();
-        lease.metadata.annotations.insert(CHECKPOINT.to_owned(), text);
         lease
     }
 
@@ -597,3 +526,18 @@ fn unless_changed<T>(done: Result<T, Failure>) -> Result<Option<T>, Failure> {
         Err(failure) => Err(failure),
     }
 }
+
+/// Makes all of these calls, a few at a time and none for want of another. What the first of them, in their order, has failed
+/// with: what is told of is then the same from turn to turn.
+async fn several<C: Future<Output = Result<(), Failure>>>(calls: Vec<C>) -> Result<(), Failure> {
+    let numbered = calls.into_iter().enumerate().map(|(number, call)| async move { (number, call.await) });
+    // Collected at once: of the iterator itself, held while all this goes on, the compiler could not see that it is `Send`.
+    let numbered: Vec<_> = numbered.collect();
+    let mut done: Vec<_> = stream::iter(numbered).buffer_unordered(AT_ONCE).collect().await;
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().try_for_each(|(_, done)| done)
+}
+
+#[cfg(test)]
+#[path = "leases_tests.rs"]
+mod tests;

@@ -133,7 +133,7 @@ fn values_of_any_type_and_any_number_of_keys_are_found(kind: Kind) {
     let mut pods: Vec<_> =
         (0..4).map(|pod| trial.node.pod(&format!("pod-{pod}")).namespace("shop").container("app")).collect();
     let value: [fn(u64) -> String; 4] = [
-        |n| format!(r#""key":{n},"level":"error""#),
+        |n| format!(r#""key":{n}"#),
         |n| format!(r#""key":"text {n}""#),
         |n| format!(r#""key":{{"inner":{n}}}"#),
         |n| format!(r#""key{n}":{n}"#),
@@ -340,6 +340,12 @@ fn lifecycle(kind: Kind, by: &'static str) {
     assert!(changed.contains("30d instead of 7d"), "{changed}");
     let done = taken(&changes);
     assert!(done.iter().any(|change| change.contains(by)), "{done:?}");
+    let for_ever = config(&trial, "");
+    let changed = says(&trial, &SETUP, &for_ever);
+    assert!(changed.contains("nothing is deleted") && changed.contains("~ lifecycle"), "{changed}");
+    assert!(taken(&changes).iter().any(|change| change.contains(by)), "what deletes is taken away");
+    says(&trial, &SETUP, &weekly);
+    taken(&changes);
     let again = says(&trial, &SETUP, &weekly);
     assert!(!again.contains("lifecycle") || again.contains("= lifecycle"), "{again}");
     assert!(!taken(&changes).iter().any(|change| change.contains(by)));

@@ -1,7 +1,8 @@
 //! Templates at the start of an agent, for outputs with `setup = true`.
 //!
-//! In: the configuration. Out: what the outputs need on their servers is there, if it can be. Waits for that a little, since the
-//! first record makes the first index; where a server is away it is tried again, while records wait for their data stream.
+//! In: the configuration. Out: what the outputs need on their servers is there, if it can be. The agent's start waits for that
+//! a little, since the first record makes the first index. A server that is away holds nothing back for longer: it is asked again
+//! every other second, but may get its first records before its templates.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::config::{Config, OutputConfig};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two tries.
-const AGAIN: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Sets up what is wanted, and goes on trying in the background.
 pub async fn set_up(config: &Config) {
@@ -22,8 +23,12 @@ pub async fn set_up(config: &Config) {
     }
     let config = config.clone();
     let trying = tokio::spawn(async move {
+        let mut told = String::new();
         while let Err(error) = at_start(&config).await {
-            tracing::warn!("setting up index templates failed, and is tried again: {error}");
+            if error != told {
+                tracing::warn!("setting up index templates failed, and is tried again: {error}");
+                told = error;
+            }
             tokio::time::sleep(AGAIN).await;
         }
     });

@@ -42,18 +42,21 @@ pub async fn setup(config: &Config, options: Options, namespaces: Option<u64>) -
     Ok(planned(config, options, namespaces).await?.carry_out(options, act).await)
 }
 
-/// The same at the start of an agent, for the outputs that ask for it. Nobody is asked.
+/// The same at the start of an agent, for the outputs that ask for it, each on its own. Nobody is asked.
 ///
 /// # Errors
 /// A server could not be asked, or refused something.
 pub async fn at_start(config: &Config) -> Result<(), String> {
-    let mut plan = Plan::new();
+    let mut failed = Vec::new();
     for (name, output) in outputs(config).filter(|(_, output)| output.setup.at_start) {
-        add(&mut plan, config, output, false, None)
-            .await
-            .map_err(|error| format!("output {name}: {error}"))?;
+        let mut plan = Plan::new();
+        let done = match add(&mut plan, config, output, false, None).await {
+            Ok(()) => plan.carry_out_quietly(act).await,
+            Err(error) => Err(error),
+        };
+        failed.extend(done.err().map(|error| format!("output {name}: {error}")));
     }
-    plan.carry_out_quietly(act).await
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
 async fn planned(config: &Config, options: Options, namespaces: Option<u64>) -> Result<Plan<Deed>, String> {
@@ -199,15 +202,13 @@ async fn add_lifecycle(
         plan.add(step);
         return Ok(());
     };
-    if design.is_nothing_to_manage() {
-        plan.add(Step::new(
-            Sign::Left,
-            "no lifecycle: each day has its index, and without `keep` all are kept",
-        ));
-        return Ok(());
-    }
     let deed = |path, body| Deed { server: Arc::clone(server), path, body: Some(body) };
     let Some(reply) = server.get(&path).await? else {
+        if design.is_nothing_to_manage() {
+            let what = "no lifecycle: each day has its index, and without `keep` all are kept";
+            plan.add(Step::new(Sign::Left, what));
+            return Ok(());
+        }
         plan.add(Step::new(Sign::Create, what).deed(deed(path, body)));
         return Ok(());
     };
@@ -234,8 +235,7 @@ async fn strangers(server: &Server, design: &Design<'_>) -> Result<BTreeSet<Stri
     if !design.is_stream {
         return Ok(BTreeSet::new());
     }
-    let found = server.get(&format!("/_data_stream/{}", design.pattern)).await?.unwrap_or_default();
-    let streams = found["data_streams"].as_array().cloned().unwrap_or_default();
+    let streams = server.data_streams(&design.pattern).await?;
     let foreign = streams.iter().filter(|stream| stream["template"] != *design.name);
     Ok(foreign
         .filter_map(|stream| stream["name"].as_str().map(|name| format!("data stream {name}")))

@@ -136,10 +136,10 @@ impl<D> Plan<D> {
         text
     }
 
-    /// Does it without a word but to the log, by `act`.
+    /// Does it without a word but to the log, by `act`. What cannot be put right is told there.
     ///
     /// # Errors
-    /// Something is as nobody wants it, or went wrong; the rest is done.
+    /// Something went wrong; the rest is done.
     pub async fn carry_out_quietly(
         self,
         mut act: impl AsyncFnMut(&D) -> Result<(), String>,
@@ -147,7 +147,7 @@ impl<D> Plan<D> {
         let mut failed = Vec::new();
         for step in &self.steps {
             if step.sign == Sign::Wrong {
-                failed.push(format!("{}: {}", step.what, step.details.join(", ")));
+                tracing::warn!("set up: {}: {}", step.what, step.details.join(", "));
             }
             for deed in &step.deeds {
                 match act(deed).await {

@@ -2,6 +2,7 @@
 //!
 //! In: the table. Out: it as it is read; every mistake at its place.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Loader, Table};
@@ -22,6 +23,18 @@ impl<'a> Loader<'a> {
             let message = format!("`label_fields` has more than {LABEL_FIELDS} labels");
             let help = "each is a field of every index: choose those that dashboards add up by";
             self.problem(table.value_span("label_fields"), &message, help);
+        }
+        // Twice a name in an object: a server would refuse every document.
+        let mut seen = BTreeMap::new();
+        for (key, field) in metadata.label_fields() {
+            if key.is_empty() {
+                let help = "name labels by their keys, as in \"team\"";
+                self.problem(table.value_span("label_fields"), "a label without a name", help);
+            }
+            if let Some(other) = seen.insert(field, key) {
+                let message = format!("`label_fields`: {} and {} have one field", quoted(other), quoted(key));
+                self.problem(table.value_span("label_fields"), &message, "leave one of them out");
+            }
         }
         // A field that is misspelt would be missed only when it is looked for.
         for pattern in metadata.fields.idle(&FIELDS) {

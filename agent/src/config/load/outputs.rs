@@ -151,6 +151,17 @@ impl<'a> Loader<'a> {
         }
         let letters = ByteSize::mib(1)..=ByteSize::mib(1024);
         self.between(table, "dead_letters", output.dead_letters, letters, |size| size.to_string());
+        if let (Target::Index(index), Some(Some(_))) =
+            (&output.target, setup.as_ref().map(|setup| setup.keep))
+            && !index.has_date()
+        {
+            let message = "`keep` would delete an index with all that is in it: its name has no `{date}`";
+            self.problem(
+                table.span.clone(),
+                message,
+                "write `index = \"logs-{date}\"`, or use a data stream",
+            );
+        }
         if output.op == BulkOp::Index && matches!(output.target, Target::DataStream(_)) {
             self.problem(
                 table.value_span("op"),

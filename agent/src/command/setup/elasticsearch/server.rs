@@ -59,7 +59,7 @@ impl Server {
         }
         let mut flat_type = None;
         for kind in ["flattened", "flat_object"] {
-            let app = json!({ "mappings": { "properties": { "app": { "type": kind } } } });
+            let app = json!({ "template": { "mappings": { "properties": { "app": { "type": kind } } } } });
             if flat_type.is_none() && self.takes(app).await? {
                 flat_type = Some(kind);
             }
@@ -72,16 +72,20 @@ impl Server {
             Lifecycle::None
         };
         Ok(Abilities {
-            data_streams: self.knows("/_data_stream").await?,
+            data_streams: self.takes(json!({ "data_stream": {} })).await?,
             flat_type,
-            index_mode: self.takes(json!({ "settings": { "index": { "mode": "standard" } } })).await?,
+            index_mode: self
+                .takes(json!({ "template": { "settings": { "index": { "mode": "standard" } } } }))
+                .await?,
             lifecycle,
         })
     }
 
     /// Whether it would take an index template with this in it.
-    async fn takes(&self, template: Value) -> Result<bool, String> {
-        let body = json!({ "index_patterns": ["taffrail-asks-*"], "template": template });
+    async fn takes(&self, mut body: Value) -> Result<bool, String> {
+        body["index_patterns"] = json!(["taffrail-asks-*"]);
+        // Of two that match a name alike the server takes neither.
+        body["priority"] = json!(1_000_000);
         let reply = self.call(Method::POST, "/_index_template/_simulate", Some(&body)).await?;
         answered(&reply)?;
         Ok(reply.status.is_success())
@@ -92,6 +96,17 @@ impl Server {
         let reply = self.call(Method::GET, path, None).await?;
         answered(&reply)?;
         Ok(reply.status.is_success())
+    }
+
+    /// The data streams of a pattern. A server that cannot list them has none that anybody could speak of.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    pub async fn data_streams(&self, pattern: &str) -> Result<Vec<Value>, String> {
+        let reply = self.call(Method::GET, &format!("/_data_stream/{pattern}"), None).await?;
+        answered(&reply)?;
+        let found: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        Ok(found["data_streams"].as_array().cloned().unwrap_or_default())
     }
 
     /// Whether something of this name is there.

@@ -77,7 +77,7 @@ const KEYWORDS: [&str; 50] = [
     "user_agent.original",
 ];
 
-const LONGS: [&str; 14] = [
+const LONGS: [&str; 15] = [
     "client.port",
     "destination.port",
     "event.duration",
@@ -92,6 +92,7 @@ const LONGS: [&str; 14] = [
     "source.port",
     "taffrail.original_length",
     "taffrail.part",
+    "taffrail.truncated",
 ];
 
 const ADDRESSES: [&str; 4] = ["client.ip", "destination.ip", "kubernetes.pod.ip", "source.ip"];
@@ -183,6 +184,8 @@ impl<'a> Design<'a> {
         for field in ADDRESSES {
             put(&mut properties, field, json!({ "type": "ip", "ignore_malformed": true }));
         }
+        // Where a program's own time is the document's, the runtime's.
+        put(&mut properties, "event.created", json!({ "type": "date_nanos" }));
         for field in BOOLEANS {
             put(&mut properties, field, json!({ "type": "boolean" }));
         }
@@ -355,6 +358,9 @@ fn measure(text: &str) -> Option<f64> {
     text[..text.len() - unit.len()].parse::<f64>().ok().map(|number| number * factor)
 }
 
+/// What means something by being there or not: more of it than is wanted is a difference.
+const WHOLE: [&str; 4] = ["phases", "states", "data_stream", "lifecycle"];
+
 /// Whether all that is wanted is there, whatever else is; servers write numbers and truths as texts, and sizes and times in
 /// other units.
 ///
@@ -370,12 +376,24 @@ fn differs<'a>(wanted: &'a Value, there: &Value, path: &mut Vec<&'a str>) -> Opt
         other => other.to_string(),
     };
     match (wanted, there) {
-        (Value::Object(wanted), Value::Object(there)) => wanted.iter().find_map(|(key, wanted)| {
-            path.push(key);
-            let found = differs(wanted, there.get(key).unwrap_or(&Value::Null), path);
-            path.pop();
-            found
-        }),
+        (Value::Object(wanted), Value::Object(there)) => {
+            let whole = path.last().is_some_and(|key| *key == "phases");
+            let more = |key: &&String| !wanted.contains_key(*key) && (whole || WHOLE.contains(&key.as_str()));
+            if let Some(key) =
+                there.iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key).find(more)
+            {
+                return Some(format!(
+                    "{}: is there, and is not wanted",
+                    [path.join("."), key.clone()].join(".")
+                ));
+            }
+            wanted.iter().find_map(|(key, wanted)| {
+                path.push(key);
+                let found = differs(wanted, there.get(key).unwrap_or(&Value::Null), path);
+                path.pop();
+                found
+            })
+        }
         (Value::Array(wanted), Value::Array(there)) if wanted.len() == there.len() => {
             wanted.iter().zip(there).find_map(|(wanted, there)| differs(wanted, there, path))
         }
@@ -405,6 +423,25 @@ mod tests {
             ),
             (json!({ "index": wanted["index"], "list": ["a", "b"] }), r#"list: ["a","b"] instead of ["a"]"#),
             (json!({ "index": wanted["index"] }), r#"list: null instead of ["a"]"#),
+        ] {
+            assert_eq!(is_within(&wanted, &there), Err(differs.to_owned()));
+        }
+        for (wanted, there, differs) in [
+            (
+                json!({ "phases": { "hot": {} } }),
+                json!({ "phases": { "hot": {}, "delete": {} } }),
+                "phases.delete: is there, and is not wanted",
+            ),
+            (
+                json!({ "a": {} }),
+                json!({ "a": { "data_stream": {} } }),
+                "a.data_stream: is there, and is not wanted",
+            ),
+            (
+                json!({ "index": {} }),
+                json!({ "index": { "lifecycle": { "name": "x" } } }),
+                "index.lifecycle: is there, and is not wanted",
+            ),
         ] {
             assert_eq!(is_within(&wanted, &there), Err(differs.to_owned()));
         }
