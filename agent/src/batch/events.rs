@@ -12,6 +12,7 @@ use memchr::memmem::Finder;
 use crate::config::EventFormat;
 use crate::config::template::fnv1a;
 use crate::read::{Marks, Record};
+use crate::record::condition::member;
 use crate::record::treatment::Body;
 use crate::record::{self, Notes, time};
 use crate::route::FilePlan;
@@ -266,9 +267,12 @@ impl Events {
         self.meta_number
     }
 
-    /// Whether it is of the embedded metric format, which CloudWatch itself reads.
+    /// Whether it is of the embedded metric format, which CloudWatch itself reads: where `_aws` is at the top. In what is
+    /// left of a line of which fields were removed it is under `app`: that is a record like any other.
     fn is_emf(&self, content: &[u8]) -> bool {
-        content.first() == Some(&b'{') && self.emf.iter().all(|name| name.find(content).is_some())
+        content.first() == Some(&b'{')
+            && self.emf.iter().all(|name| name.find(content).is_some())
+            && member(content, &["_aws"]).is_some()
     }
 }
 

@@ -99,7 +99,7 @@ fn each_key_does_what_it_says() {
     };
     let utf16: Vec<u8> = r#"{"msg":"é","password":1}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let long = format!("{} at x", "y".repeat(100));
-    let cases: [(&str, &[u8], Value); 16] = [
+    let cases: [(&str, &[u8], Value); 17] = [
         (
             "json = \"merge\"",
             br#"{"msg":"a","order":7,"stream":"x"}"#,
@@ -107,6 +107,11 @@ fn each_key_does_what_it_says() {
         ),
         ("remove = [\"app.password\"]", br#"{"msg":"a","password":1}"#, json!({ "message": "a" })),
         ("remove = [\"app.*\"]", br#"{"n":1}"#, json!({ "message": "" })),
+        (
+            "json = \"merge\"\nremove = [\"app.*\"]",
+            br#"{"msg":"a","password":1,"stream":"x"}"#,
+            json!({ "message": "a" }),
+        ),
         (
             "remove = [\"app.password\"]",
             &utf16,
@@ -196,6 +201,54 @@ fn what_is_removed_is_nowhere_and_what_was_written_is_kept_where_lines_go_as_the
 }
 
 #[test]
+fn what_is_left_of_a_line_of_metrics_is_a_record_and_a_whole_one_is_metrics() {
+    let removing = treatment("remove = [\"app.password\"]");
+    let line = r#"{"_aws":{"CloudWatchMetrics":[]},"n":1}"#;
+    let with_more = r#"{"_aws":{"CloudWatchMetrics":[]},"n":1,"password":"hunter2"}"#;
+    let inside = r#"{"a":{"_aws":{"CloudWatchMetrics":[]}}}"#;
+    for format in [EventFormat::Json, EventFormat::Compact, EventFormat::Insights] {
+        assert_eq!(event(&removing, format, line.as_bytes()).0, line);
+        for line in [with_more, inside] {
+            let (text, _) = event(&removing, format, line.as_bytes());
+            assert!(text.contains(r#""taffrail":{"id":""#) && !text.contains("hunter2"), "{text}");
+        }
+    }
+    let (text, _) = event(&removing, EventFormat::Json, with_more.as_bytes());
+    let found: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(found["app"], json!({ "_aws": { "CloudWatchMetrics": [] }, "n": 1 }));
+    assert_eq!(found["kubernetes"]["pod"]["name"], "web-0", "{text}");
+}
+
+#[test]
+fn a_body_as_deep_as_may_be_is_kept_timed_shaped_and_forwarded_like_any_other() {
+    let deep = format!("{}1{}", "[".repeat(63), "]".repeat(63));
+    let content =
+        format!(r#"{{"stream":{deep},"ts":"2026-11-22T12:00:00Z","password":"hunter2","user_id":"eve@x"}}"#);
+    let content = content.as_bytes();
+    for json in ["", "json = \"merge\"\n"] {
+        let route = format!(
+            "{json}keep = {{ app.password = \"hunter2\" }}\nremove = [\"app.password\"]\nrename = {{ app.user_id = \"user.id\" }}\n\
+             time = \"app.ts\""
+        );
+        let treatment = treatment(&route);
+        let (text, found) = document(&treatment, content);
+        assert!(!text.contains("hunter2") && found["app"]["stream"].is_array(), "{text}");
+        assert_eq!(
+            (&found["user.id"], &found["@timestamp"]),
+            (&json!("eve@x"), &json!("2026-11-22T12:00:00.000000000Z")),
+            "{text}"
+        );
+        let (raw, _) = event(&treatment, EventFormat::Raw, content);
+        assert!(!raw.contains("hunter2") && raw.contains(&deep), "{raw}");
+        let (event, _) = event(&treatment, EventFormat::Json, content);
+        let own = own::read(&event).expect("a record of ours");
+        let mut forwarded = Vec::new();
+        own.append_document(&mut forwarded, own.tail);
+        assert_eq!(String::from_utf8_lossy(&forwarded), text);
+    }
+}
+
+#[test]
 fn a_record_that_is_split_has_what_its_route_gives_in_every_part() {
     let giving = treatment("add = { labels.team = \"shop\", app.env = \"prod\" }\nremove = [\"app.x\"]");
     let content = "\u{1}".repeat(400_000);
@@ -230,6 +283,19 @@ fn a_time_of_its_own_is_the_documents_and_names_its_index_and_the_runtimes_is_ke
         assert_eq!((events.list[0].time, &*events.targets[0]), (1_795_449_241_123, "x-2026.11.22"));
         let merged = treatment("time = { field = \"auto\", past = \"3d\" }\njson = \"merge\"");
         assert_eq!(document(&merged, content.as_bytes()).1["@timestamp"], own);
+    }
+    for field in ["ts", "app.ts"] {
+        let merged = treatment(&format!("time = \"{field}\"\njson = \"merge\""));
+        let (text, found) = document(&merged, br#"{"msg":"a","ts":"2026-11-22T12:00:00.25Z"}"#);
+        assert_eq!(found["@timestamp"], own, "{text}");
+    }
+    // Of a line of JSON the pattern is not asked, for its time no more than for fields.
+    let patterned = treatment("parse = { regex = '(?<timestamp>\\d{4}-\\S+Z)' }\ntime = \"auto\"");
+    for content in [
+        r#"{"msg":"a","until":"2026-11-23T00:00:00Z","ts":"2026-11-22T12:00:00.25Z"}"#,
+        "at 2026-11-22T12:00:00.25Z",
+    ] {
+        assert_eq!(document(&patterned, content.as_bytes()).1["@timestamp"], own, "{content}");
     }
     for (route, content) in [
         ("time = \"auto\"", r#"{"msg":"a","ts":"x"}"#),

@@ -63,10 +63,10 @@ pub fn place_of(key: &str) -> Option<String> {
         "for outputs of type `cloudwatch`"
     } else if is_of(keys_of::<SubscriptionConfig>()) {
         "for where events of a CloudWatch output go on to: move it under its `[outputs.NAME.subscription]`"
-    } else if is_of(keys_of::<IndexSetup>()) {
-        "for how indices are made: move it under its `[outputs.NAME.setup]`"
     } else if is_of(keys_of::<FileConfig>()) {
         "for outputs of type `file`"
+    } else if is_of(keys_of::<IndexSetup>()) {
+        "for how indices are made: move it under its `[outputs.NAME.setup]`"
     } else if is_of(keys_of::<FilesConfig>()) {
         "for host files: move it under a `[files.NAME]`"
     } else if is_of(keys_of::<RouteConfig>()) {

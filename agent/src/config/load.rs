@@ -194,8 +194,8 @@ impl<'a> Loader<'a> {
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
         let files = self.files(files, config.as_ref());
         let keyed = config.as_ref().is_none_or(|config| config.hash_key.is_some());
-        let routes = self.routes(routes, &outputs, &files, keyed);
         let metadata = metadata.and_then(|metadata| self.metadata(metadata));
+        let routes = self.routes(routes, &outputs, &files, metadata.as_ref(), keyed);
         let forward = forward.and_then(|forward| self.forward(forward));
         let annotations = annotations.and_then(|mut annotations| {
             self.unknown_keys(&mut annotations, &keys_of::<AnnotationsConfig>());

@@ -126,6 +126,10 @@ fn what_cannot_be_done_with_fields_is_told_at_its_place() {
         ("time = 1", "expected where the time of a record is"),
         ("time = { at = \"app.ts\" }", "expected where the time of a record is"),
         ("time = \"kubernetes.x\"", "no field that can be changed"),
+        ("time = \"ts\"", "a field of an application's JSON is under `app`: write \"app.ts\""),
+        ("time = { field = \"event.start\" }", "records have no field `event.start` here"),
+        ("parse = \"logfmt\"\ntime = \"ts\"", "records have no field `ts` here"),
+        ("json = \"text\"\ntime = \"app.ts\"", "by `json = \"text\"` records have no field `app.ts`"),
         ("time = { format = \"iso\" }", "is no format of times"),
         ("time = { format = \"%H:%M\" }", "does not say month, day and hour"),
         ("time = { zone = \"JST\" }", "is no offset from UTC"),
@@ -140,9 +144,33 @@ fn what_cannot_be_done_with_fields_is_told_at_its_place() {
     let text = format!("[[routes]]\nadd = {{ labels.team = \"x\" }}\noutputs = [\"a\"]\n{files}{OUTPUTS}");
     let error = Config::parse(&text, "f").expect_err("a label").to_string();
     assert!(error.contains("the label `team` is given by `files.system` already"), "{error}");
+    let metadata = "[metadata]\nlabel_fields = [\"team\", \"app.kubernetes.io/part-of\"]\n";
+    for line in ["add = { labels.team = \"x\" }", "rename = { app.x = \"labels.app_kubernetes_io/part-of\" }"]
+    {
+        let text = format!("[[routes]]\n{line}\noutputs = [\"a\"]\n{metadata}{OUTPUTS}");
+        let error = Config::parse(&text, "f").expect_err(line).to_string();
+        let said = "is given by `metadata.label_fields` already";
+        assert!(error.contains(said) && error.contains("f:2:"), "{line}: {error}");
+    }
     let secret = format!("hash_key = \"hunter2\"\n[[routes]]\noutputs = [\"a\"]\n{OUTPUTS}");
     let error = Config::parse(&secret, "f").expect_err("a secret").to_string();
     assert!(error.contains("a secret cannot be written into the configuration"), "{error}");
+}
+
+#[test]
+fn a_time_may_be_wherever_records_have_fields() {
+    for lines in [
+        "time = \"message\"",
+        "time = \"app.ts\"",
+        "json = \"merge\"\ntime = \"ts\"",
+        "json = \"text\"\ntime = \"message\"",
+        "json = \"text\"\ntime = \"auto\"",
+        "json = \"text\"\nparse = \"logfmt\"\ntime = \"app.ts\"",
+        "parse = { regex = '(?<event.start>\\S+) (?<message>.*)' }\ntime = \"event.start\"",
+    ] {
+        let routes = routes(&format!("[[routes]]\n{lines}\noutputs = [\"a\"]\n"));
+        assert!(routes[0].time.is_some(), "{lines}");
+    }
 }
 
 #[test]

@@ -92,6 +92,10 @@ fn with(section: &Section, line: &str) -> Option<String> {
         ("OutputConfig", "cloudwatch") => format!("{cloudwatch}{line}\n"),
         ("OutputConfig", "file") => format!("[outputs.o]\ntype = \"file\"\npath = \"/out/a\"\n{line}\n"),
         ("TlsConfig", _) => format!("{search}[outputs.o.tls]\n{line}\n"),
+        ("IndexSetup", _) => format!("{search}[outputs.o.setup]\n{line}\n"),
+        ("LeasesConfig", _) => {
+            format!("{search}[forward]\ndead_letters = \"s3://a/b\"\n[forward.leases]\n{line}\n")
+        }
         ("SubscriptionConfig", _) => format!(
             "{cloudwatch}[outputs.o.subscription]\nto = \"arn:aws:kinesis:us-east-1:123456789012:stream/x\"\n{line}\n"
         ),

@@ -42,7 +42,8 @@ pub struct Own<'a> {
 }
 
 /// Whether CloudWatch's embedded metric format could be in it: lines of it are passed on as programs wrote them, by every
-/// format, so that they may imitate anything. No event of the agent's own making holds both names so.
+/// format, so that they may imitate anything. A record in which a program wrote both names elsewhere is passed on so too, as a
+/// foreign event: that is safe, and such records are rare.
 fn may_be_verbatim(text: &str) -> bool {
     let holds = |name: &[u8]| memmem::find(text.as_bytes(), name).is_some();
     holds(br#""_aws""#) && holds(br#""CloudWatchMetrics""#)

@@ -78,6 +78,11 @@ pub fn may_be_changed(name: &str) -> bool {
     is_sound(name) && !is_own(name) && name != "app" && (name == "message" || root(name) != "message")
 }
 
+/// Whether a field at the top of what was made of a record is a program's: not its message, not the agent's own.
+pub fn is_programs(name: &str) -> bool {
+    !is_own(name) && !["labels", "message"].contains(&root(name))
+}
+
 /// The text that a token of valid JSON stands for: of a string what is between its quotes, unescaped.
 pub fn text_of(token: &[u8]) -> Cow<'_, str> {
     let inner = token.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(token);

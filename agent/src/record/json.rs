@@ -11,6 +11,10 @@ use super::level::Level;
 /// field is lower (20 by default), but also settable.
 const MAX_DEPTH: u32 = 64;
 
+/// How deep they may nest in what was made of a body: under `app` it is one level deeper. What looked into a document only
+/// as deep as into a body would miss the fields of one that is as deep as it may be.
+const MAX_MADE_DEPTH: u32 = MAX_DEPTH + 1;
+
 /// What a valid object holds that the record wants.
 #[derive(Debug)]
 pub(super) struct Object {
@@ -184,7 +188,7 @@ impl Scanner<'_> {
         loop {
             let name_end = self.string(at)?;
             let value = self.colon(name_end)?;
-            let value_end = self.value(value)?;
+            let value_end = self.value(value, MAX_DEPTH)?;
             let after = self.white(value_end);
             let separator = self.bytes.get(after)?;
             if !matches!(separator, b',' | b'}') {
@@ -199,13 +203,14 @@ impl Scanner<'_> {
         }
     }
 
-    /// The members of the object that the bytes begin with, which need not be closed, until `visit` has seen enough.
+    /// The members of the object that the bytes begin with, which need not be closed, until `visit` has seen enough: of a
+    /// document that was made, or of a part of one.
     pub fn members(&mut self, mut visit: impl FnMut(&Self, Member) -> bool) {
         let mut before = 0;
         let mut at = self.white(1);
         while let Some(name_end) = self.string(at)
             && let Some(value) = self.colon(name_end)
-            && let Some(value_end) = self.value(value)
+            && let Some(value_end) = self.value(value, MAX_MADE_DEPTH)
         {
             let after = self.white(value_end);
             let member = Member { before, name: (at, name_end), value: (value, value_end), after };
@@ -217,10 +222,10 @@ impl Scanner<'_> {
         }
     }
 
-    /// The values of the valid array that the bytes begin with, by where each begins and ends.
+    /// The values of the valid array that the bytes begin with, by where each begins and ends: likewise.
     pub fn elements(&mut self, mut visit: impl FnMut(&Self, (usize, usize))) {
         let mut at = self.white(1);
-        while let Some(end) = self.value(at) {
+        while let Some(end) = self.value(at, MAX_MADE_DEPTH) {
             visit(self, (at, end));
             let after = self.white(end);
             if self.bytes.get(after) != Some(&b',') {
@@ -230,16 +235,17 @@ impl Scanner<'_> {
         }
     }
 
-    /// Any value of a member of the body. Containers are followed with one bit a level instead of by recursion.
+    /// Any value of a member of what the bytes are, which nests so deep at most. Containers are followed with one bit a level
+    /// instead of by recursion: all but the first level fit in 64.
     #[inline]
-    fn value(&mut self, at: usize) -> Option<usize> {
+    fn value(&mut self, at: usize, max_depth: u32) -> Option<usize> {
         match self.bytes.get(at)? {
-            b'{' | b'[' => self.container(at),
+            b'{' | b'[' => self.container(at, max_depth),
             _ => self.scalar(at),
         }
     }
 
-    fn container(&mut self, mut at: usize) -> Option<usize> {
+    fn container(&mut self, mut at: usize, max_depth: u32) -> Option<usize> {
         // The lowest bit tells whether the innermost open container is an object.
         let mut objects: u64 = 0;
         let mut depth = 1;
@@ -247,7 +253,7 @@ impl Scanner<'_> {
             match self.bytes.get(at)? {
                 open @ (b'{' | b'[') => {
                     depth += 1;
-                    if depth > MAX_DEPTH {
+                    if depth > max_depth {
                         return None;
                     }
                     let object = *open == b'{';
@@ -452,6 +458,23 @@ mod tests {
             assert!(read(&nested(100_000, open, close)).is_none());
         }
         assert!(read(&format!("{{\"a\":[{}[]]}}", "[[[]]],".repeat(1000))).is_some());
+    }
+
+    #[test]
+    fn what_was_made_of_a_body_is_looked_through_one_level_deeper() {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            for (depth, found) in [(64, true), (65, true), (66, false)] {
+                let value = format!("{}1{}", open.repeat(depth - 1), close.repeat(depth - 1));
+                let (object, array) = (format!("{{\"a\":{value},\"b\":1"), format!("[{value},1]"));
+                let (mut members, mut elements) = (0, 0);
+                Scanner { bytes: object.as_bytes(), repair: false }.members(|_, _| {
+                    members += 1;
+                    false
+                });
+                Scanner { bytes: array.as_bytes(), repair: false }.elements(|_, _| elements += 1);
+                assert_eq!((members == 2, elements == 2), (found, found), "{depth}: {object}");
+            }
+        }
     }
 
     #[test]

@@ -180,6 +180,7 @@ impl Parser {
     pub fn time<'a>(&self, content: &'a [u8]) -> Option<&'a [u8]> {
         let Kind::Pattern(regex, fields) = &self.0 else { return None };
         let (number, _) = fields.iter().find(|(_, field)| *field == Field::Time)?;
+        of_a_form(content)?;
         regex.captures(content)?.get(*number).map(|group| group.as_bytes())
     }
 
@@ -202,10 +203,7 @@ impl Parser {
     /// Appends the fields of a line, as [`append_body`](super::append_body) does. None, with nothing appended, if it is of
     /// another form.
     pub fn append(&self, out: &mut Vec<u8>, content: &[u8]) -> Option<Notes> {
-        let text = std::str::from_utf8(content).ok()?;
-        if text.trim_ascii_start().starts_with('{') {
-            return None;
-        }
+        let text = of_a_form(content)?;
         match &self.0 {
             Kind::Logfmt => append_logfmt(out, text),
             Kind::Pattern(regex, fields) => {
@@ -214,6 +212,12 @@ impl Parser {
             }
         }
     }
+}
+
+/// What may be a line of some form: none of JSON, or of what is no text, is.
+fn of_a_form(content: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(content).ok()?;
+    (!text.trim_ascii_start().starts_with('{')).then_some(text)
 }
 
 fn field(name: &str) -> Result<Field, String> {

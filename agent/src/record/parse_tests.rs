@@ -144,6 +144,22 @@ fn a_pattern_of_ones_own_names_its_fields_and_no_others() {
     }
 }
 
+#[test]
+fn a_line_of_which_no_fields_are_made_has_no_time_either() {
+    let own = Parser::pattern(r"(?<timestamp>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)").unwrap();
+    let time = b"2026-11-23T12:00:00Z";
+    let lines: [(&[u8], bool); 4] = [
+        (b"at 2026-11-23T12:00:00Z", true),
+        (br#"{"until":"2026-11-23T12:00:00Z"}"#, false),
+        (br#"  {"until":"2026-11-23T12:00:00Z""#, false),
+        (b"\xff 2026-11-23T12:00:00Z", false),
+    ];
+    for (line, is_there) in lines {
+        assert_eq!(own.time(line), is_there.then_some(&time[..]), "{}", line.escape_ascii());
+        assert_eq!(own.append(&mut Vec::new(), line).is_some(), is_there, "{}", line.escape_ascii());
+    }
+}
+
 /// Pieces of which lines consist that mean something to one form or another.
 fn line() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![

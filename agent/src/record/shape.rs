@@ -6,7 +6,7 @@
 //! members is one, and so is how names are escaped. Lists are looked through. What is asked for and not there is no error.
 //! Never writes a name that is the agent's own, or one name twice.
 
-use super::fields::{is_within, overlap, text_of};
+use super::fields::{is_programs, is_within, overlap, text_of};
 use super::hash::HashKey;
 use super::json::{Member, Scanner};
 use super::{escape, separate};
@@ -42,6 +42,7 @@ pub enum Edit {
 /// Which fields: one, or, with `.*` behind it, all beneath it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
+    /// Empty for `app` where JSON is merged: all that is a program's.
     path: String,
     beneath: bool,
 }
@@ -69,8 +70,13 @@ impl Pattern {
         Pattern { path: plain(path, merged).to_owned(), beneath }
     }
 
-    fn matches(&self, path: &str) -> bool {
-        is_within(path, &self.path) && !(self.beneath && path.len() == self.path.len())
+    fn matches(&self, path: &Path) -> bool {
+        if self.path.is_empty() {
+            // Under `app` names that are the agent's elsewhere are a program's too.
+            return path.in_app || path.names().any(is_programs);
+        }
+        let mut names = path.names();
+        names.any(|name| is_within(name, &self.path) && !(self.beneath && name.len() == self.path.len()))
     }
 
     /// Whether it may match something beneath a path.
@@ -138,7 +144,7 @@ impl Shape {
 
     /// What is to be done with a field of this name, besides what is done with all that it lies in.
     fn todo(&self, path: &Path, mut todo: Todo) -> Todo {
-        let of_it = self.edits.iter().filter(|(pattern, _)| path.names().any(|name| pattern.matches(name)));
+        let of_it = self.edits.iter().filter(|(pattern, _)| pattern.matches(path));
         for (_, edit) in of_it {
             match edit {
                 Edit::Remove => todo.remove = true,

@@ -159,6 +159,41 @@ fn a_long_text_is_cut_at_a_character_and_says_so() {
 }
 
 #[test]
+fn where_json_is_merged_all_of_app_is_all_that_a_program_wrote_but_its_message() {
+    let document = r#"{"message":"m","log":{"level":"warn"},"n":1,"user.id":{"a":2},"event.duration":3,"app":{"kubernetes":{"a":4},"message":{"b":5},"":6}"#;
+    let removing = of(true, |shape| shape.edit("app.*", Edit::Remove));
+    let changed = Shaped { changed: true, truncated: 0 };
+    assert_eq!(shaped(&removing, document), (r#"{"message":"m","log":{"level":"warn"}"#.into(), changed));
+    assert_eq!(shaped(&removing, r#"{"n":1,"app":{"stream":"x"}"#), (r#"{"message":"""#.into(), changed));
+    let hashing = of(true, |shape| shape.edit("app.*", Edit::Hash));
+    let expected = format!(
+        r#"{{"message":"m","log":{{"level":"warn"}},"n":"{}","user.id":{{"a":"{}"}},"event.duration":"{}","app":{{"kubernetes":{{"a":"{}"}},"message":{{"b":"{}"}},"":"{}"}}"#,
+        hash("1"),
+        hash("2"),
+        hash("3"),
+        hash("4"),
+        hash("5"),
+        hash("6"),
+    );
+    assert_eq!(shaped(&hashing, document), (expected, changed));
+    let cutting = of(true, |shape| shape.edit("app.*", Edit::Truncate(64)));
+    let long = "x".repeat(100);
+    let document = format!(r#"{{"message":"{long}","a":"{long}","app":{{"stream":"{long}"}}"#);
+    let (out, done) = shaped(&cutting, &document);
+    assert!(done.truncated == 2 && out.starts_with(&format!(r#"{{"message":"{long}","a":"xx"#)), "{out}");
+}
+
+#[test]
+fn a_body_as_deep_as_may_be_keeps_its_fields_and_loses_what_is_removed() {
+    let deep = format!("{}1{}", "[".repeat(63), "]".repeat(63));
+    let shape = of(false, |shape| shape.edit("app.password", Edit::Remove));
+    assert_eq!(
+        shaped(&shape, &format!(r#"{{"message":"m","app":{{"a":{deep},"password":1}}"#)),
+        (format!(r#"{{"message":"m","app":{{"a":{deep}}}"#), Shaped { changed: true, truncated: 0 })
+    );
+}
+
+#[test]
 fn where_json_is_merged_a_field_is_meant_at_the_top_and_under_app() {
     let shape = of(true, |shape| {
         shape.edit("password", Edit::Remove);

@@ -289,14 +289,14 @@ fn zone_of(text: &[u8], offset: &mut i32) -> Option<usize> {
     let sign = match text.first()? {
         b'+' => 1,
         b'-' => -1,
-        b'Z' | b'z' => {
-            *offset = 0;
-            return (letters(text) == 1).then_some(1);
-        }
         _ => {
-            let is_utc = text.starts_with(b"UTC") || text.starts_with(b"GMT");
-            *offset = if is_utc { 0 } else { *offset };
-            return (is_utc && letters(text) == 3).then_some(3);
+            let name = &text[..letters(text)];
+            // A word that only begins so is no zone: the one that is said stays.
+            if !matches!(name, b"Z" | b"z" | b"UTC" | b"GMT") {
+                return None;
+            }
+            *offset = 0;
+            return Some(name.len());
         }
     };
     let (mut hours, mut minutes) = (0, 0);
@@ -328,11 +328,11 @@ impl Stamp {
         Stamp { field, format, zone, bounds: (nanos(past), nanos(ahead)) }
     }
 
-    /// The time of a record of which these fields were made, not closed yet; `parsed` is what the form of its line says is
-    /// one, and `written` the runtime's.
-    pub fn of(&self, document: &[u8], parsed: Option<&[u8]>, written: i64) -> Option<i64> {
+    /// The time of a record of which these fields were made, not closed yet, with JSON under `app`; `merged`: it will not stay
+    /// there. `parsed` is what the form of its line says is one, and `written` the runtime's.
+    pub fn of(&self, document: &[u8], merged: bool, parsed: Option<&[u8]>, written: i64) -> Option<i64> {
         let time = match &self.field {
-            Some(path) => self.read(&text_of(field(document, path)?), true, written),
+            Some(path) => self.read(&text_of(field(document, path, merged)?), true, written),
             None => self.usual(document, parsed, written),
         }?;
         let (past, ahead) = self.bounds;
@@ -340,14 +340,12 @@ impl Stamp {
     }
 
     fn usual(&self, document: &[u8], parsed: Option<&[u8]>, written: i64) -> Option<i64> {
-        if let Some(parsed) = parsed {
-            return self.read(&String::from_utf8_lossy(parsed), true, written);
-        }
+        let parsed = parsed.and_then(|parsed| self.read(&String::from_utf8_lossy(parsed), true, written));
         let of_member = |name: &&str| {
             let value = member(document, &["app", name])?;
             self.read(&text_of(value), true, written)
         };
-        let found = MEMBERS.iter().find_map(of_member);
+        let found = parsed.or_else(|| MEMBERS.iter().find_map(of_member));
         // A number that a line begins with is seldom a time.
         found.or_else(|| self.read(&text_of(member(document, &["message"])?), false, written))
     }
@@ -369,14 +367,23 @@ impl Stamp {
     }
 }
 
-/// Where what a path leads to stands, which may have the dots in its name.
-fn field<'a>(document: &'a [u8], path: &[String]) -> Option<&'a [u8]> {
-    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-    let dotted = || {
-        let name = parts.get(1..)?.join(".");
-        if parts[0] == "app" { member(document, &["app", &name]) } else { None }
+/// Where what a path leads to stands, which may have the dots in its name. Where JSON is `merged`, a field at the top and one
+/// under `app` are one.
+fn field<'a>(document: &'a [u8], path: &[String], merged: bool) -> Option<&'a [u8]> {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let (is_apps, name) = match &path[..] {
+        ["app", name @ ..] => (true, name),
+        name => (false, name),
     };
-    member(document, &parts).or_else(dotted).or_else(|| member(document, &[&parts.join(".")]))
+    let dotted = name.join(".");
+    let within = |object: &'a [u8]| member(object, name).or_else(|| member(object, &[&dotted]));
+    let (at_top, in_app) = (|| within(document), || within(member(document, &["app"])?));
+    match (is_apps, merged) {
+        (true, true) => in_app().or_else(at_top),
+        (true, false) => in_app(),
+        (false, true) => at_top().or_else(in_app),
+        (false, false) => at_top(),
+    }
 }
 
 /// A time that does not go on as a word or a number.

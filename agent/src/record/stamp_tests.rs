@@ -13,7 +13,7 @@ fn stamp(field: Option<&str>, format: &str) -> Stamp {
 }
 
 fn of(stamp: &Stamp, document: &str) -> Option<String> {
-    stamp.of(document.as_bytes(), None, WRITTEN).map(format_nanos)
+    stamp.of(document.as_bytes(), false, None, WRITTEN).map(format_nanos)
 }
 
 #[test]
@@ -80,8 +80,33 @@ fn it_is_where_it_is_said_or_usually_is() {
     ] {
         assert_eq!(of(&stamp(field, "auto"), document), noon.clone().filter(|_| is_found), "{document}");
     }
-    let parsed = stamp(None, "auto").of(br#"{"message":"m""#, Some(b"23/Nov/2026:12:00:00 +0000"), WRITTEN);
-    assert_eq!(parsed.map(format_nanos), noon);
+    for (parsed, document) in [
+        ("23/Nov/2026:12:00:00 +0000", r#"{"message":"2026-11-23 13:00:00 x""#),
+        // What the form takes for a time is none.
+        ("-", r#"{"message":"2026-11-23 12:00:00 x""#),
+        ("-", r#"{"message":"m","app":{"ts":1795435200}"#),
+    ] {
+        let found = stamp(None, "auto").of(document.as_bytes(), false, Some(parsed.as_bytes()), WRITTEN);
+        assert_eq!(found.map(format_nanos), noon, "{document}");
+    }
+}
+
+#[test]
+fn where_json_is_merged_a_time_is_looked_for_at_the_top_and_under_app() {
+    for (field, document) in [
+        ("ts", r#"{"message":"m","app":{"ts":1795435200}"#),
+        ("app.ts", r#"{"message":"m","app":{"ts":1795435200}"#),
+        ("a.b", r#"{"app":{"a":{"b":1795435200}}"#),
+        ("a.b", r#"{"app":{"a.b":1795435200}"#),
+        ("event.start", r#"{"message":"m","event.start":1795435200"#),
+        ("app.event.start", r#"{"message":"m","event.start":1795435200"#),
+    ] {
+        let found = |merged| stamp(Some(field), "auto").of(document.as_bytes(), merged, None, WRITTEN);
+        assert_eq!(found(true), Some(1_795_435_200_000_000_000), "{field} of {document}");
+        // Elsewhere a name says where.
+        let is_there = field.starts_with("app.") == document.contains("\"app\"");
+        assert_eq!(found(false).is_some(), is_there, "{field} of {document}");
+    }
 }
 
 #[test]
@@ -129,7 +154,8 @@ fn a_year_that_is_not_written_is_the_nearest() {
     let written = 1_798_761_610_000_000_000;
     let of = |text: &str, written| {
         let document = format!(r#"{{"message":"{text} host x""#);
-        stamp(None, "auto").of(document.as_bytes(), None, written).map(format_nanos).unwrap_or_default()
+        let found = stamp(None, "auto").of(document.as_bytes(), false, None, written);
+        found.map(format_nanos).unwrap_or_default()
     };
     assert_eq!(of("Dec 31 23:59:59", written), "2026-12-31T23:59:59.000000000Z");
     assert_eq!(of("Jan  1 00:00:09", written), "2027-01-01T00:00:09.000000000Z");
@@ -144,6 +170,15 @@ fn a_time_without_a_zone_is_of_the_zone_that_is_said() {
     let of = |text: &str| of(&stamp, &format!(r#"{{"message":"{text}""#)).unwrap_or_default();
     assert_eq!(of("2026-11-23 21:00:00 x"), "2026-11-23T12:00:00.000000000Z");
     assert_eq!(of("2026-11-23 12:00:00Z x"), "2026-11-23T12:00:00.000000000Z");
+    assert_eq!(of("2026-11-23 12:00:00 GMT x"), "2026-11-23T12:00:00.000000000Z");
+    // What follows is a word that begins as a zone does.
+    for word in ["Zookeeper", "zeroed", "UTCnow", "GMTime"] {
+        assert_eq!(
+            of(&format!("2026-11-23 21:00:00 {word} started")),
+            "2026-11-23T12:00:00.000000000Z",
+            "{word}"
+        );
+    }
 }
 
 proptest::proptest! {
@@ -153,7 +188,7 @@ proptest::proptest! {
             let document = format!(r#"{{"message":{}"#, serde_json::Value::from(text));
             for format in ["auto", "epoch_s", "epoch_ns", "%F %T%.f%?z", "%b %e %I:%M:%S %p", "%s"] {
                 let stamp = stamp(Some("message"), format);
-                if let Some(time) = stamp.of(document.as_bytes(), None, written) {
+                if let Some(time) = stamp.of(document.as_bytes(), false, None, written) {
                     proptest::prop_assert!(time.abs_diff(written) <= 14 * 86_400 * 1_000_000_000);
                 }
             }

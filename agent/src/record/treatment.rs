@@ -211,7 +211,7 @@ impl Treatment {
             }
             time = self.stamp.as_ref().and_then(|stamp| {
                 let parsed = self.parser.as_ref().and_then(|parser| parser.time(record.content));
-                stamp.of(scratch, parsed, nanos(record.time)?)
+                stamp.of(scratch, self.merge.is_some(), parsed, nanos(record.time)?)
             });
             notes = Some(made).filter(|_| nested == json);
         }

@@ -11,7 +11,7 @@ use crate::config::diagnostic::suggestion;
 use crate::config::keys::keys_of;
 use crate::config::routes::fields;
 use crate::config::units::quoted;
-use crate::config::{FilesConfig, OutputConfig, RouteConfig};
+use crate::config::{FilesConfig, MetadataConfig, OutputConfig, RouteConfig};
 use std::collections::BTreeMap;
 
 impl<'a> Loader<'a> {
@@ -21,6 +21,7 @@ impl<'a> Loader<'a> {
         routes: Option<Spanned<DeValue<'a>>>,
         outputs: &BTreeMap<String, OutputConfig>,
         files: &BTreeMap<String, FilesConfig>,
+        metadata: Option<&MetadataConfig>,
         keyed: bool,
     ) -> Vec<RouteConfig> {
         let Some(routes) = routes else { return Vec::new() };
@@ -33,12 +34,13 @@ impl<'a> Loader<'a> {
             );
             return Vec::new();
         };
-        let labels = |(name, files): (&'_ String, &'_ FilesConfig)| -> Vec<(String, String)> {
-            files.labels.keys().map(|label| (name.clone(), label.clone())).collect()
-        };
-        let labels: Vec<(String, String)> = files.iter().flat_map(labels).collect();
-        let labels: Vec<(&str, &str)> =
-            labels.iter().map(|(f, label)| (f.as_str(), label.as_str())).collect();
+        // What gives a label, and its name.
+        let mut labels: Vec<(String, String)> = Vec::new();
+        for (name, files) in files {
+            labels.extend(files.labels.keys().map(|label| (format!("files.{name}"), label.clone())));
+        }
+        let of_pods = metadata.into_iter().flat_map(MetadataConfig::label_fields);
+        labels.extend(of_pods.map(|(_, field)| ("metadata.label_fields".to_owned(), field)));
         let mut read: Vec<RouteConfig> = Vec::new();
         for value in list {
             let span = value.span();

@@ -9,12 +9,12 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::{Parse, RouteConfig};
+use super::{Parse, RouteConfig, TimeConfig};
 use crate::config::ByteSize;
 use crate::config::diagnostic::Refusal;
 use crate::config::units::{quoted, refused};
 use crate::record::escape;
-use crate::record::fields::{may_be_changed, may_be_given, overlap};
+use crate::record::fields::{is_within, may_be_changed, may_be_given, overlap};
 use crate::record::hash::HashKey;
 use crate::record::shape::{Edit, Shape};
 use crate::record::treatment::Given;
@@ -169,11 +169,11 @@ fn no_name(name: &str, what: &str, such_as: &str) -> Refusal {
     Refusal::new(format!("{} is no field that can be {what}", quoted(name)), help)
 }
 
-/// What of a route's keys cannot be meant together: the key, what is wrong, and what to do. `labels`: those that files of the
-/// host are given; `keyed`: there is a key for hashes.
+/// What of a route's keys cannot be meant together: the key, what is wrong, and what to do. `labels`: those that documents have
+/// without it, by the key that gives them and their names; `keyed`: there is a key for hashes.
 pub fn conflicts(
     route: &RouteConfig,
-    labels: &[(&str, &str)],
+    labels: &[(String, String)],
     keyed: bool,
 ) -> Vec<(&'static str, String, String)> {
     let mut found = Vec::new();
@@ -222,11 +222,30 @@ pub fn conflicts(
             refuse(key, format!("`parse` makes {} here", quoted(other)), "choose another name");
         }
         let label = labels.iter().find(|(_, label)| overlap(name, &format!("labels.{label}")));
-        if let Some((files, label)) = label {
+        if let Some((by, label)) = label {
             refuse(
                 key,
-                format!("the label {} is given by `files.{files}` already", quoted(label)),
+                format!("the label {} is given by {} already", quoted(label), quoted(by)),
                 "choose another name",
+            );
+        }
+    }
+    if let Some(name) = route.time.as_ref().and_then(TimeConfig::field).filter(|name| *name != "message") {
+        let is_text = route.json == super::Json::Text && parser.is_none();
+        let is_made = is_within(name, "app") || parsed.contains(&name) || route.json == super::Json::Merge;
+        if is_text {
+            refuse(
+                "time",
+                format!("by `json = \"text\"` records have no field {}", quoted(name)),
+                "leave `json` out, or write \"auto\" or \"message\"",
+            );
+        } else if !is_made {
+            refuse(
+                "time",
+                format!("records have no field {} here", quoted(name)),
+                &format!(
+                    "a field of an application's JSON is under `app`: write \"app.{name}\", or \"auto\""
+                ),
             );
         }
     }

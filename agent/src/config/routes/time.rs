@@ -33,6 +33,11 @@ pub struct TimeConfig {
 }
 
 impl TimeConfig {
+    /// The field; none for wherever it usually is.
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
     /// What times are read by; nothing, if the format is none, which it was when it was read.
     pub fn compile(&self) -> Option<Stamp> {
         let format = Format::parse(&self.format).ok()?;
