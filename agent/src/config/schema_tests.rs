@@ -94,7 +94,7 @@ fn with(section: &Section, line: &str) -> Option<String> {
         ("TlsConfig", _) => format!("{search}[outputs.o.tls]\n{line}\n"),
         ("IndexSetup", _) => format!("{search}[outputs.o.setup]\n{line}\n"),
         ("LeasesConfig", _) => {
-            format!("{search}[forward]\ndead_letters = \"s3://a/b\"\n[forward.leases]\n{line}\n")
+            format!("{search}[forward]\ndead_letters = \"s3://letters/taffrail\"\n[forward.leases]\n{line}\n")
         }
         ("SubscriptionConfig", _) => format!(
             "{cloudwatch}[outputs.o.subscription]\nto = \"arn:aws:kinesis:us-east-1:123456789012:stream/x\"\n{line}\n"
