@@ -390,7 +390,7 @@ fn write_repeat<const COUNT: bool>(
         // What is left is never too short to have a name.
         let part = match length {
             ..=LONGEST => length,
-            ..LONGEST_AND_LEAST => LONGEST - 3,
+            LONGER..=LONGEST_BUT_IN_TWO => LONGEST - 3,
             _ => LONGEST,
         };
         if COUNT {
@@ -409,8 +409,10 @@ fn write_repeat<const COUNT: bool>(
     }
 }
 
-/// Below this a length of two parts would leave less than deflate can name, three bytes, if the first were the longest.
-const LONGEST_AND_LEAST: usize = LONGEST + 3;
+/// Lengths of two parts, of which the first cannot be the longest: deflate has no name for the one or two bytes that would be
+/// left.
+const LONGER: usize = LONGEST + 1;
+const LONGEST_BUT_IN_TWO: usize = LONGEST + 2;
 
 #[inline(always)]
 fn word(bytes: &[u8], at: usize) -> u64 {

@@ -72,7 +72,7 @@ pub fn forward(path: Option<&Path>, args: &ForwardArgs) -> ExitCode {
 
 async fn follow(config: &Config, forwarder: &Arc<Forwarder>, stream: &str) -> Result<(), String> {
     let keeper = match &config.forward.leases {
-        Some(leases) => Keeper::Leases(Leases::open(leases, &config.metadata, stream).await?),
+        Some(leases) => Keeper::Leases(Box::new(Leases::open(leases, &config.metadata, stream).await?)),
         None => Keeper::File(
             Checkpoints::open(&config.state_dir, stream)
                 .map_err(|error| format!("the checkpoints in {}: {error}", config.state_dir.display()))?,

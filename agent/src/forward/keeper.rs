@@ -16,7 +16,7 @@ pub enum Keeper {
     /// In the state directory: all shards are this process's.
     File(Checkpoints),
     /// With the Kubernetes API: some of them.
-    Leases(Leases),
+    Leases(Box<Leases>),
 }
 
 impl Keeper {
