@@ -73,9 +73,10 @@ impl Way {
 }
 
 /// Runs each of `ways` `repetitions` times, in turns, and prints the table. Each is compared with the last
-/// plain one before it.
-pub fn run(bench: &Bench, plan: &Plan, ways: &[Way], repetitions: u32) -> Outcome<()> {
+/// plain one before it. `delivered`: how many records the agent makes of the lines, if not one of each; what is measured are lines.
+pub fn run(bench: &Bench, plan: &Plan, ways: &[Way], delivered: Option<u64>, repetitions: u32) -> Outcome<()> {
     let corpus = corpus::prepare(&bench.cache, plan)?;
+    let expected = delivered.unwrap_or(corpus.records);
     let made = number(corpus.bytes as f64 / MIB, 0);
     let mean = number(corpus.bytes as f64 / corpus.lines as f64, 0);
     let records = number(corpus.records as f64, 0);
@@ -86,7 +87,7 @@ pub fn run(bench: &Bench, plan: &Plan, ways: &[Way], repetitions: u32) -> Outcom
         let mut plain = None;
         // In turns, so that a change of the machine's mood falls on all alike.
         for (row, way) in rows.iter_mut().zip(ways) {
-            let rate = once(bench, &corpus, *way, row)
+            let rate = once(bench, &corpus, expected, *way, row)
                 .map_err(|error| format!("catch-up, {}, run {repetition}: {error}", way.name()))?;
             if way.is_plain() {
                 plain = Some(rate);
@@ -133,14 +134,14 @@ pub fn run(bench: &Bench, plan: &Plan, ways: &[Way], repetitions: u32) -> Outcom
 }
 
 /// One run; its records per CPU second.
-fn once(bench: &Bench, corpus: &Corpus, way: Way, row: &mut Row) -> Outcome<f64> {
+fn once(bench: &Bench, corpus: &Corpus, expected: u64, way: Way, row: &mut Row) -> Outcome<f64> {
     let folder = bench.folder()?;
     let options = Options { tls: way.tls, refused: way.refused, held: way.held, ..Options::default() };
     let mut run = bench.start_with(&corpus.pods, folder.path(), way.compression, options)?;
-    run.wait_for(corpus.records)?;
+    run.wait_for(expected)?;
     let (usage, wall) = (run.usage()?, run.elapsed());
     let (rss, totals) = (run.peak_rss()?, run.sink.totals());
-    run.finish(corpus.records)?;
+    run.finish(expected)?;
     // A tick of the kernel's clock at least, so that a tiny corpus gives no infinity.
     let rate = corpus.records as f64 / usage.cpu.max(0.01);
     row.rate.push(rate);

@@ -115,6 +115,9 @@ enum Scenario {
         /// Each also to a sink that says of so many of a hundred that it holds them already
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=50))]
         held: u32,
+        /// Records that the agent makes of the lines, where routes join or drop some [default: one of each line]
+        #[arg(long)]
+        records: Option<u64>,
         /// Runs of each
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         repetitions: u32,
@@ -311,12 +314,12 @@ fn run(arguments: Arguments) -> Outcome<()> {
     let mut bench =
         Bench { agent, cores: Cores::divide()?, cache, stall, seed, verify_ids: common.verify_ids };
     match arguments.scenario {
-        Scenario::CatchUp { size, containers, compression, tls, refused, held, repetitions } => {
+        Scenario::CatchUp { size, containers, compression, tls, refused, held, records, repetitions } => {
             let ways: Vec<Way> = compression
                 .into_iter()
                 .flat_map(|compression| Way::all(compression, tls, refused, held))
                 .collect();
-            catch_up::run(&bench, &Plan { bytes: size, containers, seed }, &ways, repetitions)
+            catch_up::run(&bench, &Plan { bytes: size, containers, seed }, &ways, records, repetitions)
         }
         Scenario::Idle { files, seconds, repetitions } => {
             idle::run(&bench, files, Duration::from_secs(seconds), repetitions)
