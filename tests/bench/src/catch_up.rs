@@ -74,7 +74,13 @@ impl Way {
 
 /// Runs each of `ways` `repetitions` times, in turns, and prints the table. Each is compared with the last
 /// plain one before it. `delivered`: how many records the agent makes of the lines, if not one of each; what is measured are lines.
-pub fn run(bench: &Bench, plan: &Plan, ways: &[Way], delivered: Option<u64>, repetitions: u32) -> Outcome<()> {
+pub fn run(
+    bench: &Bench,
+    plan: &Plan,
+    ways: &[Way],
+    delivered: Option<u64>,
+    repetitions: u32,
+) -> Outcome<()> {
     let corpus = corpus::prepare(&bench.cache, plan)?;
     let expected = delivered.unwrap_or(corpus.records);
     let made = number(corpus.bytes as f64 / MIB, 0);
