@@ -9,7 +9,7 @@ use super::level::Level;
 
 /// How deep objects and arrays may nest, the body itself being the first. Elasticsearch's own limit for a flattened
 /// field is lower (20 by default), but also settable.
-const MAX_DEPTH: u32 = 64;
+pub(crate) const MAX_DEPTH: u32 = 64;
 
 /// How deep they may nest in what was made of a body: under `app` it is one level deeper. What looked into a document only
 /// as deep as into a body would miss the fields of one that is as deep as it may be.

@@ -32,7 +32,7 @@ pub const ROOTS: [&str; 18] = [
 ];
 
 /// Fields that are numbers wherever Elastic's own schema has them.
-const NUMBERS: [&str; 12] = [
+pub const NUMBERS: [&str; 12] = [
     "client.port",
     "destination.port",
     "event.duration",

@@ -10,6 +10,7 @@ use std::net::Ipv6Addr;
 
 use regex::bytes::{Regex, RegexSet, SetMatches};
 
+use super::fields::text_of;
 use super::hash::HashKey;
 use super::{escape, json, utf16};
 
@@ -237,13 +238,8 @@ impl Redactor {
         if memchr::memchr(b'\\', inner).is_none() {
             return self.token(out, token, inner, Some(here));
         }
-        let plain: Cow<'_, [u8]> = match serde_json::from_slice::<String>(token) {
-            Ok(text) => Cow::Owned(text.into_bytes()),
-            // An escape of half a surrogate stands for no text: taken as it is written.
-            Err(_) => Cow::Borrowed(inner),
-        };
         // What escapes hid was seen by no rule.
-        self.token(out, token, &plain, None)
+        self.token(out, token, text_of(token).as_bytes(), None)
     }
 
     /// A token as it is written, or, where its text is replaced, a text: a number becomes one.

@@ -4,9 +4,8 @@
 use crate::cluster;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::fs;
-use std::process::Command;
 use taffrail_tests::manifests::{apply, as_account_of, kustomize, one, path};
+use taffrail_tests::node::Node;
 use taffrail_tests::{agent, eventually, seconds};
 
 const NAME: &str = "taffrail-forwarder";
@@ -31,14 +30,8 @@ fn it_is_taken_and_its_pods_are_within_the_strictest_standard() {
 fn its_configuration_is_right_and_the_disk_is_where_that_says() {
     let objects = kustomize("forwarder");
     let text = one(&objects, "ConfigMap")["data"]["taffrail.toml"].as_str().expect("a configuration");
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    fs::write(&file, text).expect("to write a configuration");
-    let output = Command::new(agent::binary())
-        .args(["check", "--config"])
-        .arg(file.path())
-        .output()
-        .expect("to check");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let checked = agent::check(text, &Node::new());
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     let container = &one(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
     let state = container["volumeMounts"].as_array().expect("mounts").iter().find(|m| m["name"] == "state");
     let state = state.expect("a disk")["mountPath"].as_str().expect("a path");

@@ -3,9 +3,9 @@
 use crate::everything;
 use serde_json::{Value, json};
 use std::fs;
-use std::process::Command;
 use taffrail_tests::agent;
 use taffrail_tests::manifests::{chart, kustomize, lint, one, root};
+use taffrail_tests::node::Node;
 
 #[test]
 fn the_chart_and_the_overlays_say_the_same() {
@@ -107,15 +107,8 @@ fn the_agent_takes_every_configuration_in_what_is_applied() {
     for (name, objects) in everything() {
         let Some(config) = objects.iter().find(|object| object["kind"] == "ConfigMap") else { continue };
         let text = config["data"]["taffrail.toml"].as_str().expect("a configuration");
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        fs::write(&file, text).expect("to write a configuration");
-        let output = Command::new(agent::binary())
-            .args(["check", "--config"])
-            .arg(file.path())
-            .output()
-            .expect("to run the agent");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{name}:\n{said}");
+        let checked = agent::check(text, &Node::new());
+        assert_eq!(checked.code, Some(0), "{name}:\n{}", checked.stderr);
     }
 }
 

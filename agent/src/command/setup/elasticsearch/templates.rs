@@ -8,9 +8,12 @@ use serde_json::{Map, Value, json};
 
 use super::server::Abilities;
 use super::{COMPONENT, Lifecycle, Place, TEMPLATE};
+use crate::config::metadata::FIELDS;
 use crate::config::template::Safe;
 use crate::config::units::show_duration;
 use crate::config::{Config, ElasticsearchConfig, IndexSetup, Target};
+use crate::record::json::MAX_DEPTH;
+use crate::record::parse::NUMBERS;
 
 /// Above 200, since Elastic's own template for `logs-*-*` is at 100 and it reserves up to 200.
 const PRIORITY: u32 = 250;
@@ -21,20 +24,10 @@ const MARK: &str = "taffrail";
 /// A keyword of more letters is kept and not searched: Lucene refuses a term above 32,766 bytes, and a letter has up to four.
 const LETTERS: u32 = 8_000;
 
-/// As deep as the agent takes JSON.
-const DEPTH: u32 = 64;
-
-const KEYWORDS: [&str; 50] = [
+/// Keywords besides those that `metadata.fields` chooses among.
+const KEYWORDS: [&str; 36] = [
     "client.address",
     "cloud.account.id",
-    "cloud.availability_zone",
-    "cloud.instance.id",
-    "cloud.machine.type",
-    "cloud.provider",
-    "cloud.region",
-    "container.id",
-    "container.image.name",
-    "container.runtime",
     "destination.address",
     "error.type",
     "event.dataset",
@@ -44,16 +37,10 @@ const KEYWORDS: [&str; 50] = [
     "http.request.referrer",
     "http.version",
     "kubernetes.container.name",
-    "kubernetes.cronjob.name",
-    "kubernetes.daemonset.name",
-    "kubernetes.deployment.name",
-    "kubernetes.job.name",
     "kubernetes.namespace",
     "kubernetes.node.name",
     "kubernetes.pod.name",
     "kubernetes.pod.uid",
-    "kubernetes.replicaset.name",
-    "kubernetes.statefulset.name",
     "log.file.path",
     "log.level",
     "log.logger",
@@ -77,23 +64,8 @@ const KEYWORDS: [&str; 50] = [
     "user_agent.original",
 ];
 
-const LONGS: [&str; 15] = [
-    "client.port",
-    "destination.port",
-    "event.duration",
-    "http.request.body.bytes",
-    "http.request.bytes",
-    "http.response.body.bytes",
-    "http.response.bytes",
-    "http.response.status_code",
-    "process.pid",
-    "process.thread.id",
-    "server.port",
-    "source.port",
-    "taffrail.original_length",
-    "taffrail.part",
-    "taffrail.truncated",
-];
+/// Whole numbers besides those that `parse` makes.
+const LONGS: [&str; 3] = ["taffrail.original_length", "taffrail.part", "taffrail.truncated"];
 
 const ADDRESSES: [&str; 4] = ["client.ip", "destination.ip", "kubernetes.pod.ip", "source.ip"];
 
@@ -110,6 +82,15 @@ const FLAT: [&str; 6] = [
     "kubernetes.namespace_labels",
     "kubernetes.node.labels",
 ];
+
+fn keywords() -> impl Iterator<Item = &'static str> {
+    let typed = |field: &&str| !FLAT.contains(field) && !ADDRESSES.contains(field);
+    KEYWORDS.into_iter().chain(FIELDS.into_iter().filter(typed))
+}
+
+fn longs() -> impl Iterator<Item = &'static str> {
+    LONGS.into_iter().chain(NUMBERS)
+}
 
 /// What an output needs on its server.
 pub struct Design<'a> {
@@ -172,13 +153,13 @@ impl<'a> Design<'a> {
         let mut properties = Map::new();
         // Dates of more than milliseconds: the order of lines within one is theirs.
         put(&mut properties, "@timestamp", json!({ "type": "date_nanos" }));
-        for field in KEYWORDS {
+        for field in keywords() {
             put(&mut properties, field, keyword());
         }
         for (_, field) in self.config.metadata.label_fields() {
             put(&mut properties, &format!("labels.{field}"), keyword());
         }
-        for field in LONGS {
+        for field in longs() {
             put(&mut properties, field, json!({ "type": "long", "ignore_malformed": true }));
         }
         for field in ADDRESSES {
@@ -198,7 +179,7 @@ impl<'a> Design<'a> {
                 field,
                 match can.flat_type {
                     Some("flattened") => {
-                        json!({ "type": "flattened", "ignore_above": LETTERS, "depth_limit": DEPTH })
+                        json!({ "type": "flattened", "ignore_above": LETTERS, "depth_limit": MAX_DEPTH })
                     }
                     Some(kind) => json!({ "type": kind }),
                     None => json!({ "type": "object", "enabled": false }),
@@ -452,7 +433,8 @@ mod tests {
 
     #[test]
     fn a_field_stands_once() {
-        let all: Vec<&str> = [&KEYWORDS[..], &LONGS, &ADDRESSES, &BOOLEANS, &TEXTS, &FLAT].concat();
+        let all: Vec<&str> =
+            keywords().chain(longs()).chain(ADDRESSES).chain(BOOLEANS).chain(TEXTS).chain(FLAT).collect();
         for field in &all {
             let inner = format!("{field}.");
             assert_eq!(all.iter().filter(|other| *other == field).count(), 1, "{field}");
