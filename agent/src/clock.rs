@@ -1,8 +1,8 @@
 //! What time it is: by the wall clock, and by one for what is kept for a day or so, over restarts, which begins with the wall
 //! clock's time and then runs evenly.
 //!
-//! In: nothing. Out: time since the epoch, of the even clock roughly. The wall clock itself jumps, on a machine that boots without one by
-//! decades, and whatever is kept for a day would be thrown away in that moment.
+//! In: nothing. Out: time since the epoch, of the even clock roughly. The wall clock itself jumps, on a machine that boots
+//! without one by decades, and whatever is kept for a day would be thrown away in that moment.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

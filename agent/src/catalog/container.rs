@@ -19,7 +19,8 @@ use super::name::LogName;
 use super::origin::Container;
 use super::place::{Place, open_place};
 use super::scan::{is_gone, list};
-use super::{Scanner, Seen, Stamp, beneath, nanos, now_nanos, packed_size, stamp, stamp_of};
+use super::{Scanner, Seen, Stamp, beneath, nanos, packed_size, stamp, stamp_of};
+use crate::clock::unix_nanos;
 use crate::read::Framing;
 use crate::stats::LossReason;
 
@@ -83,7 +84,7 @@ impl Scanner {
         };
         let Some(mut directory) = self.directories.remove(path) else { return };
         directory.seen = Seen { sure: seen.sure && complete, ..seen };
-        directory.relist = (now_nanos() - seen.changed).abs() <= CLOCK_STEP_NANOS;
+        directory.relist = (i128::from(unix_nanos()) - seen.changed).abs() <= CLOCK_STEP_NANOS;
         directory.settle_at = None;
         directory.unkeyed.clear();
         let newest = Newest::of(&entries);
@@ -231,7 +232,7 @@ impl Scanner {
         };
         let left = newest.follows(&entry.name);
         // Left, and long enough ago that no write to it is still under way: then half a line is its first line.
-        let ended = left && (now_nanos() - entry.modified).abs() > SETTLING.as_nanos() as i128;
+        let ended = left && (i128::from(unix_nanos()) - entry.modified).abs() > SETTLING.as_nanos() as i128;
         let opened = open_place(&self.settings.roots, &place).and_then(|file| {
             place.stamp = stamp_of(&file)?;
             let (key, size) = self.key_of(&directory.container, entry, &file, ended)?;

@@ -36,11 +36,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::clock::unix_nanos;
 use crate::pulse::Pulse;
 use crate::retain::{Kept, Retention};
 use crate::wake::Wake;
@@ -197,7 +198,7 @@ impl Seen {
 
     fn of(stat: &rustix::fs::Stat) -> Seen {
         let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
-        let sure = (now_nanos() - changed).abs() > COARSEST_CLOCK.as_nanos() as i128;
+        let sure = (i128::from(unix_nanos()) - changed).abs() > COARSEST_CLOCK.as_nanos() as i128;
         Seen { identity: Some((stat.st_dev, stat.st_ino)), changed, sure }
     }
 
@@ -467,10 +468,6 @@ fn stamp(stat: &rustix::fs::Statx) -> Stamp {
 
 fn nanos(time: &rustix::fs::StatxTimestamp) -> i128 {
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
-}
-
-fn now_nanos() -> i128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128)
 }
 
 /// Processor time of this thread. Not the clock's: on a busy node that would mistake waiting for work.

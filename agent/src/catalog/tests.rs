@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::sync::mpsc::Receiver;
 use std::thread::sleep;
+use std::time::SystemTime;
 
 const POD: &str = "shop_web_u1";
 const ROTATED: &str = "0.log.20261123-155401";
