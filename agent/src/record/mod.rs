@@ -21,6 +21,7 @@ pub mod parse;
 pub mod redact;
 pub mod shape;
 pub mod stamp;
+mod suspect;
 pub mod time;
 pub mod treatment;
 mod utf16;

@@ -2,16 +2,17 @@
 //!
 //! In: what a program wrote, before anything is made of it. Out: the same with every match replaced by a mark that says
 //! what stood there; in a JSON object, in its texts and numbers, wherever they are nested; names of members stay. A match
-//! never reaches over the end of such a text, so what is valid JSON stays valid JSON. Costs one search where nothing
-//! matches. Never sees what the agent itself says of a record.
+//! never reaches over the end of such a text, so what is valid JSON stays valid JSON. Costs a look at some bytes where
+//! nothing is suspected ([`suspect`]). Never sees what the agent itself says of a record.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use regex::bytes::{Regex, RegexSet, SetMatches};
+use regex::bytes::{Regex, RegexSet};
 
 use super::fields::text_of;
 use super::hash::HashKey;
+use super::suspect::Suspects;
 use super::{escape, json, utf16};
 
 /// What a number or a token may begin behind: also an escape of JSON, where a text is only a part of some, and `\n4111…`
@@ -68,7 +69,7 @@ impl Builtin {
 
     /// What may be one. ASCII throughout, also what a word is: else text in any other script would be searched by a machine that
     /// is ten times slower. Where there is a group `secret`, that is it, and what is in front may stay.
-    fn pattern(self) -> &'static str {
+    pub(super) fn pattern(self) -> &'static str {
         match self {
             Builtin::Email => r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+",
             Builtin::Card => concat!(begin!(r"[2-6][0-9]{3}(?:[ -]?[0-9]){9,15}"), r"(?-u:\b)"),
@@ -139,8 +140,10 @@ struct Rule {
 #[derive(Debug)]
 pub struct Redactor {
     rules: Vec<Rule>,
-    /// Finds whether there is anything to do at all.
-    any: RegexSet,
+    /// The kinds that are known among them.
+    kinds: Suspects,
+    /// Finds whether any pattern of one's own matches; none where there are none.
+    own: Option<RegexSet>,
     /// With a key, a mark bears a keyed hash of what it replaces: equal values have equal marks, and nobody can guess them.
     key: Option<HashKey>,
 }
@@ -155,16 +158,18 @@ impl Redactor {
         own: &[(String, String)],
         key: Option<HashKey>,
     ) -> Result<Redactor, regex::Error> {
+        let any_own = match own {
+            [] => None,
+            own => Some(RegexSet::new(own.iter().map(|(_, pattern)| pattern))?),
+        };
         let known =
             builtins.iter().map(|kind| (kind.as_str().to_owned(), kind.pattern().to_owned(), Some(*kind)));
         let own = own.iter().map(|(name, pattern)| (name.clone(), pattern.clone(), None));
-        let all: Vec<_> = known.chain(own).collect();
-        let any = RegexSet::new(all.iter().map(|(_, pattern, _)| pattern))?;
-        let rules = all
-            .into_iter()
+        let rules = known
+            .chain(own)
             .map(|(name, pattern, builtin)| Ok(Rule { name, regex: Regex::new(&pattern)?, builtin }))
             .collect::<Result<_, regex::Error>>()?;
-        Ok(Redactor { rules, any, key })
+        Ok(Redactor { rules, kinds: Suspects::of(builtins), own: any_own, key })
     }
 
     /// What a program wrote, redacted. Text in UTF-16 becomes UTF-8 where something is replaced.
@@ -177,18 +182,18 @@ impl Redactor {
 
     /// The same for what is not UTF-16; none where nothing matches.
     fn redacted(&self, content: &[u8]) -> Option<Vec<u8>> {
+        let suspects = self.kinds.in_text(content);
         let may_be_json = content.trim_ascii_start().first() == Some(&b'{');
-        let is_escaped = || may_be_json && self.may_hide(content);
-        if !self.any.is_match(content) && !is_escaped() {
+        let own = || self.own.as_ref().is_some_and(|own| own.is_match(content));
+        if suspects.is_empty() && !own() && !(may_be_json && self.may_hide(content)) {
             return None;
         }
         let is_json = may_be_json
             && std::str::from_utf8(content).is_ok_and(|text| json::read(text.trim_ascii()).is_some());
-        let here = self.any.matches(content);
         let (redacted, count) = if is_json {
-            self.rebuild(content, &here)
+            self.rebuild(content, suspects)
         } else {
-            let (redacted, count) = self.replace(content, Some(&here));
+            let (redacted, count) = self.replace(content, suspects);
             (redacted.into_owned(), count)
         };
         (count > 0).then_some(redacted)
@@ -198,69 +203,67 @@ impl Redactor {
     /// patterns of one's own speak.
     fn may_hide(&self, content: &[u8]) -> bool {
         memchr::memchr_iter(b'\\', content)
-            .any(|at| self.has_own() || matches!(content.get(at + 1), Some(b'u' | b'/')))
-    }
-
-    fn has_own(&self) -> bool {
-        self.rules.iter().any(|rule| rule.builtin.is_none())
+            .any(|at| self.own.is_some() || matches!(content.get(at + 1), Some(b'u' | b'/')))
     }
 
     #[cold]
-    fn rebuild(&self, members: &[u8], here: &SetMatches) -> (Vec<u8>, u32) {
-        let (mut out, mut count, mut at) = (Vec::with_capacity(members.len() + 64), 0, 0);
+    fn rebuild(&self, members: &[u8], suspects: Suspects) -> (Vec<u8>, u32) {
+        let (mut out, mut count, mut at, mut copied) = (Vec::with_capacity(members.len() + 64), 0, 0, 0);
         while let Some(byte) = members.get(at) {
-            let end = match byte {
+            let begin = at;
+            at = match byte {
                 b'"' => end_of_string(members, at),
                 b'-' | b'0'..=b'9' => end_of_number(members, at),
-                _ => {
-                    out.push(*byte);
-                    at += 1;
-                    continue;
-                }
+                _ => at + 1,
             };
-            let token = &members[at..end];
-            let is_name = *byte == b'"' && members[end..].trim_ascii_start().first() == Some(&b':');
-            at = end;
-            if is_name {
-                out.extend_from_slice(token);
-            } else if *byte == b'"' {
-                count += self.text(&mut out, token, here);
-            } else {
-                count += self.token(&mut out, token, token, Some(here));
+            let token = &members[begin..at];
+            let is_name = || members[at..].trim_ascii_start().first() == Some(&b':');
+            let found = match byte {
+                b'"' if is_name() => None,
+                b'"' => self.text(token, suspects),
+                b'-' | b'0'..=b'9' => self.found(token, suspects),
+                _ => None,
+            };
+            // A number becomes a text.
+            if let Some((redacted, matches)) = found {
+                out.extend_from_slice(&members[copied..begin]);
+                out.push(b'"');
+                escape::append_escaped(&mut out, &redacted);
+                out.push(b'"');
+                (copied, count) = (at, count + matches);
             }
         }
+        out.extend_from_slice(&members[copied..]);
         (out, count)
     }
 
-    /// A text with its quotes.
-    fn text(&self, out: &mut Vec<u8>, token: &[u8], here: &SetMatches) -> u32 {
+    /// What a JSON text says, redacted and without escapes; none where nothing matches.
+    fn text(&self, token: &[u8], suspects: Suspects) -> Option<(Vec<u8>, u32)> {
         let inner = &token[1..token.len() - 1];
         if memchr::memchr(b'\\', inner).is_none() {
-            return self.token(out, token, inner, Some(here));
+            return self.found(inner, suspects);
         }
-        // What escapes hid was seen by no rule.
-        self.token(out, token, text_of(token).as_bytes(), None)
+        // What escapes hid was not suspected.
+        self.found(text_of(token).as_bytes(), self.kinds)
     }
 
-    /// A token as it is written, or, where its text is replaced, a text: a number becomes one.
-    fn token(&self, out: &mut Vec<u8>, token: &[u8], text: &[u8], here: Option<&SetMatches>) -> u32 {
-        let (redacted, count) = self.replace(text, here);
-        if count == 0 {
-            out.extend_from_slice(token);
-            return 0;
+    /// A text, redacted; none where nothing matches. Only kinds that are suspected in the whole are looked for, and all
+    /// patterns of one's own, which may speak of the beginning or the end of a text.
+    fn found(&self, text: &[u8], suspects: Suspects) -> Option<(Vec<u8>, u32)> {
+        let suspects = suspects.in_text(text);
+        if suspects.is_empty() && self.own.is_none() {
+            return None;
         }
-        out.push(b'"');
-        escape::append_escaped(out, &redacted);
-        out.push(b'"');
-        count
+        match self.replace(text, suspects) {
+            (Cow::Owned(redacted), count) => Some((redacted, count)),
+            (Cow::Borrowed(_), _) => None,
+        }
     }
 
-    /// By those rules that match somewhere in the whole, where that is known.
-    fn replace<'a>(&self, text: &'a [u8], here: Option<&SetMatches>) -> (Cow<'a, [u8]>, u32) {
+    fn replace<'a>(&self, text: &'a [u8], suspects: Suspects) -> (Cow<'a, [u8]>, u32) {
         let (mut text, mut count) = (Cow::Borrowed(text), 0);
-        for (number, rule) in self.rules.iter().enumerate() {
-            // A pattern of one's own may speak of the beginning or the end of a text, which the whole does not show.
-            if rule.builtin.is_some() && here.is_some_and(|here| !here.matched(number)) {
+        for rule in &self.rules {
+            if rule.builtin.is_some_and(|kind| !suspects.contains(kind)) {
                 continue;
             }
             let (mut fresh, mut copied) = (Vec::new(), 0);
