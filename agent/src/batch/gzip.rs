@@ -41,8 +41,9 @@ const PLACES: u32 = 15;
 /// never leads over a place where a repeat is to be expected.
 const PATIENCE: u32 = 5;
 
-/// A block ends after so many bytes of the body, and new codes are made: enough that making them costs little.
-const BLOCK: usize = 256 << 10;
+/// A block ends after so many bytes of the body, and new codes are made: enough that making them costs little even where most
+/// bytes are metadata, of which little is written.
+const BLOCK: usize = 512 << 10;
 
 /// It ends earlier once it has become so many bytes: then its codes may suit it badly.
 const WRITTEN: usize = 32 << 10;
@@ -154,7 +155,7 @@ impl Gzip {
             return;
         }
         if self.length == 0 {
-            self.out.reserve(BLOCK);
+            self.out.reserve(8 * WRITTEN);
             self.out.extend_from_slice(&HEAD);
         }
         self.checksum.update(&window[from..]);
