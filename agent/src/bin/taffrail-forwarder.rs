@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
 fn start() -> Result<(), String> {
     let config = config()?;
     if config.forward.dead_letters.is_none() {
-        return Err("`forward.dead_letters` is missing: a function has no disk that lasts".to_owned());
+        return Err(told("`forward.dead_letters` is missing: a function has no disk that lasts"));
     }
     let level = config.log.level.as_str();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
@@ -43,12 +44,12 @@ fn start() -> Result<(), String> {
         .with_env_filter(filter)
         .init();
     let state = std::env::temp_dir().join("taffrail");
-    let forwarder = Arc::new(Forwarder::new(&config, &state).map_err(|error| error.to_string())?);
+    let forwarder = Arc::new(Forwarder::new(&config, &state).map_err(told)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| error.to_string())?;
+        .map_err(told)?;
     let handler = service_fn(move |call: LambdaEvent<Event>| {
         let forwarder = forwarder.clone();
         async move {
@@ -59,7 +60,12 @@ fn start() -> Result<(), String> {
             handled.await.map_err(lambda_runtime::Error::from)
         }
     });
-    runtime.block_on(lambda_runtime::run(handler)).map_err(|error| error.to_string())
+    runtime.block_on(lambda_runtime::run(handler)).map_err(told)
+}
+
+/// An error as the terminal has it. Those of a configuration are so already.
+fn told(error: impl Display) -> String {
+    format!("error: {error}")
 }
 
 fn config() -> Result<Config, String> {

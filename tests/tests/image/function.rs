@@ -48,5 +48,6 @@ fn the_functions_zip_is_one_program_called_bootstrap_that_runs_and_comes_out_the
     ran.env_remove("TAFFRAIL_FORWARDER_CONFIG").env_remove("LAMBDA_TASK_ROOT");
     let said = ran.current_dir(folder.path()).output().expect("to run it");
     let said = String::from_utf8_lossy(&said.stderr);
+    assert!(said.starts_with("error: the configuration cannot be read"), "{said}");
     assert!(said.contains("taffrail-forwarder.toml"), "{said}");
 }
