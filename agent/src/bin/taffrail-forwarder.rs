@@ -45,11 +45,8 @@ fn start() -> Result<(), String> {
         .init();
     let state = std::env::temp_dir().join("taffrail");
     let forwarder = Arc::new(Forwarder::new(&config, &state).map_err(told)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(told)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(told)?;
     let handler = service_fn(move |call: LambdaEvent<Event>| {
         let forwarder = forwarder.clone();
         async move {

@@ -31,6 +31,9 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// clock tick, so that a second change within the same step would not show.
 const CLOCK_STEP_NANOS: i128 = 20_000_000;
 
+/// How often a directory is listed in which files are renamed meanwhile, before that is put off.
+const LISTINGS: u32 = 10;
+
 /// A file of a listing.
 struct Entry {
     name: LogName,
@@ -40,6 +43,9 @@ struct Entry {
     modified: i128,
     linked: bool,
 }
+
+/// A file was renamed or deleted after its directory was listed.
+struct Replaced;
 
 /// What is the newest of a listing: the files before it are left by the runtime.
 #[derive(Clone, Copy)]
@@ -89,7 +95,7 @@ impl Scanner {
         directory.unkeyed.clear();
         let newest = Newest::of(&entries);
         let mut listed = vec![false; directory.files.len()];
-        let mut found = false;
+        let (mut found, mut replaced) = (false, false);
         for entry in &entries {
             match directory.files.iter().position(|known| is_same(&known.file, entry)) {
                 Some(at) if directory.files[at].file.is_gone() => {
@@ -106,10 +112,14 @@ impl Scanner {
                     listed[at] = true;
                     found |= self.update(&directory.files[at].file, entry);
                 }
-                None => found |= self.take_in(&mut directory, entry, &entries, newest, &mut listed),
+                None if replaced => {}
+                None => match self.take_in(&mut directory, entry, &entries, newest, &mut listed) {
+                    Ok(new) => found |= new,
+                    Err(Replaced) => replaced = true,
+                },
             }
         }
-        let mut again = false;
+        let mut again = replaced;
         for (known, listed) in directory.files.iter_mut().zip(&listed) {
             if *listed {
                 known.missed = false;
@@ -161,22 +171,29 @@ impl Scanner {
         for component in path {
             fd = beneath::directory(&fd, component.to_str().unwrap_or_default())?;
         }
-        let (mut entries, mut complete) = (Vec::new(), true);
-        for file in list(&fd)? {
-            let Some(name) = LogName::parse(&file) else { continue };
-            let full = path.join(&file);
-            match self.entry(&fd, &file, name, full.clone()) {
-                Ok(entry) => entries.push(entry),
-                Err(error) => {
-                    complete = false;
-                    if !is_gone(&error) {
-                        self.tell_unreadable(&full, &error);
+        let mut names = logs_in(&fd)?;
+        for _ in 0..LISTINGS {
+            let (mut entries, mut complete) = (Vec::new(), true);
+            for (name, file) in &names {
+                let full = path.join(file);
+                match self.entry(&fd, file, name.clone(), full.clone()) {
+                    Ok(entry) => entries.push(entry),
+                    Err(error) => {
+                        complete = false;
+                        if !is_gone(&error) {
+                            self.tell_unreadable(&full, &error);
+                        }
                     }
                 }
             }
+            // Where a file was rotated in between, its name is the next one's, which must not be read before it.
+            let again = logs_in(&fd)?;
+            if again == names {
+                return Ok((entries, complete));
+            }
+            names = again;
         }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok((entries, complete))
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, "its files change faster than they can be looked at"))
     }
 
     fn entry(&self, parent: &OwnedFd, file: &str, name: LogName, path: PathBuf) -> io::Result<Entry> {
@@ -213,7 +230,7 @@ impl Scanner {
     }
 
     /// Takes in a file that has not been seen under this stamp: a new one, or a known one that was compressed. True if
-    /// it is new.
+    /// it is new. Where its name leads to another one by now, those behind it must wait for it.
     fn take_in(
         &mut self,
         directory: &mut Directory,
@@ -221,7 +238,7 @@ impl Scanner {
         all: &[Entry],
         newest: Newest,
         listed: &mut Vec<bool>,
-    ) -> bool {
+    ) -> Result<bool, Replaced> {
         let mut place = Place {
             path: entry.path.clone(),
             stamp: entry.stamp,
@@ -234,7 +251,9 @@ impl Scanner {
         // Left, and long enough ago that no write to it is still under way: then half a line is its first line.
         let ended = left && (i128::from(unix_nanos()) - entry.modified).abs() > SETTLING.as_nanos() as i128;
         let opened = open_place(&self.settings.roots, &place).and_then(|file| {
-            place.stamp = stamp_of(&file)?;
+            if stamp_of(&file)? != entry.stamp {
+                return Err(io::ErrorKind::NotFound.into());
+            }
             let (key, size) = self.key_of(&directory.container, entry, &file, ended)?;
             Ok((key, size, Arc::new(file)))
         });
@@ -245,21 +264,22 @@ impl Scanner {
                     directory.list_again_at(Instant::now() + SETTLING);
                 }
                 directory.unkeyed.push((entry.path.clone(), entry.size));
-                return false;
+                return Ok(false);
             }
             Err(error) => {
                 directory.seen.sure = false;
-                if !is_gone(&error) {
-                    self.tell_unreadable(&entry.path, &error);
+                if is_gone(&error) {
+                    return Err(Replaced);
                 }
-                return false;
+                self.tell_unreadable(&entry.path, &error);
+                return Ok(false);
             }
         };
         if let Some(at) = directory.files.iter().position(|known| known.file.key == key) {
             let known = &directory.files[at].file;
             if known.is_gone() {
                 directory.list_again_at(Instant::now() + SETTLING);
-                return false;
+                return Ok(false);
             }
             let other_is_there =
                 all.iter().any(|e| !e.name.packed && e.path != entry.path && e.stamp == known.place().stamp);
@@ -271,11 +291,11 @@ impl Scanner {
                 if !(old.is_safe() || plain_is_there) {
                     *old = place;
                 }
-                return false;
+                return Ok(false);
             }
             key = key.salted(entry.stamp);
             if directory.files.iter().any(|known| known.file.key == key) {
-                return false;
+                return Ok(false);
             }
         }
         place.held = self.settings.descriptors.hold(opened);
@@ -313,7 +333,7 @@ impl Scanner {
         (directory.active_at, directory.speaks) = (Instant::now(), self.started);
         directory.files.push(Known { file, replaced_since: None, missed: false });
         listed.push(true);
-        true
+        Ok(true)
     }
 
     fn key_of(
@@ -400,6 +420,14 @@ impl Scanner {
             self.directories.insert(path.to_owned(), directory);
         }
     }
+}
+
+/// The logs in a directory, oldest first.
+fn logs_in(fd: &OwnedFd) -> io::Result<Vec<(LogName, String)>> {
+    let named = |file: String| LogName::parse(&file).map(|name| (name, file));
+    let mut logs: Vec<_> = list(fd)?.into_iter().filter_map(named).collect();
+    logs.sort();
+    Ok(logs)
 }
 
 /// Whether a file of the listing is one that is known.

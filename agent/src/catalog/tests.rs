@@ -4,8 +4,9 @@ use super::*;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::SystemTime;
 
 const POD: &str = "shop_web_u1";
@@ -25,22 +26,8 @@ impl World {
     fn with_descriptors(descriptors: usize) -> World {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("pods")).unwrap();
-        let (files, found) = mpsc::channel();
-        let mut scanner = Scanner::new(
-            Settings {
-                roots: Arc::new(Roots::new(folder.path().join("pods"), vec![folder.path().join("docker")])),
-                keys: KeyMaker { cluster: "c".into(), node: "n".into() },
-                rescan: Duration::from_secs(3600),
-                tick: Duration::from_millis(10),
-                outputs: 1,
-                descriptors: Descriptors::new(descriptors),
-                retention: None,
-                kept: Vec::new(),
-            },
-            Arc::default(),
-        );
-        scanner.subscribers.push(Subscriber { files, wake: Arc::default() });
-        World { folder, scanner, files: found }
+        let (scanner, files) = scanner(folder.path(), descriptors);
+        World { folder, scanner, files }
     }
 
     fn path(&self, pod: &str, file: &str) -> PathBuf {
@@ -101,6 +88,63 @@ impl World {
         encoder.write_all(&fs::read(plain).unwrap()).unwrap();
         encoder.finish().unwrap();
     }
+}
+
+/// A catalog that has seen nothing yet, and what it finds.
+fn scanner(folder: &Path, descriptors: usize) -> (Scanner, Receiver<Arc<LogFile>>) {
+    let (files, found) = mpsc::channel();
+    let mut scanner = Scanner::new(
+        Settings {
+            roots: Arc::new(Roots::new(folder.join("pods"), vec![folder.join("docker")])),
+            keys: KeyMaker { cluster: "c".into(), node: "n".into() },
+            rescan: Duration::from_secs(3600),
+            tick: Duration::from_millis(10),
+            outputs: 1,
+            descriptors: Descriptors::new(descriptors),
+            retention: None,
+            kept: Vec::new(),
+        },
+        Arc::default(),
+    );
+    scanner.subscribers.push(Subscriber { files, wake: Arc::default() });
+    (scanner, found)
+}
+
+#[test]
+fn a_first_look_in_the_middle_of_a_rotation_finds_no_file_before_the_one_in_front_of_it() {
+    let world = World::new();
+    let done = AtomicBool::new(false);
+    world.append(POD, "0.log", "0\n");
+    let live = world.path(POD, "0.log");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let rotated = |number: u64| live.with_file_name(format!("0.log.20261123-{number:06}"));
+            for number in 1.. {
+                fs::rename(&live, rotated(number)).unwrap();
+                fs::write(&live, format!("{number}\n")).unwrap();
+                if number > 4 {
+                    fs::remove_file(rotated(number - 4)).unwrap();
+                }
+                if done.load(Ordering::Relaxed) {
+                    return;
+                }
+                // As quick as it may be and still let a look end.
+                sleep(Duration::from_micros(200));
+            }
+        });
+        let mut looks = 0;
+        while looks < 300 {
+            let (mut scanner, files) = scanner(world.folder.path(), 100);
+            scanner.rescan();
+            let found: Vec<u64> =
+                files.try_iter().map(|file| world.read(&file).trim_end().parse().unwrap()).collect();
+            looks += i32::from(found.len() > 1);
+            let in_order = found.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+            // Told before anything else, so that the thread ends either way.
+            done.store(!in_order || looks == 300, Ordering::Relaxed);
+            assert!(in_order, "{found:?}");
+        }
+    });
 }
 
 #[test]
