@@ -36,6 +36,7 @@ pub mod manifests;
 pub mod moto;
 pub mod node;
 pub mod proxy;
+pub mod real_node;
 pub mod server;
 pub mod sigv4;
 pub mod space;

@@ -17,6 +17,7 @@ import (
 	"k8s.io/controller-manager/pkg/informerfactory"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/controller/certificates/rootcacertpublisher"
+	"k8s.io/kubernetes/pkg/controller/cronjob"
 	"k8s.io/kubernetes/pkg/controller/daemon"
 	"k8s.io/kubernetes/pkg/controller/deployment"
 	"k8s.io/kubernetes/pkg/controller/garbagecollector"
@@ -71,6 +72,10 @@ func startControllers(ctx context.Context, admin *rest.Config) error {
 	if err != nil {
 		return err
 	}
+	schedules, err := cronjob.NewControllerV2(ctx, shared.Batch().V1().Jobs(), shared.Batch().V1().CronJobs(), client)
+	if err != nil {
+		return err
+	}
 	ignored := map[schema.GroupResource]struct{}{}
 	for resource := range garbagecollector.DefaultIgnoredResources() {
 		ignored[resource] = struct{}{}
@@ -93,6 +98,7 @@ func startControllers(ctx context.Context, admin *rest.Config) error {
 	go daemons.Run(ctx, 1)
 	go sets.Run(ctx, 1)
 	go jobs.Run(ctx, 1)
+	go schedules.Run(ctx, 1)
 	go garbage.Run(ctx, 2, 30*time.Second)
 	go garbage.Sync(ctx, client.Discovery(), 30*time.Second)
 	return nil

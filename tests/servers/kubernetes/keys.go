@@ -25,9 +25,9 @@ type keys struct {
 	caPEM     []byte
 }
 
-// loadOrMakeKeys makes whatever key and certificate is not in the folder yet: a server that is started again on its
+// loadOrMakeKeys makes whatever key and certificate is not in the folder yet, the node's too if there is one: a server that is started again on its
 // folder is trusted as before, and takes the tokens that it signed before.
-func loadOrMakeKeys(home func(string) string) (*keys, error) {
+func loadOrMakeKeys(home func(string) string, node string) (*keys, error) {
 	if caPEM, err := os.ReadFile(home("ca.crt")); err == nil {
 		return &keys{caPEM: caPEM}, nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -42,6 +42,11 @@ func loadOrMakeKeys(home func(string) string) (*keys, error) {
 	}
 	if err := made.issue(home, "admin", "admin", []string{"system:masters"}); err != nil {
 		return nil, err
+	}
+	if node != "" {
+		if err := made.issue(home, "node", "system:node:"+node, []string{"system:nodes"}); err != nil {
+			return nil, err
+		}
 	}
 	accounts, err := newKey()
 	if err != nil {
@@ -113,12 +118,12 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600)
 }
 
-// writeKubeconfig writes how an administrator reaches the server.
-func writeKubeconfig(home func(string) string, server string) error {
+// writeKubeconfig writes into a file how the one whose certificate has this name reaches the server.
+func writeKubeconfig(home func(string) string, file, server, who string) error {
 	config := clientcmdapi.NewConfig()
 	config.Clusters["tests"] = &clientcmdapi.Cluster{Server: server, CertificateAuthority: home("ca.crt")}
-	config.AuthInfos["admin"] = &clientcmdapi.AuthInfo{ClientCertificate: home("admin.crt"), ClientKey: home("admin.key")}
-	config.Contexts["tests"] = &clientcmdapi.Context{Cluster: "tests", AuthInfo: "admin"}
+	config.AuthInfos[who] = &clientcmdapi.AuthInfo{ClientCertificate: home(who + ".crt"), ClientKey: home(who + ".key")}
+	config.Contexts["tests"] = &clientcmdapi.Context{Cluster: "tests", AuthInfo: who}
 	config.CurrentContext = "tests"
-	return clientcmd.WriteToFile(*config, home("kubeconfig"))
+	return clientcmd.WriteToFile(*config, home(file))
 }

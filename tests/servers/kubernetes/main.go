@@ -8,7 +8,8 @@
 // the API server's address, and that of a plain door to it for the tests themselves, which has every right. In the
 // folder: `kubeconfig` (every right, by certificate), `ca.crt`, and all that a second start on the same folder needs to be
 // the same server again: keys, certificates and data. It ends by SIGTERM, or when its standard input closes: with the
-// test that started it. There is no kubelet and no scheduler: whoever makes a pod names its node and writes its status.
+// test that started it. There is no kubelet and no scheduler: whoever makes a pod names its node and writes its status. With
+// -node there may be one of each beside it: `node.kubeconfig` is that kubelet's.
 package main
 
 import (
@@ -43,6 +44,7 @@ type settings struct {
 	home        string
 	port        int
 	controllers bool
+	node        string
 	// Flags of kube-apiserver, after ours.
 	flags []string
 }
@@ -52,6 +54,7 @@ func main() {
 	flag.StringVar(&s.home, "home", "", "folder for everything that it keeps")
 	flag.IntVar(&s.port, "port", 0, "the API server's port (0: a free one)")
 	flag.BoolVar(&s.controllers, "controllers", false, "run those of namespaces, service accounts, workloads and garbage")
+	flag.StringVar(&s.node, "node", "", "the node whose kubelet will come")
 	flag.Parse()
 	s.flags = flag.Args()
 	if err := run(s); err != nil {
@@ -79,12 +82,17 @@ func run(s settings) error {
 		}
 	}
 	server := fmt.Sprintf("https://127.0.0.1:%d", s.port)
-	keys, err := loadOrMakeKeys(home)
+	keys, err := loadOrMakeKeys(home, s.node)
 	if err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
-	if err := writeKubeconfig(home, server); err != nil {
+	if err := writeKubeconfig(home, "kubeconfig", server, "admin"); err != nil {
 		return fmt.Errorf("kubeconfig: %w", err)
+	}
+	if s.node != "" {
+		if err := writeKubeconfig(home, "node.kubeconfig", server, "node"); err != nil {
+			return fmt.Errorf("kubeconfig: %w", err)
+		}
 	}
 	admin := &rest.Config{
 		Host: server, QPS: 500, Burst: 1000,
@@ -144,6 +152,15 @@ func startServer(ctx context.Context, home func(string) string, s settings, etcd
 	if s.controllers {
 		disabled = "TaintNodesByCondition,Priority"
 	}
+	var kubelet []string
+	if s.node != "" {
+		disabled = "TaintNodesByCondition"
+		kubelet = []string{
+			"--kubelet-preferred-address-types=InternalIP",
+			"--kubelet-client-certificate=" + home("admin.crt"),
+			"--kubelet-client-key=" + home("admin.key"),
+		}
+	}
 	arguments := append([]string{
 		"--bind-address=127.0.0.1",
 		"--advertise-address=127.0.0.1",
@@ -162,7 +179,7 @@ func startServer(ctx context.Context, home func(string) string, s settings, etcd
 		"--disable-admission-plugins=" + disabled,
 		"--endpoint-reconciler-type=none",
 		"--profiling=false",
-	}, s.flags...)
+	}, append(kubelet, s.flags...)...)
 	options := options.NewServerRunOptions()
 	flags := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
 	for _, set := range options.Flags().FlagSets {

@@ -1,0 +1,3 @@
+module taffrail.tests/play
+
+go 1.26.0
