@@ -190,11 +190,11 @@ fn rsyslog(job: &Job<'_>, containers: &Path, kubeconfig: Option<&PathBuf>) -> St
         "global(workDirectory=\"{folder}\" maxMessageSize=\"64k\")\n\
          module(load=\"imfile\")\nmodule(load=\"mmnormalize\")\nmodule(load=\"omelasticsearch\")\n{module}\
          main_queue(queue.dequeueBatchSize=\"1024\")\n\
-         template(name=\"document\" type=\"list\" option.jsonf=\"on\") {{\n\
-         property(name=\"$!time\" outname=\"@timestamp\" format=\"jsonf\")\n\
-         property(name=\"$!content\" outname=\"message\" format=\"jsonf\")\n\
-         property(name=\"$!stream\" outname=\"stream\" format=\"jsonf\")\n\
-         property(name=\"$!metadata!filename\" outname=\"log.file.path\" format=\"jsonf\")\n{fields}}}\n\
+         template(name=\"document\" type=\"list\") {{ constant(value=\"{{\")\n\
+         property(name=\"$!time\" outname=\"@timestamp\" format=\"jsonf\") constant(value=\",\")\n\
+         property(name=\"$!content\" outname=\"message\" format=\"jsonf\") constant(value=\",\")\n\
+         property(name=\"$!stream\" outname=\"stream\" format=\"jsonf\") constant(value=\",\")\n\
+         property(name=\"$!metadata!filename\" outname=\"log.file.path\" format=\"jsonf\")\n{fields}constant(value=\"}}\") }}\n\
          ruleset(name=\"ship\") {{\n\
          action(type=\"mmnormalize\" rule=[\"rule=:%time:word% %stream:word% %piece:word% %content:rest%\"])\n{action}\
          action(type=\"omelasticsearch\" server=\"127.0.0.1\" serverport=\"{port}\" template=\"document\" searchIndex=\"bench\"\n\
