@@ -39,7 +39,14 @@ fn file(records: usize) -> tempfile::NamedTempFile {
 fn read(bencher: Bencher) {
     let (file, mut reader) = (file(RECORDS), way::reader());
     bencher.counter(RECORDS).bench_local(|| {
-        way::read(file.path(), &mut reader, |record| { black_box(record.last); }, || ());
+        way::read(
+            file.path(),
+            &mut reader,
+            |record| {
+                black_box(record.last);
+            },
+            || (),
+        );
     });
 }
 
@@ -85,12 +92,26 @@ fn document(bencher: Bencher, gzip: bool) {
     });
 }
 
+/// The whole way, with gzip.
+#[divan::bench]
+fn ship(bencher: Bencher) {
+    let file = file(RECORDS);
+    bencher.counter(RECORDS).bench_local(|| way::ship(file.path(), true));
+}
+
 /// Compression alone, of documents.
 #[divan::bench]
 fn gzip(bencher: Bencher) {
     let (file, mut reader, plan, mut batch) = (file(6_000), way::reader(), way::plan(), way::batch(false));
     let id = b"0123456789abcdef0123456789-";
-    way::read(file.path(), &mut reader, |record| { batch.push(plan.of_run(0), id, record, |_| true); }, || ());
+    way::read(
+        file.path(),
+        &mut reader,
+        |record| {
+            batch.push(plan.of_run(0), id, record, |_| true);
+        },
+        || (),
+    );
     let body = batch.seal(Vec::new()).expect("memory").body;
     let mut encoder = Gzip::new();
     bencher.counter(divan::counter::BytesCount::of_slice(&body)).bench_local(|| {

@@ -95,7 +95,8 @@ pub fn ship(file: &Path, gzip: bool) -> u64 {
         file,
         &mut reader,
         |record| {
-            let pushed = batch.borrow_mut().push(plan.of_run(0), b"0123456789abcdef0123456789-", record, |_| true);
+            let pushed =
+                batch.borrow_mut().push(plan.of_run(0), b"0123456789abcdef0123456789-", record, |_| true);
             assert_eq!(pushed, Pushed::In);
         },
         || {

@@ -89,7 +89,14 @@ pub fn run(bench: &mut Bench, request: &Request) -> Outcome<()> {
 }
 
 impl Contender {
-    fn new(agent: Agent, name: &str, work: &str, compression: Compression, records: u64, ours: usize) -> Self {
+    fn new(
+        agent: Agent,
+        name: &str,
+        work: &str,
+        compression: Compression,
+        records: u64,
+        ours: usize,
+    ) -> Self {
         let s = Samples::default;
         let (name, work) = (name.to_owned(), work.to_owned());
         let (rate, ratio, cpu, rss, wire, plain) = (s(), s(), s(), s(), s(), s());
@@ -130,7 +137,9 @@ fn contenders(
             }
             let facts = if *metadata == Metadata::Path { "" } else { "pod metadata, " };
             let packs = if compression == Compression::Gzip { ", gzip" } else { "" };
-            let work = format!("CRI, {facts}JSON checked and nested, level; bulk with `_id`s{packs}, each item's reply judged");
+            let work = format!(
+                "CRI, {facts}JSON checked and nested, level; bulk with `_id`s{packs}, each item's reply judged"
+            );
             let place = contenders.len();
             contenders.push(Contender::new(agent, "Taffrail", &work, compression, corpus.records, place));
         }
@@ -179,7 +188,8 @@ fn print(contenders: &[Contender], corpus: &Corpus, request: &Request) {
     let rows: Vec<Vec<String>> = contenders
         .iter()
         .map(|one| {
-            let ratio = if let Agent::Taffrail { .. } = one.agent { "".into() } else { one.ratio.show(1) + " times" };
+            let ratio =
+                if let Agent::Taffrail { .. } = one.agent { "".into() } else { one.ratio.show(1) + " times" };
             vec![
                 one.name.clone(),
                 one.work.clone(),

@@ -354,8 +354,8 @@ fn run(arguments: Arguments) -> Outcome<()> {
     if let Scenario::CatchUp { size, containers, long, .. } = &arguments.scenario {
         corpus::prepare(&cache, &Plan { bytes: *size, containers: *containers, seed, long: *long })?;
     }
-    if let Scenario::Cloudwatch { size, streams: containers, .. } | Scenario::Compare { size, containers, .. } =
-        &arguments.scenario
+    if let Scenario::Cloudwatch { size, streams: containers, .. }
+    | Scenario::Compare { size, containers, .. } = &arguments.scenario
     {
         corpus::prepare(&cache, &Plan { bytes: *size, containers: *containers, seed, long: false })?;
     }
@@ -368,7 +368,17 @@ fn run(arguments: Arguments) -> Outcome<()> {
     let mut bench =
         Bench { agent, cores: Cores::divide()?, cache, stall, seed, verify_ids: common.verify_ids };
     match arguments.scenario {
-        Scenario::CatchUp { size, containers, compression, tls, refused, held, long, records, repetitions } => {
+        Scenario::CatchUp {
+            size,
+            containers,
+            compression,
+            tls,
+            refused,
+            held,
+            long,
+            records,
+            repetitions,
+        } => {
             let ways: Vec<Way> = compression
                 .into_iter()
                 .flat_map(|compression| Way::all(compression, tls, refused, held))
@@ -392,9 +402,12 @@ fn run(arguments: Arguments) -> Outcome<()> {
             let time = Duration::from_secs(seconds);
             flood::run(&bench, flood::Request { rate, floods, quiet, time, compression, repetitions })
         }
-        Scenario::Beside { size, containers, compression, repetitions } => {
-            beside::run(&mut bench, &Plan { bytes: size, containers, seed, long: false }, compression, repetitions)
-        }
+        Scenario::Beside { size, containers, compression, repetitions } => beside::run(
+            &mut bench,
+            &Plan { bytes: size, containers, seed, long: false },
+            compression,
+            repetitions,
+        ),
         Scenario::Forward { events, format, compression, repetitions } => {
             forward::run(&bench, &forward::Request { events, formats: format, compression, repetitions })
         }

@@ -275,7 +275,9 @@ impl Run {
         let mut parents = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let entry = entry?;
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
             // Others' processes end as they like.
             let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
             parents.extend(parent(&stat).map(|parent| (pid, parent)));

@@ -68,10 +68,14 @@ impl Peer {
     /// What it does.
     pub fn work(&self) -> &'static str {
         match self.kind {
-            Kind::Vlagent => "CRI, pod metadata, JSON into fields; lines of JSON, zstd; its own acknowledgement is a queue on disk",
+            Kind::Vlagent => {
+                "CRI, pod metadata, JSON into fields; lines of JSON, zstd; its own acknowledgement is a queue on disk"
+            }
             Kind::Otelcol => "container operator; OTLP, gzip; no JSON, no pod metadata",
             Kind::Rsyslog => "mmnormalize; bulk; no joining of pieces, no JSON, no pod metadata, no `_id`",
-            Kind::RsyslogKubernetes => "mmnormalize, mmkubernetes; bulk; no joining of pieces, no JSON, no `_id`",
+            Kind::RsyslogKubernetes => {
+                "mmnormalize, mmkubernetes; bulk; no joining of pieces, no JSON, no `_id`"
+            }
         }
     }
 
@@ -184,7 +188,9 @@ fn rsyslog(job: &Job<'_>, containers: &Path, kubeconfig: Option<&PathBuf>) -> St
             containers = containers.display(),
         );
         action = "action(type=\"mmkubernetes\")\n".into();
-        fields = "constant(value=\",\") property(name=\"$!kubernetes\" outname=\"kubernetes\" format=\"jsonf\")\n".into();
+        fields =
+            "constant(value=\",\") property(name=\"$!kubernetes\" outname=\"kubernetes\" format=\"jsonf\")\n"
+                .into();
     }
     format!(
         "global(workDirectory=\"{folder}\" maxMessageSize=\"64k\")\n\

@@ -92,7 +92,10 @@ mod tests {
         let bar = |name, ours, samples| Bar { name, note: "n", ours, samples };
         let text = bars("a < b", &[bar("<ours>", true, &long), bar("theirs", false, &short)]);
         assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n"), "{text}");
-        assert!(text.contains("a &lt; b") && text.contains("&lt;ours&gt;") && !text.contains("<ours>"), "{text}");
+        assert!(
+            text.contains("a &lt; b") && text.contains("&lt;ours&gt;") && !text.contains("<ours>"),
+            "{text}"
+        );
         // 540 units are 1,000.
         assert!(text.contains("class=\"ours\" x=\"230\" y=\"44.0\" width=\"513.0\""), "{text}");
         assert!(text.contains("class=\"other\" x=\"230\" y=\"84.0\" width=\"54.0\""), "{text}");

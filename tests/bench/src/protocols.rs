@@ -52,7 +52,8 @@ pub fn unpack(encoding: &[u8], wire: &[u8], out: &mut Vec<u8>) -> Result<(), Str
         b"identity" => out.extend_from_slice(wire),
         b"gzip" => sink::inflate(wire, out)?,
         b"zstd" => {
-            let mut decoder = ruzstd::decoding::StreamingDecoder::new(wire).map_err(|error| error.to_string())?;
+            let mut decoder =
+                ruzstd::decoding::StreamingDecoder::new(wire).map_err(|error| error.to_string())?;
             decoder.read_to_end(out).map_err(|error| format!("broken zstd: {error}"))?;
         }
         other => return Err(format!("unknown Content-Encoding {}", String::from_utf8_lossy(other))),
@@ -66,7 +67,10 @@ fn json_lines(body: &[u8]) -> Result<u64, String> {
     let mut count = 0;
     for line in text.split(|byte| *byte == b'\n') {
         if !line.starts_with(b"{") || !line.ends_with(b"}") || memmem::find(line, b"\"_time\"").is_none() {
-            return Err(format!("no object with a time: {}", String::from_utf8_lossy(&line[..line.len().min(120)])));
+            return Err(format!(
+                "no object with a time: {}",
+                String::from_utf8_lossy(&line[..line.len().min(120)])
+            ));
         }
         count += 1;
     }

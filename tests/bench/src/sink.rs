@@ -302,12 +302,12 @@ impl Shared {
     /// A request of another protocol.
     async fn other(&self, protocol: Protocol, headers: &HeaderMap, body: Body) -> Response {
         let wire = to_bytes(body, MAX_CONTENT_LENGTH).await.unwrap_or_default();
-        let encoding = headers.get(header::CONTENT_ENCODING).map_or(&b"identity"[..], |value| value.as_bytes());
+        let encoding =
+            headers.get(header::CONTENT_ENCODING).map_or(&b"identity"[..], |value| value.as_bytes());
         let mut buffer = locked(&self.buffers).pop().unwrap_or_default();
         buffer.clear();
-        let counted = protocols::unpack(encoding, &wire, &mut buffer).and_then(|()| {
-            protocol.count(&buffer).map(|records| (records, buffer.len() as u64))
-        });
+        let counted = protocols::unpack(encoding, &wire, &mut buffer)
+            .and_then(|()| protocol.count(&buffer).map(|records| (records, buffer.len() as u64)));
         locked(&self.buffers).push(buffer);
         match counted {
             Ok((records, inflated)) => {
