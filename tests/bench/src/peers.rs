@@ -69,9 +69,11 @@ impl Peer {
     pub fn work(&self) -> &'static str {
         match self.kind {
             Kind::Vlagent => {
-                "CRI, pod metadata, JSON into fields; lines of JSON, zstd; its own acknowledgement is a queue on disk"
+                "CRI, pod metadata, JSON into fields; lines of JSON, zstd; no ids, positions are saved before the server has answered"
             }
-            Kind::Otelcol => "container operator; OTLP, gzip; no JSON, no pod metadata",
+            Kind::Otelcol => {
+                "container operator; OTLP, gzip; no JSON, no pod metadata; a queue of 1,000 batches"
+            }
             Kind::Rsyslog => "mmnormalize; bulk; no joining of pieces, no JSON, no pod metadata, no `_id`",
             Kind::RsyslogKubernetes => {
                 "mmnormalize, mmkubernetes; bulk; no joining of pieces, no JSON, no `_id`"
