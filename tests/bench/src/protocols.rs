@@ -55,6 +55,9 @@ pub fn unpack(encoding: &[u8], wire: &[u8], out: &mut Vec<u8>) -> Result<(), Str
             let mut decoder =
                 ruzstd::decoding::StreamingDecoder::new(wire).map_err(|error| error.to_string())?;
             decoder.read_to_end(out).map_err(|error| format!("broken zstd: {error}"))?;
+            if !decoder.get_ref().is_empty() {
+                return Err("bytes after the zstd frame".into());
+            }
         }
         other => return Err(format!("unknown Content-Encoding {}", String::from_utf8_lossy(other))),
     }
@@ -175,6 +178,7 @@ mod tests {
         unpack(b"identity", b"!", &mut out).unwrap();
         assert_eq!(out, b"hello!");
         assert!(unpack(b"zstd", &packed[..12], &mut out).is_err());
+        assert!(unpack(b"zstd", &packed.repeat(2), &mut out).is_err());
         assert!(unpack(b"br", b"", &mut out).is_err());
     }
 }
