@@ -95,6 +95,13 @@ impl Agent {
         }
     }
 
+    /// From now on, ours is told of the pods by this.
+    pub fn know_pods_by(&mut self, teller: Metadata) {
+        if let Agent::Taffrail { metadata, .. } = self {
+            *metadata = teller;
+        }
+    }
+
     /// Writes the configuration of `job` and gives the command to start.
     pub fn command(&self, job: &Job<'_>) -> Outcome<Command> {
         match self {

@@ -132,9 +132,7 @@ fn contenders(
     for compression in [Compression::None, Compression::Gzip] {
         for metadata in &metadatas {
             let mut agent = bench.agent.clone();
-            if let Agent::Taffrail { metadata: told, .. } = &mut agent {
-                told.clone_from(metadata);
-            }
+            agent.know_pods_by(metadata.clone());
             let facts = if *metadata == Metadata::Path { "" } else { "pod metadata, " };
             let packs = if compression == Compression::Gzip { ", gzip" } else { "" };
             let work = format!(

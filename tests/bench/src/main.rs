@@ -10,7 +10,7 @@
 //! cargo run --release -p taffrail-bench -- scale                # records per CPU second from 10 to 2,000 containers, 1 to 4 outputs
 //! cargo run --release -p taffrail-bench -- idle                 # 500 silent files for 30 s
 //! cargo run --release -p taffrail-bench -- wakeups              # 50,000 writes a second against the same in batches
-//! cargo run --release -p taffrail-bench -- steady --rate 10000  # delay p50 and p99, share of a core
+//! cargo run --release -p taffrail-bench -- steady --rate 10000  # delay p50 and p99, share of a core; --server: metadata watch on
 //! cargo run --release -p taffrail-bench -- flood                # a quiet container's delay beside one of 50 MB/s
 //! cargo run --release -p taffrail-bench -- beside               # an output's rate beside one that nobody answers
 //! cargo run --release -p taffrail-bench -- forward              # the forwarder: events per CPU second
@@ -299,6 +299,9 @@ struct Live {
     /// How to send [default: wakeups none, steady gzip]
     #[arg(long)]
     compression: Option<Compression>,
+    /// The pods are known to a real API server, which needs Go to be built (steady)
+    #[arg(long)]
+    server: bool,
     /// Runs of each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
@@ -313,6 +316,7 @@ impl Live {
             time: Duration::from_secs(self.seconds.unwrap_or(seconds)),
             compression: self.compression.unwrap_or(compression),
             repetitions: self.repetitions,
+            server: self.server,
         }
     }
 }
@@ -397,7 +401,7 @@ fn run(arguments: Arguments) -> Outcome<()> {
             idle::run(&bench, files, Duration::from_secs(seconds), repetitions)
         }
         Scenario::Wakeups(live) => live::wakeups(&bench, live.request(50_000, 10, 15, Compression::None)),
-        Scenario::Steady(live) => live::steady(&bench, live.request(10_000, 20, 30, Compression::Gzip)),
+        Scenario::Steady(live) => live::steady(&mut bench, live.request(10_000, 20, 30, Compression::Gzip)),
         Scenario::Flood { rate, floods, quiet, seconds, compression, repetitions } => {
             let time = Duration::from_secs(seconds);
             flood::run(&bench, flood::Request { rate, floods, quiet, time, compression, repetitions })

@@ -7,7 +7,7 @@
 use crate::Outcome;
 use crate::metadata::{HASH, image, labels};
 use serde_json::json;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ use taffrail_tests::kubernetes::Kubernetes;
 pub struct KnownNode {
     server: Kubernetes,
     folder: tempfile::TempDir,
+    /// Where each log was found, and where it is now.
+    places: HashMap<PathBuf, PathBuf>,
 }
 
 /// What a container's log is known by.
@@ -34,6 +36,7 @@ impl KnownNode {
         let node = server.node();
         let mut namespaces: HashSet<String> = ["default", "kube-system"].map(str::to_owned).into();
         let (pods, containers) = (folder.path().join("pods"), folder.path().join("containers"));
+        let mut places = HashMap::new();
         fs::create_dir_all(&containers)?;
         for (number, log) in logs(corpus)?.into_iter().enumerate() {
             let Log { namespace, pod: name, container, file } = log;
@@ -52,15 +55,21 @@ impl KnownNode {
             server.runs(&pod, &[(&container, 0, &id)]);
             let target = pods.join(format!("{namespace}_{name}_{}", pod.uid)).join(&container).join("0.log");
             fs::create_dir_all(target.parent().unwrap_or(&pods))?;
-            fs::hard_link(file, &target)?;
+            fs::hard_link(&file, &target)?;
+            places.insert(file, target.clone());
             symlink(&target, containers.join(format!("{name}_{namespace}_{container}-{id}.log")))?;
         }
-        Ok(KnownNode { server, folder })
+        Ok(KnownNode { server, folder, places })
     }
 
     /// As `/var/log/pods`.
     pub fn pods(&self) -> PathBuf {
         self.folder.path().join("pods")
+    }
+
+    /// Where the log that was found at this path is now: who writes to it must open it there, for watches to see it.
+    pub fn place(&self, found: &Path) -> &Path {
+        &self.places[found]
     }
 
     /// A kubeconfig with every right; beside it lie `ca.crt`, `admin.crt` and `admin.key`.
