@@ -1,10 +1,11 @@
 //! The agents that can be measured.
 //!
 //! In: where the logs are and where the sink listens. Out: a configuration file and the command that runs the agent
-//! on it. Another agent is another variant here: how it is told the same things, and nothing more.
+//! on it. Another agent is another variant here: how it is told the same things, and nothing more ([`crate::peers`]).
 
 use crate::Outcome;
 use crate::cloudwatch::Format;
+use crate::peers::Peer;
 use clap::ValueEnum;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,11 +39,24 @@ pub enum Agent {
         binary: PathBuf,
         /// Further lines of TOML for the top of the configuration.
         settings: Vec<String>,
-        /// Further lines of TOML for its output.
+        /// Further lines of TOML for its output, and further outputs; `{port}` is that of the sink.
         output_settings: Vec<String>,
-        /// Whether an API server has told of the pods.
-        metadata: bool,
+        /// Who tells of the pods.
+        metadata: Metadata,
     },
+    /// Another's.
+    Peer(Peer),
+}
+
+/// Who tells of the pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// Nobody: only their paths.
+    Path,
+    /// A made-up cache of what an API server had told ([`crate::metadata`]).
+    Cached,
+    /// An API server, by this kubeconfig.
+    Server(PathBuf),
 }
 
 /// What an agent is told for one run.
@@ -62,10 +76,29 @@ pub struct Job<'a> {
 }
 
 impl Agent {
-    /// The program that will run, for messages.
+    /// The program, or the folder of it.
     pub fn binary(&self) -> &Path {
         match self {
             Agent::Taffrail { binary, .. } => binary,
+            Agent::Peer(peer) => peer.built(),
+        }
+    }
+
+    /// The further lines of TOML for the output of ours, to be changed.
+    ///
+    /// # Panics
+    /// For another's agent.
+    pub fn output_settings(&mut self) -> &mut Vec<String> {
+        match self {
+            Agent::Taffrail { output_settings, .. } => output_settings,
+            Agent::Peer(peer) => panic!("{} has no settings of ours", peer.name()),
+        }
+    }
+
+    /// From now on, ours is told of the pods by this.
+    pub fn know_pods_by(&mut self, teller: Metadata) {
+        if let Agent::Taffrail { metadata, .. } = self {
+            *metadata = teller;
         }
     }
 
@@ -100,7 +133,7 @@ impl Agent {
                      [outputs.sink]\n{destination}\nmax_age = \"720h\"\n{output}\n",
                     pods = job.pods,
                     settings = settings.join("\n"),
-                    output = output_settings.join("\n"),
+                    output = output_settings.join("\n").replace("{port}", &port.to_string()),
                 );
                 fs::write(&config, text)?;
                 let mut command = Command::new(binary);
@@ -108,11 +141,18 @@ impl Agent {
                 if job.events.is_some() {
                     command.env("AWS_ACCESS_KEY_ID", "BENCH").env("AWS_SECRET_ACCESS_KEY", "bench");
                 }
-                if *metadata {
-                    command.env("KUBECONFIG", crate::metadata::prepare(job.pods, &state, job.folder)?);
+                match metadata {
+                    Metadata::Path => {}
+                    Metadata::Cached => {
+                        command.env("KUBECONFIG", crate::metadata::prepare(job.pods, &state, job.folder)?);
+                    }
+                    Metadata::Server(kubeconfig) => {
+                        command.env("KUBECONFIG", kubeconfig);
+                    }
                 }
                 Ok(command)
             }
+            Agent::Peer(peer) => peer.command(job),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! and the ratio of the two. Every record must arrive.
 
 use crate::Outcome;
-use crate::agent::{Agent, Compression};
+use crate::agent::Compression;
 use crate::corpus::{self, Corpus, Plan};
 use crate::measure::Bench;
 use crate::report::{Samples, command_line, machine, number, table};
@@ -17,7 +17,7 @@ pub fn run(bench: &mut Bench, plan: &Plan, compression: Compression, repetitions
     let corpus = corpus::prepare(&bench.cache, plan)?;
     corpus.warm()?;
     let hole = black_hole()?;
-    let Agent::Taffrail { output_settings: alone, .. } = bench.agent.clone();
+    let alone = bench.agent.output_settings().clone();
     let table_of_hole = format!(
         "[outputs.hole]\ntype = \"elasticsearch\"\nendpoints = [\"http://127.0.0.1:{hole}\"]\nindex = \"hole\"\nmax_age = \"720h\""
     );
@@ -27,8 +27,7 @@ pub fn run(bench: &mut Bench, plan: &Plan, compression: Compression, repetitions
     for repetition in 1..=repetitions {
         let mut rates = [0.0; 2];
         for (at, settings) in [&alone, &both].into_iter().enumerate() {
-            let Agent::Taffrail { output_settings, .. } = &mut bench.agent;
-            output_settings.clone_from(settings);
+            bench.agent.output_settings().clone_from(settings);
             let (rate, rss) = once(bench, &corpus, compression)
                 .map_err(|error| format!("beside, {}, run {repetition}: {error}", NAMES[at]))?;
             rates[at] = rate;

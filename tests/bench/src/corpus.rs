@@ -20,6 +20,9 @@ const GENERATION: u32 = 1;
 /// The mean length of a line, CRI head and newline included, that [`crate::lines`] is tuned to.
 pub const LINE_BYTES: u64 = 265;
 
+/// The mean length of a long record.
+const LONG_BYTES: u64 = 40_000;
+
 /// The runtime cuts longer lines into pieces of this many bytes.
 const PIECE: usize = 16_384;
 
@@ -40,15 +43,19 @@ pub struct Plan {
     pub containers: u64,
     /// Same seed, same logs, but for the times.
     pub seed: u64,
+    /// Every record is a long line of JSON, in pieces.
+    pub long: bool,
 }
 
 impl Plan {
     fn lines_each(&self) -> u64 {
-        (self.bytes / LINE_BYTES / self.containers.max(1)).max(1)
+        let bytes = if self.long { LONG_BYTES } else { LINE_BYTES };
+        (self.bytes / bytes / self.containers.max(1)).max(1)
     }
 
     fn folder(&self) -> String {
-        format!("corpus-{GENERATION}-{}b-{}c-{}s", self.bytes, self.containers, self.seed)
+        let long = if self.long { "-long" } else { "" };
+        format!("corpus-{GENERATION}-{}b-{}c-{}s{long}", self.bytes, self.containers, self.seed)
     }
 }
 
@@ -180,7 +187,8 @@ fn write_container(pods: &Path, plan: &Plan, index: u64, now: u64) -> io::Result
         // What a program writes in one go carries times a few microseconds apart.
         let gap = if log.maker.in_trace() { random.u64(5_000..50_000) } else { random.u64(0..=2 * step) };
         time = Nanos(time.0 + gap);
-        log.append(time, Style::of(index).is_json() && random.u32(0..LONG_EVERY) == 0, &mut buffer);
+        let long = plan.long || Style::of(index).is_json() && random.u32(0..LONG_EVERY) == 0;
+        log.append(time, long, &mut buffer);
         if buffer.len() > 1 << 20 {
             file.write_all(&buffer)?;
             bytes += buffer.len() as u64;
@@ -245,7 +253,7 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    const PLAN: Plan = Plan { bytes: 12 << 20, containers: 20, seed: 1 };
+    const PLAN: Plan = Plan { bytes: 12 << 20, containers: 20, seed: 1, long: false };
 
     fn share(part: u64, whole: u64) -> f64 {
         100.0 * part as f64 / whole as f64

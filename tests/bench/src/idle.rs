@@ -17,7 +17,7 @@ const REST: Duration = Duration::from_secs(5);
 
 /// Ships `files` small files, rests, measures for `time`, all `repetitions` times, and prints the table.
 pub fn run(bench: &Bench, files: u64, time: Duration, repetitions: u32) -> Outcome<()> {
-    let plan = Plan { bytes: files * LINES * LINE_BYTES, containers: files, seed: bench.seed };
+    let plan = Plan { bytes: files * LINES * LINE_BYTES, containers: files, seed: bench.seed, long: false };
     let corpus = corpus::prepare(&bench.cache, &plan)?;
     let (mut cpu, mut wakeups, mut rss) = (Samples::default(), Samples::default(), Samples::default());
     for repetition in 1..=repetitions {

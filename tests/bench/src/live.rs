@@ -4,14 +4,15 @@
 //! time in a line to its arrival at the sink. The writer counts what it wrote; every record must arrive.
 
 use crate::Outcome;
-use crate::agent::Compression;
+use crate::agent::{Compression, Metadata};
 use crate::clock::Nanos;
 use crate::corpus::{ContainerLog, log_path};
 use crate::measure::{Bench, Share};
+use crate::node::KnownNode;
 use crate::report::{Samples, command_line, machine, number, table};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub struct Request {
     pub compression: Compression,
     /// Runs of each variant.
     pub repetitions: u32,
+    /// A real API server knows the pods.
+    pub server: bool,
 }
 
 /// How logs are written.
@@ -64,9 +67,14 @@ pub struct Writer {
 impl Writer {
     /// Makes the files with a first line in each, so that an agent finds them all at its start.
     pub fn new(pods: &Path, load: Load, seed: u64) -> io::Result<Writer> {
+        Writer::at(load, seed, |index| log_path(pods, seed, index))
+    }
+
+    /// The same with the log of each container where `place` says.
+    fn at(load: Load, seed: u64, place: impl Fn(u64) -> PathBuf) -> io::Result<Writer> {
         let mut logs = Vec::new();
         for index in load.first..load.first + load.files {
-            let path = log_path(pods, seed, index);
+            let path = place(index);
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
@@ -138,7 +146,36 @@ fn once(
     let folder = bench.folder()?;
     let pods = folder.path().join("pods");
     let writer = Writer::new(&pods, load, bench.seed)?;
-    let mut run = bench.start(&pods, folder.path(), compression, delays)?;
+    measure(bench, (&pods, folder.path()), writer, time, compression, delays)
+}
+
+/// The same with pods that a real API server knows.
+fn once_known(bench: &mut Bench, load: Load, time: Duration, compression: Compression) -> Outcome<Measured> {
+    let folder = bench.folder()?;
+    let found = folder.path().join("found");
+    // Files without a line, for the server to be told of.
+    for index in load.first..load.first + load.files {
+        let path = log_path(&found, bench.seed, index);
+        fs::create_dir_all(path.parent().unwrap_or(&found))?;
+        File::create(path)?;
+    }
+    let node = KnownNode::new(&found, bench.folder()?)?;
+    let place = |index| node.place(&log_path(&found, bench.seed, index)).to_owned();
+    let writer = Writer::at(load, bench.seed, place)?;
+    bench.agent.know_pods_by(Metadata::Server(node.kubeconfig()));
+    measure(bench, (&node.pods(), folder.path()), writer, time, compression, true)
+}
+
+/// One run over a folder as `/var/log/pods`, with another for its own files.
+fn measure(
+    bench: &Bench,
+    (pods, own): (&Path, &Path),
+    writer: Writer,
+    time: Duration,
+    compression: Compression,
+    delays: bool,
+) -> Outcome<Measured> {
+    let mut run = bench.start(pods, own, compression, delays)?;
     run.wait_for(writer.lines)?;
     let stop = AtomicBool::new(false);
     let (result, writer) = thread::scope(|scope| {
@@ -169,7 +206,7 @@ fn once(
 /// Scenario `wakeups`: the same bytes, line by line and in a batch every 10 ms; the difference is what the number
 /// of writes costs. Prints a table of both.
 pub fn wakeups(bench: &Bench, request: Request) -> Outcome<()> {
-    let Request { rate, files, time, compression, repetitions } = request;
+    let Request { rate, files, time, compression, repetitions, .. } = request;
     // Each file gets one write every 10 ms.
     let batch = (rate / 100 / files).max(1);
     let variants = [("each line by itself", 1), ("batches of 10 ms", batch)];
@@ -201,13 +238,16 @@ pub fn wakeups(bench: &Bench, request: Request) -> Outcome<()> {
 }
 
 /// Scenario `steady`: an even load well below what the agent can do. Prints delays and the share of a core.
-pub fn steady(bench: &Bench, request: Request) -> Outcome<()> {
-    let Request { rate, files, time, compression, repetitions } = request;
+pub fn steady(bench: &mut Bench, request: Request) -> Outcome<()> {
+    let Request { rate, files, time, compression, repetitions, server } = request;
     let mut samples: [Samples; 6] = Default::default();
     for repetition in 1..=repetitions {
         let load = Load { rate, files, first: 0, lines_a_write: 1, spin: false };
-        let measured = once(bench, load, time, compression, true)
-            .map_err(|error| format!("steady, run {repetition}: {error}"))?;
+        let measured = match server {
+            true => once_known(bench, load, time, compression),
+            false => once(bench, load, time, compression, true),
+        };
+        let measured = measured.map_err(|error| format!("steady, run {repetition}: {error}"))?;
         let delay = |part: f64| percentile(&measured.delays, part) / 1_000.0;
         let values =
             [delay(0.5), delay(0.99), delay(1.0), measured.share.cpu, measured.share.wakeups, measured.rss];
@@ -230,7 +270,7 @@ pub fn steady(bench: &Bench, request: Request) -> Outcome<()> {
 }
 
 fn footer(request: &Request) {
-    let Request { rate, files, time, compression, repetitions } = request;
+    let Request { rate, files, time, compression, repetitions, .. } = request;
     let (rate, compression) = (number(*rate as f64, 0), compression.name());
     println!(
         "{rate} lines a second over {files} files for {} s, compression {compression}, all",

@@ -6,9 +6,11 @@
 //! cargo run --release -p taffrail-bench -- catch-up             # 1 GiB at rest: records per CPU second, RSS, bytes
 //! cargo run --release -p taffrail-bench -- catch-up --compression gzip --size 256MiB --repetitions 5
 //! cargo run --release -p taffrail-bench -- catch-up --verify-ids --repetitions 1      # also that no _id came twice
+//! cargo run --release -p taffrail-bench -- compare --plot docs/benchmark.svg    # other agents, in turns, over the same files
+//! cargo run --release -p taffrail-bench -- scale                # records per CPU second from 10 to 2,000 containers, 1 to 4 outputs
 //! cargo run --release -p taffrail-bench -- idle                 # 500 silent files for 30 s
 //! cargo run --release -p taffrail-bench -- wakeups              # 50,000 writes a second against the same in batches
-//! cargo run --release -p taffrail-bench -- steady --rate 10000  # delay p50 and p99, share of a core
+//! cargo run --release -p taffrail-bench -- steady --rate 10000  # delay p50 and p99, share of a core; --server: metadata watch on
 //! cargo run --release -p taffrail-bench -- flood                # a quiet container's delay beside one of 50 MB/s
 //! cargo run --release -p taffrail-bench -- beside               # an output's rate beside one that nobody answers
 //! cargo run --release -p taffrail-bench -- forward              # the forwarder: events per CPU second
@@ -27,6 +29,7 @@ mod bulk;
 mod catch_up;
 mod clock;
 mod cloudwatch;
+mod compare;
 mod corpus;
 mod events;
 mod fake;
@@ -37,12 +40,17 @@ mod lines;
 mod live;
 mod measure;
 mod metadata;
+mod node;
 mod outage;
+mod peers;
+mod plot;
+mod protocols;
 mod report;
+mod scale;
 mod sink;
 mod tls;
 
-use agent::{Agent, Compression};
+use agent::{Agent, Compression, Metadata};
 use catch_up::Way;
 use clap::{Args, Parser, Subcommand};
 use corpus::Plan;
@@ -115,9 +123,48 @@ enum Scenario {
         /// Each also to a sink that says of so many of a hundred that it holds them already
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=50))]
         held: u32,
+        /// Every record is a line of 20 to 60 KB, in pieces of 16 KiB as the runtime cuts it
+        #[arg(long)]
+        long: bool,
         /// Records that the agent makes of the lines, where routes join or drop some [default: one of each line]
         #[arg(long)]
         records: Option<u64>,
+        /// Runs of each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        repetitions: u32,
+    },
+    /// Ship a corpus at rest by ours and by other agents, in turns; their pods are known to a real API server
+    Compare {
+        /// Size of the corpus, in bytes or with KiB, MiB, GiB
+        #[arg(long, default_value = "256MiB", value_parser = size)]
+        size: u64,
+        /// Containers it is spread over
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+        containers: u64,
+        /// The others
+        #[arg(long, value_delimiter = ',', default_value = "vlagent,otelcol,rsyslog,rsyslog-kubernetes")]
+        peers: Vec<peers::Kind>,
+        /// Runs of each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        repetitions: u32,
+        /// Write an SVG of the records per CPU second to this file
+        #[arg(long)]
+        plot: Option<PathBuf>,
+    },
+    /// Ship corpora of one size that are spread over few and many containers, to one and more outputs
+    Scale {
+        /// Size of each corpus, in bytes or with KiB, MiB, GiB
+        #[arg(long, default_value = "256MiB", value_parser = size)]
+        size: u64,
+        /// Containers it is spread over, in turns
+        #[arg(long, value_delimiter = ',', default_value = "10,100,500,2000")]
+        containers: Vec<u64>,
+        /// Outputs that the corpus of the first number of containers is also sent to
+        #[arg(long, value_delimiter = ',', default_value = "2,4")]
+        outputs: Vec<u64>,
+        /// How to send
+        #[arg(long, default_value = "gzip")]
+        compression: Compression,
         /// Runs of each
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         repetitions: u32,
@@ -252,6 +299,9 @@ struct Live {
     /// How to send [default: wakeups none, steady gzip]
     #[arg(long)]
     compression: Option<Compression>,
+    /// The pods are known to a real API server, which needs Go to be built (steady)
+    #[arg(long)]
+    server: bool,
     /// Runs of each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
@@ -266,6 +316,7 @@ impl Live {
             time: Duration::from_secs(self.seconds.unwrap_or(seconds)),
             compression: self.compression.unwrap_or(compression),
             repetitions: self.repetitions,
+            server: self.server,
         }
     }
 }
@@ -301,43 +352,71 @@ fn run(arguments: Arguments) -> Outcome<()> {
         binary,
         settings: common.set,
         output_settings: common.set_output,
-        metadata: common.metadata,
+        metadata: if common.metadata { Metadata::Cached } else { Metadata::Path },
     };
     // A corpus is made on all cores, so before they are divided.
-    if let Scenario::CatchUp { size, containers, .. } = &arguments.scenario {
-        corpus::prepare(&cache, &Plan { bytes: *size, containers: *containers, seed })?;
+    if let Scenario::CatchUp { size, containers, long, .. } = &arguments.scenario {
+        corpus::prepare(&cache, &Plan { bytes: *size, containers: *containers, seed, long: *long })?;
     }
-    if let Scenario::Cloudwatch { size, streams, .. } = &arguments.scenario {
-        corpus::prepare(&cache, &Plan { bytes: *size, containers: *streams, seed })?;
+    if let Scenario::Cloudwatch { size, streams: containers, .. }
+    | Scenario::Compare { size, containers, .. } = &arguments.scenario
+    {
+        corpus::prepare(&cache, &Plan { bytes: *size, containers: *containers, seed, long: false })?;
+    }
+    if let Scenario::Scale { size, containers, .. } = &arguments.scenario {
+        for containers in containers {
+            corpus::prepare(&cache, &Plan { bytes: *size, containers: *containers, seed, long: false })?;
+        }
     }
     let stall = Duration::from_secs(common.stall);
     let mut bench =
         Bench { agent, cores: Cores::divide()?, cache, stall, seed, verify_ids: common.verify_ids };
     match arguments.scenario {
-        Scenario::CatchUp { size, containers, compression, tls, refused, held, records, repetitions } => {
+        Scenario::CatchUp {
+            size,
+            containers,
+            compression,
+            tls,
+            refused,
+            held,
+            long,
+            records,
+            repetitions,
+        } => {
             let ways: Vec<Way> = compression
                 .into_iter()
                 .flat_map(|compression| Way::all(compression, tls, refused, held))
                 .collect();
-            catch_up::run(&bench, &Plan { bytes: size, containers, seed }, &ways, records, repetitions)
+            catch_up::run(&bench, &Plan { bytes: size, containers, seed, long }, &ways, records, repetitions)
+        }
+        Scenario::Compare { size, containers, peers, repetitions, plot } => {
+            let plan = Plan { bytes: size, containers, seed, long: false };
+            compare::run(&mut bench, &compare::Request { plan, peers, repetitions, plot })
+        }
+        Scenario::Scale { size, containers, outputs, compression, repetitions } => {
+            let ways = scale::Way::all(&containers, &outputs);
+            scale::run(&mut bench, (size, seed), &ways, compression, repetitions)
         }
         Scenario::Idle { files, seconds, repetitions } => {
             idle::run(&bench, files, Duration::from_secs(seconds), repetitions)
         }
         Scenario::Wakeups(live) => live::wakeups(&bench, live.request(50_000, 10, 15, Compression::None)),
-        Scenario::Steady(live) => live::steady(&bench, live.request(10_000, 20, 30, Compression::Gzip)),
+        Scenario::Steady(live) => live::steady(&mut bench, live.request(10_000, 20, 30, Compression::Gzip)),
         Scenario::Flood { rate, floods, quiet, seconds, compression, repetitions } => {
             let time = Duration::from_secs(seconds);
             flood::run(&bench, flood::Request { rate, floods, quiet, time, compression, repetitions })
         }
-        Scenario::Beside { size, containers, compression, repetitions } => {
-            beside::run(&mut bench, &Plan { bytes: size, containers, seed }, compression, repetitions)
-        }
+        Scenario::Beside { size, containers, compression, repetitions } => beside::run(
+            &mut bench,
+            &Plan { bytes: size, containers, seed, long: false },
+            compression,
+            repetitions,
+        ),
         Scenario::Forward { events, format, compression, repetitions } => {
             forward::run(&bench, &forward::Request { events, formats: format, compression, repetitions })
         }
         Scenario::Outage { size, containers, long_every, away, presence, compression, repetitions } => {
-            let plan = Plan { bytes: size, containers, seed };
+            let plan = Plan { bytes: size, containers, seed, long: false };
             let away = Duration::from_secs(away);
             outage::run(
                 &bench,
@@ -345,7 +424,7 @@ fn run(arguments: Arguments) -> Outcome<()> {
             )
         }
         Scenario::Cloudwatch { size, streams, format, repetitions } => {
-            let plan = Plan { bytes: size, containers: streams, seed };
+            let plan = Plan { bytes: size, containers: streams, seed, long: false };
             cloudwatch::run(&bench, &plan, &format, repetitions)
         }
         Scenario::Run { .. } => unreachable!("handled above"),

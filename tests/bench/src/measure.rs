@@ -146,9 +146,9 @@ impl Bench {
             .stderr(File::create(&log)?);
         let started = Instant::now();
         let child = self.cores.spawn(&mut command).map_err(|error| {
-            let binary = self.agent.binary().display();
+            let program = Path::new(command.get_program()).display();
             format!(
-                "{binary} could not be started ({error}): build it with `cargo build --release -p taffrail`"
+                "{program} could not be started ({error}); ours is built with `cargo build --release -p taffrail`"
             )
         })?;
         Ok(Run { sink, child, log, started, stall: self.stall })
@@ -246,24 +246,49 @@ impl Run {
 
     /// What the agent has used up to now.
     pub fn usage(&self) -> Outcome<Usage> {
-        let folder = PathBuf::from(format!("/proc/{}", self.child.id()));
         let at = Instant::now();
-        let cpu = cpu_seconds(&fs::read_to_string(folder.join("stat"))?)
-            .ok_or("/proc/PID/stat is not understood")?;
-        let mut wakeups = 0;
-        for task in fs::read_dir(folder.join("task"))? {
-            // A thread may end between the listing and the reading.
-            let Ok(status) = fs::read_to_string(task?.path().join("status")) else { continue };
-            wakeups += status_field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+        let (mut cpu, mut wakeups) = (0.0, 0);
+        for folder in self.processes()? {
+            cpu += cpu_seconds(&fs::read_to_string(folder.join("stat"))?)
+                .ok_or("/proc/PID/stat is not understood")?;
+            for task in fs::read_dir(folder.join("task"))? {
+                // A thread may end between the listing and the reading.
+                let Ok(status) = fs::read_to_string(task?.path().join("status")) else { continue };
+                wakeups += status_field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+            }
         }
         Ok(Usage { at, cpu, wakeups })
     }
 
-    /// The highest resident memory so far, in MiB.
+    /// The highest resident memory so far, in MiB; with children, the sum of what each had.
     pub fn peak_rss(&self) -> Outcome<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kib = status_field(&status, "VmHWM:").ok_or("/proc/PID/status has no VmHWM")?;
+        let mut kib = 0;
+        for folder in self.processes()? {
+            let status = fs::read_to_string(folder.join("status"))?;
+            kib += status_field(&status, "VmHWM:").ok_or("/proc/PID/status has no VmHWM")?;
+        }
         Ok(kib as f64 / 1024.0)
+    }
+
+    /// The folders in `/proc` of the agent and of the processes that it has started, and these in turn.
+    fn processes(&self) -> Outcome<Vec<PathBuf>> {
+        let mut parents = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let entry = entry?;
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            // Others' processes end as they like.
+            let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+            parents.extend(parent(&stat).map(|parent| (pid, parent)));
+        }
+        let mut found = vec![self.child.id()];
+        let mut at = 0;
+        while let Some(&one) = found.get(at) {
+            found.extend(parents.iter().filter(|(_, parent)| *parent == one).map(|(pid, _)| pid));
+            at += 1;
+        }
+        Ok(found.into_iter().map(|pid| PathBuf::from(format!("/proc/{pid}"))).collect())
     }
 
     /// Ends the run by SIGTERM. Fails unless the sink has exactly `records`, also after the agent has ended,
@@ -311,12 +336,21 @@ impl Drop for Run {
     }
 }
 
-/// `utime` and `stime` of `/proc/PID/stat`, fields 14 and 15, in seconds. The name before them may hold blanks.
+/// `utime`, `stime` and the same of children that have ended, fields 14 to 17 of `/proc/PID/stat`, in seconds. The name
+/// before them may hold blanks.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(')')?;
+    let mut ticks = 0;
     let mut fields = fields.split_ascii_whitespace().skip(11);
-    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    for _ in 0..4 {
+        ticks += fields.next()?.parse::<u64>().ok()?;
+    }
     Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// Who started a process: field 4.
+fn parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 fn status_field(status: &str, name: &str) -> Option<u64> {
@@ -330,10 +364,11 @@ mod tests {
 
     #[test]
     fn the_kernels_words_are_understood() {
-        let stat = "42 (a) b) S 1 42 42 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 4 0 100 0 0";
+        let stat = "42 (a) b) S 1 42 42 0 -1 4194304 100 0 0 0 250 40 6 4 20 0 4 0 100 0 0";
         let ticks = rustix::param::clock_ticks_per_second() as f64;
         assert_eq!(cpu_seconds(stat), Some(300.0 / ticks));
         assert_eq!(cpu_seconds("nonsense"), None);
+        assert_eq!(parent(stat), Some(1));
         let status = "VmHWM:\t    2048 kB\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t9\n";
         assert_eq!(status_field(status, "VmHWM:"), Some(2048));
         assert_eq!(status_field(status, "voluntary_ctxt_switches:"), Some(7));

@@ -20,23 +20,14 @@ pub fn prepare(pods: &Path, state: &Path, folder: &Path) -> Outcome<PathBuf> {
         let mut containers = serde_json::Map::new();
         for container in fs::read_dir(pod.path())? {
             let container = container?.file_name().to_string_lossy().into_owned();
-            let image = format!("123456789012.dkr.ecr.ap-northeast-1.amazonaws.com/shop/{container}:v1.42.0");
+            let image = image(&container);
             let run = json!({ "restart": 0, "runtime": "containerd", "id": uid.replace('-', "").repeat(2), "image": image });
             containers.insert(container, json!({ "image": image, "runs": [run] }));
         }
         told.push(json!({ "key": key, "uid": uid, "facts": {
             "ip": "10.0.12.34",
-            "labels": {
-                "app.kubernetes.io/component": "server",
-                "app.kubernetes.io/instance": name,
-                "app.kubernetes.io/managed-by": "Helm",
-                "app.kubernetes.io/name": name,
-                "app.kubernetes.io/part-of": "shop",
-                "app.kubernetes.io/version": "1.42.0",
-                "helm.sh/chart": format!("{name}-3.1.4"),
-                "pod-template-hash": "7d4b9c6f5d",
-            },
-            "owners": { "deployment": name, "replicaset": format!("{name}-7d4b9c6f5d") },
+            "labels": labels(name),
+            "owners": { "deployment": name, "replicaset": format!("{name}-{HASH}") },
             "containers": containers,
         } }));
     }
@@ -50,4 +41,26 @@ pub fn prepare(pods: &Path, state: &Path, folder: &Path) -> Outcome<PathBuf> {
     });
     fs::write(&kubeconfig, nobody.to_string())?;
     Ok(kubeconfig)
+}
+
+/// The labels of a pod of the chart `name`.
+pub fn labels(name: &str) -> Value {
+    json!({
+        "app.kubernetes.io/component": "server",
+        "app.kubernetes.io/instance": name,
+        "app.kubernetes.io/managed-by": "Helm",
+        "app.kubernetes.io/name": name,
+        "app.kubernetes.io/part-of": "shop",
+        "app.kubernetes.io/version": "1.42.0",
+        "helm.sh/chart": format!("{name}-3.1.4"),
+        "pod-template-hash": HASH,
+    })
+}
+
+/// The `pod-template-hash`, thus the end of the ReplicaSet's name.
+pub const HASH: &str = "7d4b9c6f5d";
+
+/// The image of a container.
+pub fn image(container: &str) -> String {
+    format!("123456789012.dkr.ecr.ap-northeast-1.amazonaws.com/shop/{container}:v1.42.0")
 }

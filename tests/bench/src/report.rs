@@ -25,6 +25,11 @@ impl Samples {
         }
     }
 
+    /// The lowest and the highest; noughts without any.
+    pub fn range(&self) -> (f64, f64) {
+        (self.0.first().copied().unwrap_or(0.0), self.0.last().copied().unwrap_or(0.0))
+    }
+
     /// `median`, or `median (lowest–highest)` for several runs, with `decimals` and thousands apart.
     pub fn show(&self, decimals: usize) -> String {
         let median = number(self.median(), decimals);

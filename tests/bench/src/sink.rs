@@ -1,6 +1,6 @@
 //! A bulk server that counts and forgets.
 //!
-//! In: `POST /_bulk` and `POST /<index>/_bulk`, plain or gzip. Out: truly shaped replies to the agent, exact
+//! In: `POST /_bulk` and `POST /<index>/_bulk`, plain or gzip, and what other agents speak ([`crate::protocols`]). Out: truly shaped replies to the agent, exact
 //! counts to the scenario. It never loses a document, refuses or delays one only while it is told to be away, and never
 //! stores one; a malformed request gets 400 and is kept as a fault, which makes the run fail.
 
@@ -9,6 +9,7 @@ use crate::bulk::{Pair, Pairs, Shape};
 use crate::clock::{self, Nanos};
 use crate::cloudwatch::Format;
 use crate::events::{self, Streams};
+use crate::protocols::{self, Protocol};
 use crate::tls::TlsListener;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -211,6 +212,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         return shared.events(target, body).await;
     }
     let path = parts.uri.path();
+    if let Some(protocol) = Protocol::of(path) {
+        return shared.other(protocol, &parts.headers, body).await;
+    }
     let index = path.strip_suffix("_bulk").map(|index| index.trim_matches('/'));
     match (parts.method, index) {
         (Method::POST | Method::PUT, Some(index)) => {
@@ -291,6 +295,31 @@ impl Shared {
             Err(reason) => {
                 locked(&self.faults).push(reason);
                 StatusCode::BAD_REQUEST.into_response()
+            }
+        }
+    }
+
+    /// A request of another protocol.
+    async fn other(&self, protocol: Protocol, headers: &HeaderMap, body: Body) -> Response {
+        let wire = to_bytes(body, MAX_CONTENT_LENGTH).await.unwrap_or_default();
+        let encoding =
+            headers.get(header::CONTENT_ENCODING).map_or(&b"identity"[..], |value| value.as_bytes());
+        let mut buffer = locked(&self.buffers).pop().unwrap_or_default();
+        buffer.clear();
+        let counted = protocols::unpack(encoding, &wire, &mut buffer)
+            .and_then(|()| protocol.count(&buffer).map(|records| (records, buffer.len() as u64)));
+        locked(&self.buffers).push(buffer);
+        match counted {
+            Ok((records, inflated)) => {
+                self.requests.fetch_add(1, Ordering::Relaxed);
+                self.wire.fetch_add(wire.len() as u64, Ordering::Relaxed);
+                self.inflated.fetch_add(inflated, Ordering::Relaxed);
+                self.documents.fetch_add(records, Ordering::Release);
+                protocol.accepted()
+            }
+            Err(reason) => {
+                locked(&self.faults).push(reason.clone());
+                (StatusCode::BAD_REQUEST, reason).into_response()
             }
         }
     }
@@ -398,7 +427,7 @@ fn place(pair: &Pair<'_>, index: &str) -> Result<Box<[u8]>, String> {
 }
 
 /// Inflates the one gzip member that a server reads. Bytes after it would be lost there, so they are an error here.
-fn inflate(wire: &[u8], buffer: &mut Vec<u8>) -> Result<(), String> {
+pub fn inflate(wire: &[u8], buffer: &mut Vec<u8>) -> Result<(), String> {
     let mut decoder = GzDecoder::new(wire);
     decoder.read_to_end(buffer).map_err(|error| format!("broken gzip: {error}"))?;
     match decoder.into_inner().len() {

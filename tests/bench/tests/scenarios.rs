@@ -68,6 +68,13 @@ fn an_agent_that_cannot_start_is_told() {
 }
 
 #[test]
+fn scale_gives_its_table() {
+    let small = ["--size", "2MiB", "--containers", "2,40", "--outputs", "1", "--repetitions", "1"];
+    let table = passes(&[["scale"].as_slice(), &small].concat());
+    assert!(table.contains("\n| 2 | 1 | ") && table.contains("\n| 40 | 1 | "), "{table}");
+}
+
+#[test]
 fn idle_wakeups_and_steady_give_their_tables() {
     let table = passes(&["idle", "--files", "50", "--seconds", "1"]);
     assert!(table.contains("| 50 | "), "{table}");
