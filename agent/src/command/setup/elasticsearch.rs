@@ -14,7 +14,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use self::server::{Lifecycle, Server};
-use self::templates::{Design, is_ours, is_within};
+pub(super) use self::templates::is_within;
+use self::templates::{Design, is_ours};
 use super::Options;
 use super::plan::{Plan, Sign, Step};
 use crate::config::template::Safe;
