@@ -266,3 +266,6 @@ async fn removal(server: &Arc<Server>, names: &Names, groups: &[Group]) -> Resul
     }
     Ok(plan)
 }
+
+#[cfg(test)]
+mod tests;

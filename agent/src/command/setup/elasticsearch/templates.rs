@@ -156,6 +156,8 @@ impl<'a> Design<'a> {
         for field in keywords() {
             put(&mut properties, field, keyword());
         }
+        // That of the team is there in any case: panels add up by it, and Kibana complains of fields that are nowhere.
+        put(&mut properties, "labels.team", keyword());
         for (_, field) in self.config.metadata.label_fields() {
             put(&mut properties, &format!("labels.{field}"), keyword());
         }
