@@ -19,23 +19,56 @@ use std::thread;
 pub const KEY: (&str, &str) = ("AKIDTEST", "secret-of-the-test");
 
 /// The newest form of each type that Kibana 7.10 and OpenSearch Dashboards know.
-const FORMS: [(&str, [u32; 3]); 4] =
-    [("dashboard", [7, 9, 3]), ("index-pattern", [7, 6, 0]), ("search", [7, 9, 3]), ("visualization", [7, 10, 0])];
+const FORMS: [(&str, [u32; 3]); 4] = [
+    ("dashboard", [7, 9, 3]),
+    ("index-pattern", [7, 6, 0]),
+    ("search", [7, 9, 3]),
+    ("visualization", [7, 10, 0]),
+];
 
 /// What these may hold there: mappings are strict.
 const ATTRIBUTES: [(&str, &[&str]); 4] = [
     (
         "dashboard",
         &[
-            "description", "hits", "kibanaSavedObjectMeta", "optionsJSON", "panelsJSON", "refreshInterval", "timeFrom",
-            "timeRestore", "timeTo", "title", "version",
+            "description",
+            "hits",
+            "kibanaSavedObjectMeta",
+            "optionsJSON",
+            "panelsJSON",
+            "refreshInterval",
+            "timeFrom",
+            "timeRestore",
+            "timeTo",
+            "title",
+            "version",
         ],
     ),
-    ("index-pattern", &["fieldFormatMap", "fields", "intervalName", "sourceFilters", "timeFieldName", "title", "type", "typeMeta"]),
+    (
+        "index-pattern",
+        &[
+            "fieldFormatMap",
+            "fields",
+            "intervalName",
+            "sourceFilters",
+            "timeFieldName",
+            "title",
+            "type",
+            "typeMeta",
+        ],
+    ),
     ("search", &["columns", "description", "hits", "kibanaSavedObjectMeta", "sort", "title", "version"]),
     (
         "visualization",
-        &["description", "kibanaSavedObjectMeta", "savedSearchRefName", "title", "uiStateJSON", "version", "visState"],
+        &[
+            "description",
+            "kibanaSavedObjectMeta",
+            "savedSearchRefName",
+            "title",
+            "uiStateJSON",
+            "version",
+            "visState",
+        ],
     ),
 ];
 
@@ -216,13 +249,20 @@ impl Server {
             }
             None => (String::new(), path),
         };
-        let body = || serde_json::from_slice::<Value>(&request.body).map_err(|_| bad("Invalid request payload JSON format"));
+        let body = || {
+            serde_json::from_slice::<Value>(&request.body)
+                .map_err(|_| bad("Invalid request payload JSON format"))
+        };
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match (request.method.as_str(), &parts[..]) {
             ("GET", ["api", "status"]) => Ok(self.status()),
             ("GET", ["api", "spaces", "space", name]) if !manner.opensearch => {
                 assert!(space.is_empty(), "a space is looked for from outside of it");
-                if manner.spaces.contains(name) { Ok(Reply::json(200, &json!({ "id": name, "name": name }))) } else { Err(not_found()) }
+                if manner.spaces.contains(name) {
+                    Ok(Reply::json(200, &json!({ "id": name, "name": name })))
+                } else {
+                    Err(not_found())
+                }
             }
             ("POST", ["api", "saved_objects", "_bulk_get"]) => self.bulk_get(&space, &body()?),
             ("GET", ["api", "saved_objects", "_find"]) => self.find(&space, query),
@@ -255,7 +295,9 @@ impl Server {
                 }
             }
             Some(wanted) if request.header("authorization") != Some(wanted) => {
-                return denied("[security_exception]: missing authentication credentials for REST request [/_security/_authenticate]");
+                return denied(
+                    "[security_exception]: missing authentication credentials for REST request [/_security/_authenticate]",
+                );
             }
             _ => {}
         }
@@ -305,8 +347,11 @@ impl Server {
 
     fn find(&self, space: &str, query: &str) -> Result<Reply, Reply> {
         let pairs: Vec<(&str, &str)> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
-        let all = |name: &str| pairs.iter().filter(|(key, _)| *key == name).map(|(_, value)| *value).collect::<Vec<_>>();
-        let number = |name: &str, default: usize| all(name).first().map_or(Ok(default), |value| value.parse());
+        let all = |name: &str| {
+            pairs.iter().filter(|(key, _)| *key == name).map(|(_, value)| *value).collect::<Vec<_>>()
+        };
+        let number =
+            |name: &str, default: usize| all(name).first().map_or(Ok(default), |value| value.parse());
         let (Ok(page), Ok(per_page)) = (number("page", 1), number("per_page", 20)) else {
             return Err(bad("[request query.page]: expected value of type [number]"));
         };
@@ -320,12 +365,19 @@ impl Server {
             .map(|(key, kept)| {
                 let attributes = kept.attributes.as_object().into_iter().flatten();
                 let chosen = attributes.filter(|(name, _)| fields.is_empty() || fields.contains(&&***name));
-                shown(key, kept, chosen.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>().into())
+                shown(
+                    key,
+                    kept,
+                    chosen.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>().into(),
+                )
             })
             .collect();
         let total = found.len();
         let page_of: Vec<Value> = found.into_iter().skip((page - 1) * per_page).take(per_page).collect();
-        Ok(Reply::json(200, &json!({ "page": page, "per_page": per_page, "total": total, "saved_objects": page_of })))
+        Ok(Reply::json(
+            200,
+            &json!({ "page": page, "per_page": per_page, "total": total, "saved_objects": page_of }),
+        ))
     }
 
     fn import(&self, space: &str, query: &str, request: &Request) -> Result<Reply, Reply> {
@@ -333,7 +385,8 @@ impl Server {
             return Err(bad("[request query]: only overwrite is expected here"));
         }
         if request.body.len() > self.manner.max_payload {
-            let message = format!("Payload content length greater than maximum allowed: {}", self.manner.max_payload);
+            let message =
+                format!("Payload content length greater than maximum allowed: {}", self.manner.max_payload);
             return Err(refusal(413, "Request Entity Too Large", &message));
         }
         let file = upload(request).map_err(|why| bad(&why))?;
@@ -357,7 +410,10 @@ impl Server {
             });
             // Since version 8 an id is unique beyond its space.
             let elsewhere = self.manner.major() >= 8
-                && state.objects.keys().any(|other| other.0 != space && (&other.1, &other.2) == (&key.1, &key.2));
+                && state
+                    .objects
+                    .keys()
+                    .any(|other| other.0 != space && (&other.1, &other.2) == (&key.1, &key.2));
             let error = if self.manner.lacks.contains(&&*key.1) {
                 Some(json!({ "type": "unsupported_type" }))
             } else if !missing.is_empty() {
@@ -371,7 +427,9 @@ impl Server {
             };
             if let Some(error) = error {
                 let meta = json!({ "title": object["attributes"]["title"], "icon": "app" });
-                errors.push(json!({ "type": key.1, "id": key.2, "meta": meta, "overwrite": true, "error": error }));
+                errors.push(
+                    json!({ "type": key.1, "id": key.2, "meta": meta, "overwrite": true, "error": error }),
+                );
                 continue;
             }
             let mut attributes = object["attributes"].clone();
@@ -379,7 +437,9 @@ impl Server {
             if self.manner.major() >= 8 && key.1 == "visualization" {
                 attributes["visState"] = json!(attributes["visState"].as_str().unwrap().replace('{', "{ "));
             }
-            state.objects.insert(key, Kept { attributes, references: object["references"].clone(), changed: now });
+            state
+                .objects
+                .insert(key, Kept { attributes, references: object["references"].clone(), changed: now });
         }
         let imported = objects.len() - errors.len();
         state.changes.push(format!("import of {imported} of {}", objects.len()));
@@ -432,13 +492,18 @@ fn in_form(object: &Value) -> Result<(), Reply> {
     let version = object["migrationVersion"][kind].as_str().unwrap_or_default();
     let numbers: Vec<u32> = version.split('.').map_while(|part| part.parse().ok()).collect();
     if numbers.len() != 3 || numbers[..] > newest[..] {
-        let message = format!("Document \"{id}\" belongs to a more recent version of Kibana [{version}] when the last known version is {newest:?}.");
+        let message = format!(
+            "Document \"{id}\" belongs to a more recent version of Kibana [{version}] when the last known version is {newest:?}."
+        );
         return Err(refusal(422, "Unprocessable Entity", &message));
     }
     let known = ATTRIBUTES.iter().find(|(known, _)| *known == kind).map_or(&[][..], |(_, names)| *names);
-    let attributes = object["attributes"].as_object().ok_or_else(|| bad("[attributes]: expected value of type [object]"))?;
+    let attributes = object["attributes"]
+        .as_object()
+        .ok_or_else(|| bad("[attributes]: expected value of type [object]"))?;
     if let Some(name) = attributes.keys().find(|name| !known.contains(&name.as_str())) {
-        let message = format!("mapping set to strict, dynamic introduction of [{name}] within [{kind}] is not allowed");
+        let message =
+            format!("mapping set to strict, dynamic introduction of [{name}] within [{kind}] is not allowed");
         return Err(bad(&message));
     }
     for name in ["visState", "uiStateJSON", "panelsJSON", "optionsJSON", "fields", "fieldFormatMap"] {
@@ -460,10 +525,15 @@ fn missing(object: &Value, beside: &[Value], is_there: impl Fn(&str, &str) -> bo
     let same = |one: &Value, other: &Value| one["type"] == other["type"] && one["id"] == other["id"];
     let asked = object["references"].as_array().into_iter().flatten();
     asked
-        .filter(|reference| ["index-pattern", "search"].contains(&reference["type"].as_str().unwrap_or_default()))
+        .filter(|reference| {
+            ["index-pattern", "search"].contains(&reference["type"].as_str().unwrap_or_default())
+        })
         .filter(|reference| !beside.iter().any(|one| same(one, reference)))
         .filter(|reference| {
-            !is_there(reference["type"].as_str().unwrap_or_default(), reference["id"].as_str().unwrap_or_default())
+            !is_there(
+                reference["type"].as_str().unwrap_or_default(),
+                reference["id"].as_str().unwrap_or_default(),
+            )
         })
         .map(|reference| json!({ "type": reference["type"], "id": reference["id"] }))
         .collect()

@@ -18,7 +18,11 @@ fn run_as(way: &[&str], kibana: &Kibana, arguments: &[&str], config: &str) -> En
     let all = ["setup", "dashboards", "--kibana", &url];
     let way: Vec<String> = way.iter().map(|&word| word.to_owned()).collect();
     let node = Node::new();
-    if named { run_by(&way, &[&all[..2], arguments].concat(), config, &node) } else { run_by(&way, &[&all[..], arguments].concat(), config, &node) }
+    if named {
+        run_by(&way, &[&all[..2], arguments].concat(), config, &node)
+    } else {
+        run_by(&way, &[&all[..], arguments].concat(), config, &node)
+    }
 }
 
 #[track_caller]
@@ -32,7 +36,12 @@ fn says(ended: &Ended, code: i32, what: &[&str]) {
 
 #[test]
 fn they_are_made_once_and_removed() {
-    for manner in [Manner::kibana("7.10.2"), Manner::kibana("8.19.0"), Manner::opensearch("2.19.0"), Manner::opensearch("1.3.0")] {
+    for manner in [
+        Manner::kibana("7.10.2"),
+        Manner::kibana("8.19.0"),
+        Manner::opensearch("2.19.0"),
+        Manner::opensearch("1.3.0"),
+    ] {
         let product = if manner.opensearch { "OpenSearch Dashboards" } else { "Kibana" };
         let title = format!("{product} {}\n", manner.version);
         let kibana = Kibana::open(manner);
@@ -46,7 +55,11 @@ fn they_are_made_once_and_removed() {
         says(&run(&kibana, &["--yes"]), 0, &["plan: 8 as it should be\n"]);
         assert!(kibana.changes().is_empty(), "the second time nothing is changed");
 
-        says(&run(&kibana, &["--yes", "--remove"]), 0, &["- dashboard taffrail-overview: Taffrail: Overview"]);
+        says(
+            &run(&kibana, &["--yes", "--remove"]),
+            0,
+            &["- dashboard taffrail-overview: Taffrail: Overview"],
+        );
         assert_eq!(kibana.count(), 0);
         says(&run(&kibana, &["--yes", "--remove"]), 0, &["plan: nothing\n"]);
     }
@@ -63,21 +76,27 @@ fn without_a_yes_nothing_is_changed() {
 fn what_somebody_changed_is_told_and_what_is_not_ours_is_left() {
     let kibana = Kibana::open(Manner::kibana("8.19.0"));
     says(&run(&kibana, &["--yes"]), 0, &[]);
-    let of_others = |id: &str| kibana.edits("dashboard", id, 0, |attributes| *attributes = json!({ "title": "Mine" }));
+    let of_others =
+        |id: &str| kibana.edits("dashboard", id, 0, |attributes| *attributes = json!({ "title": "Mine" }));
     of_others("my-own");
     of_others("taffrail-of-a-colleague");
     kibana.edits("dashboard", "taffrail-errors", 3600, |attributes| attributes["panelsJSON"] = json!("[]"));
     // What Kibana itself notes in a pattern is nobody's change.
     kibana.edits("index-pattern", "taffrail-logs", 3600, |attributes| attributes["fields"] = json!("[{}]"));
 
-    let told = "dashboard taffrail-errors (Taffrail: Errors) was changed by somebody since: that is overwritten";
+    let told =
+        "dashboard taffrail-errors (Taffrail: Errors) was changed by somebody since: that is overwritten";
     says(&run(&kibana, &["--plan"]), 0, &[told, "plan: 1 to change, 7 as it should be\n"]);
     kibana.changes();
     says(&run(&kibana, &["--yes"]), 0, &[told, "done: 1 of 1\n"]);
     assert_eq!(kibana.changes().len(), 1);
     says(&run(&kibana, &["--yes"]), 0, &["plan: 8 as it should be\n"]);
 
-    says(&run(&kibana, &["--yes", "--remove"]), 0, &["taffrail-of-a-colleague: Mine: left as it is: not made by Taffrail"]);
+    says(
+        &run(&kibana, &["--yes", "--remove"]),
+        0,
+        &["taffrail-of-a-colleague: Mine: left as it is: not made by Taffrail"],
+    );
     assert_eq!(kibana.ids("", "dashboard"), ["my-own", "taffrail-of-a-colleague"]);
     assert_eq!(kibana.count(), 2);
 }
@@ -101,7 +120,11 @@ fn a_space_has_objects_of_its_own() {
     assert!(kibana.ids("ops", "dashboard").iter().all(|id| id.starts_with("taffrail-ops-")));
     says(&run(&kibana, &["--yes", "--space", "ops", "--remove"]), 0, &[]);
     assert_eq!((kibana.ids("ops", "dashboard").len(), kibana.ids("", "dashboard").len()), (0, DASHBOARDS));
-    says(&run(&kibana, &["--yes", "--space", "nowhere"]), 1, &["there is no space `nowhere`: make it in Kibana"]);
+    says(
+        &run(&kibana, &["--yes", "--space", "nowhere"]),
+        1,
+        &["there is no space `nowhere`: make it in Kibana"],
+    );
     says(&run(&kibana, &["--yes", "--space", "../api"]), 1, &["`../api` cannot be a space"]);
     let kibana = Kibana::open(Manner::opensearch("2.19.0"));
     says(&run(&kibana, &["--space", "ops"]), 1, &["OpenSearch Dashboards has no spaces"]);
@@ -122,7 +145,8 @@ fn who_asks_is_said_as_for_an_output() {
         let config = format!(
             "[outputs.search]\ntype = \"elasticsearch\"\nendpoints = [\"http://localhost:9200\"]\nindex = \"logs\"\nauth = {auth}\n"
         );
-        let as_output = run_as(&["env", "PASSWORD=hunter2"], &kibana, &["--yes", "--output", "search"], &config);
+        let as_output =
+            run_as(&["env", "PASSWORD=hunter2"], &kibana, &["--yes", "--output", "search"], &config);
         says(&as_output, 0, &["plan: 8 as it should be\n"]);
         let as_nobody = run_as(&[], &kibana, &["--yes", "--output", "serch"], &config);
         says(&as_nobody, 2, &["there is no output `serch` in the configuration"]);
@@ -148,8 +172,13 @@ fn amazons_dashboards_are_asked_below_their_path_signed_and_as_a_tenant() {
     says(&run_as(&way, &kibana, &arguments, ""), 0, &["plan: 8 as it should be\n"]);
     says(&run_as(&way, &kibana, &[&arguments[..], &["--remove"]].concat(), ""), 0, &[]);
     assert_eq!(kibana.count(), 0);
-    says(&run_as(&way, &kibana, &arguments[..4], ""), 1, &["403 Forbidden", "no permissions for this tenant"]);
-    let above = [&["--kibana", &kibana.url()], &arguments[2..]].concat();
+    says(
+        &run_as(&way, &kibana, &arguments[..4], ""),
+        1,
+        &["403 Forbidden", "no permissions for this tenant"],
+    );
+    let top = kibana.url();
+    let above = [&["--kibana", &*top], &arguments[2..]].concat();
     says(&run_as(&way, &kibana, &above, ""), 1, &["no Kibana under this path", "_dashboards"]);
 }
 
@@ -169,7 +198,11 @@ fn each_object_that_is_refused_is_told_and_the_next_time_it_is_made() {
     let kibana = Kibana::open(manner.clone());
     let told = "error: + dashboard HTTP: Access logs, of routes that say how they are parsed";
     let ended = run(&kibana, &["--yes"]);
-    says(&ended, 1, &[told, "visualization taffrail-http-paths: unknown: an internal error occurred", "done: 7 of 8\n"]);
+    says(
+        &ended,
+        1,
+        &[told, "visualization taffrail-http-paths: unknown: an internal error occurred", "done: 7 of 8\n"],
+    );
     says(&run(&kibana, &["--plan"]), 0, &["1 are missing", "plan: 1 to change, 7 as it should be\n"]);
 
     manner.fails.clear();
@@ -177,7 +210,11 @@ fn each_object_that_is_refused_is_told_and_the_next_time_it_is_made() {
     let kibana = Kibana::open(manner.clone());
     let ended = run(&kibana, &["--yes"]);
     says(&ended, 1, &["index-pattern taffrail-logs: this server has no such type of object"]);
-    says(&ended, 1, &["visualization taffrail-overview-levels: it names index-pattern taffrail-logs, which is not there"]);
+    says(
+        &ended,
+        1,
+        &["visualization taffrail-overview-levels: it names index-pattern taffrail-logs, which is not there"],
+    );
 
     manner.lacks.clear();
     let kibana = Kibana::open(Manner { read_only: true, ..manner });
@@ -213,5 +250,7 @@ fn what_is_not_kibana_or_too_old_is_told_before_anything_is_sent() {
         says(&run(&old, &["--kibana", &url, "--yes"]), 1, &[what]);
     }
     says(&run(&old, &["--kibana", "http://127.0.0.1:1"]), 1, &["cannot connect"]);
-    says(&run(&old, &["--kibana", "elastic:hunter2@host"]), 2, &["--kibana, --auth and --ca-file"]);
+    says(&run(&old, &["--kibana", "localhost:5601"]), 2, &["--kibana, --auth and --ca-file"]);
+    let pasted = format!("{}/app/home#/", old.url());
+    says(&run(&old, &["--kibana", &pasted]), 2, &["--kibana wants the address as it is before `/app`"]);
 }

@@ -60,7 +60,8 @@ fn ask(space: &Space<'_>, query: &Query) -> Value {
 fn is_full(agg: &Value) -> bool {
     let inner = |bucket: &Value| {
         let aggs = bucket.as_object().into_iter().flatten().filter(|(_, inner)| inner.is_object());
-        bucket["doc_count"].as_u64().is_some_and(|count| count > 0) && aggs.into_iter().all(|(_, inner)| is_full(inner))
+        bucket["doc_count"].as_u64().is_some_and(|count| count > 0)
+            && aggs.into_iter().all(|(_, inner)| is_full(inner))
     };
     match (&agg["buckets"], &agg["value"], &agg["values"]) {
         (Value::Array(buckets), ..) => buckets.iter().any(inner),
@@ -73,7 +74,8 @@ fn is_full(agg: &Value) -> bool {
 
 fn finds_something(query: &Query, found: &Value) -> bool {
     let hits = found["hits"]["total"]["value"].as_u64().is_some_and(|total| total > 0);
-    hits && (query.hits || found["aggregations"].as_object().into_iter().flatten().all(|(_, agg)| is_full(agg)))
+    hits && (query.hits
+        || found["aggregations"].as_object().into_iter().flatten().all(|(_, agg)| is_full(agg)))
 }
 
 fn every_panel_finds_something(kind: Kind) {
@@ -168,7 +170,9 @@ fn by_hand(trial: &Trial<'_>) {
             "orchestrator": { "cluster": { "name": "test" } }, "labels": { "team": "shop" },
         })
     };
-    for (kind, name) in [("deployment", "web"), ("statefulset", "db"), ("daemonset", "net"), ("job", "report")] {
+    for (kind, name) in
+        [("deployment", "web"), ("statefulset", "db"), ("daemonset", "net"), ("job", "report")]
+    {
         put("shop", &of(kind, name, "a"));
         put("shop", &of(kind, name, "b"));
     }
@@ -182,20 +186,48 @@ fn by_hand(trial: &Trial<'_>) {
         })
     };
     for time in [&before, &now] {
-        put("taffrail", &health(time, "agent", json!({
-            "uptime": 61.5, "cpu": 0.75, "memory": 20_000_000, "files": 12, "containers": 10, "waiting_metadata": 1,
-            "retained": 4096, "retained_limit": 2_147_483_648_u64, "errors": 1,
-        })));
-        put("taffrail", &health(time, "output", json!({
-            "output": "search", "type": "elasticsearch", "records": 1000, "bytes": 500_000, "lag_bytes": 2048,
-            "lag_seconds": 1.5, "in_flight": 2, "retries": 3, "refused": 1,
-        })));
-        put("taffrail", &health(time, "lost", json!({
-            "output": "search", "namespace": "shop", "reason": "retention", "records": 2, "bytes": 300,
-        })));
-        put("taffrail", &health(time, "volume", json!({
-            "output": "search", "namespace": "shop", "records": 900, "bytes": 450_000,
-        })));
+        put(
+            "taffrail",
+            &health(
+                time,
+                "agent",
+                json!({
+                    "uptime": 61.5, "cpu": 0.75, "memory": 20_000_000, "files": 12, "containers": 10, "waiting_metadata": 1,
+                    "retained": 4096, "retained_limit": 2_147_483_648_u64, "errors": 1,
+                }),
+            ),
+        );
+        put(
+            "taffrail",
+            &health(
+                time,
+                "output",
+                json!({
+                    "output": "search", "type": "elasticsearch", "records": 1000, "bytes": 500_000, "lag_bytes": 2048,
+                    "lag_seconds": 1.5, "in_flight": 2, "retries": 3, "refused": 1,
+                }),
+            ),
+        );
+        put(
+            "taffrail",
+            &health(
+                time,
+                "lost",
+                json!({
+                    "output": "search", "namespace": "shop", "reason": "retention", "records": 2, "bytes": 300,
+                }),
+            ),
+        );
+        put(
+            "taffrail",
+            &health(
+                time,
+                "volume",
+                json!({
+                    "output": "search", "namespace": "shop", "records": 900, "bytes": 450_000,
+                }),
+            ),
+        );
     }
     let reply = trial.space.server.try_send("POST", "/_bulk?refresh=true", &lines).expect("an answer");
     let answer: Value = serde_json::from_slice(&reply.body).unwrap();

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use reqwest::Url;
 use serde_json::Value;
 
 use self::objects::{FORMS, Group, MARK, Names, Object};
@@ -112,18 +113,19 @@ pub async fn setup(path: Option<&Path>, args: &DashboardsArgs) -> Result<ExitCod
     if let Some(space) = space {
         server.space(&product, space).await?;
     }
-    println!("{} {}", product.name, product.version.as_deref().unwrap_or("(which does not tell its version)"));
+    println!(
+        "{} {}",
+        product.name,
+        product.version.as_deref().unwrap_or("(which does not tell its version)")
+    );
     let names = Names {
         logs: args.index_pattern.clone(),
         health: args.health_pattern.clone(),
         space: space.map(str::to_owned),
     };
     let groups = objects::groups(&Source::read(), &names);
-    let plan = if args.remove {
-        removal(&server, &names, &groups).await?
-    } else {
-        upkeep(&server, groups).await?
-    };
+    let plan =
+        if args.remove { removal(&server, &names, &groups).await? } else { upkeep(&server, groups).await? };
     let options = Options { plan: args.plan, yes: args.yes, remove: args.remove, with_logs: false };
     Ok(plan.carry_out(options, act).await)
 }
@@ -138,9 +140,22 @@ async fn act((server, what): &Deed) -> Result<(), String> {
 /// How the server is reached: as an output would be, so that all that is known of addresses, secrets and certificates holds.
 fn destination(path: Option<&Path>, args: &DashboardsArgs) -> Result<ElasticsearchConfig, String> {
     let quoted = |text: &str| Value::from(text).to_string();
+    let mut address = args.kibana.clone().unwrap_or_default();
+    let mut base = String::new();
+    // An output's endpoint never has such a path, and Amazon's dashboards are below `/_dashboards`.
+    if let Ok(mut url) = Url::parse(&address)
+        && url.has_host()
+    {
+        base = url.path().trim_end_matches('/').to_owned();
+        if base.ends_with("/app") || base.contains("/app/") {
+            return Err("error: --kibana wants the address as it is before `/app`".to_owned());
+        }
+        url.set_path("");
+        address = url.into();
+    }
     let mut text = format!(
         "[outputs.kibana]\ntype = \"elasticsearch\"\nindex = \"unused\"\nendpoints = [{}]\n",
-        quoted(args.kibana.as_deref().unwrap_or_default())
+        quoted(&address)
     );
     if let Some(auth) = &args.auth {
         // A lone word needs no quotes of its own, which the shell would take.
@@ -156,13 +171,14 @@ fn destination(path: Option<&Path>, args: &DashboardsArgs) -> Result<Elasticsear
         Some(_) => Err(format!("error: output `{name}` is not of type `elasticsearch`")),
         None => Err(format!("error: there is no output `{name}` in the configuration")),
     };
-    // Where `--kibana` stands, for whoever is told that the fifth line is wrong.
     let config = Config::parse(&text, "(--kibana, --auth and --ca-file, as an output has them)")
         .map_err(|diagnostics| diagnostics.to_string())?;
     let mut kibana = of(config, "kibana")?;
+    kibana.endpoints.iter_mut().for_each(|url| url.set_path(&base));
     if let Some(name) = &args.output {
         if path.is_none() {
-            return Err("error: --output names an output of which configuration? Give it with --config FILE".to_owned());
+            return Err("error: --output names an output of which configuration? Give it with --config FILE"
+                .to_owned());
         }
         let config = configured(path).map_err(|_| "error: so nothing was asked".to_owned())?;
         let output = of(config, name)?;
@@ -222,7 +238,8 @@ fn difference(object: &Object, found: &Found, made: Option<i64>) -> Option<Strin
                 return Some(format!("{name}: {key} is {there}, and will be {wanted}"));
             }
         }
-        let formats = |value: &Value| value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let formats =
+            |value: &Value| value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let (wanted, there) = attribute("fieldFormatMap");
         let (wanted, there) = (formats(wanted).unwrap_or_default(), formats(there).unwrap_or_default());
         return is_within(&wanted, &there).err().map(|differs| format!("{name}: format of {differs}"));

@@ -38,7 +38,8 @@ fn of_object(object: &Value, all: &[Value]) -> Vec<Query> {
             match state["type"].as_str().unwrap() {
                 "markdown" => vec![],
                 "vega" => {
-                    let spec: Value = serde_json::from_str(state["params"]["spec"].as_str().unwrap()).unwrap();
+                    let spec: Value =
+                        serde_json::from_str(state["params"]["spec"].as_str().unwrap()).unwrap();
                     let url = &spec["data"]["url"];
                     let mut body = url["body"].clone();
                     fill_in(&mut body);
@@ -88,7 +89,8 @@ fn asked(object: &Value) -> Value {
 /// The pattern that an object refers to.
 fn index(object: &Value, all: &[Value]) -> String {
     let name = source(object)["indexRefName"].clone();
-    let reference = object["references"].as_array().unwrap().iter().find(|one| one["name"] == name).expect("a reference");
+    let reference =
+        object["references"].as_array().unwrap().iter().find(|one| one["name"] == name).expect("a reference");
     let pattern = all.iter().find(|one| one["id"] == reference["id"] && one["type"] == reference["type"]);
     pattern.expect("the pattern")["attributes"]["title"].as_str().unwrap().to_owned()
 }
@@ -109,14 +111,18 @@ fn fill_in(value: &mut Value) {
 /// Buckets within buckets, and metrics in the innermost.
 fn classic(state: &Value) -> Value {
     let aggs: Vec<&Value> = state["aggs"].as_array().unwrap().iter().collect();
-    let (metrics, buckets): (Vec<&Value>, Vec<&Value>) = aggs.iter().partition(|agg| agg["schema"] == "metric");
+    let (metrics, buckets): (Vec<&Value>, Vec<&Value>) =
+        aggs.iter().partition(|agg| agg["schema"] == "metric");
     let asked = |metric: &&&Value| metric["type"] != "count";
-    let metrics: Map<String, Value> = metrics.iter().filter(asked).map(|metric| (id(metric), metric_of(metric))).collect();
+    let metrics: Map<String, Value> =
+        metrics.iter().filter(asked).map(|metric| (id(metric), metric_of(metric))).collect();
     buckets.into_iter().rev().fold(Value::Object(metrics.clone()), |inner, bucket| {
         let mut made = bucket_of(bucket, &metrics);
         // An order by a metric wants it at its own level, too.
         let mut inner = inner;
-        if let Some(ordered) = bucket["params"]["orderBy"].as_str().and_then(|id| metrics.get(id).map(|metric| (id, metric))) {
+        if let Some(ordered) =
+            bucket["params"]["orderBy"].as_str().and_then(|id| metrics.get(id).map(|metric| (id, metric)))
+        {
             inner[ordered.0] = ordered.1.clone();
         }
         if !inner.as_object().unwrap().is_empty() {
@@ -133,7 +139,9 @@ fn id(agg: &Value) -> String {
 fn metric_of(agg: &Value) -> Value {
     let (kind, params) = (agg["type"].as_str().unwrap(), &agg["params"]);
     match kind {
-        "percentiles" => json!({ kind: { "field": params["field"], "percents": params["percents"], "keyed": false } }),
+        "percentiles" => {
+            json!({ kind: { "field": params["field"], "percents": params["percents"], "keyed": false } })
+        }
         "sum" | "avg" | "min" | "max" | "cardinality" => json!({ kind: { "field": params["field"] } }),
         other => panic!("{other} is no metric of a classic panel"),
     }
@@ -175,7 +183,10 @@ fn tsvb(params: &Value, series: &Value) -> Value {
             "math" => {
                 for variable in metric["variables"].as_array().unwrap() {
                     let field = variable["field"].as_str().unwrap();
-                    assert!(metrics.contains_key(field), "{field} is calculated with, and is not asked: {metric}");
+                    assert!(
+                        metrics.contains_key(field),
+                        "{field} is calculated with, and is not asked: {metric}"
+                    );
                     let name = format!("params.{}", variable["name"].as_str().unwrap());
                     assert!(metric["script"].as_str().unwrap().contains(&name), "{metric}");
                 }
@@ -193,7 +204,9 @@ fn tsvb(params: &Value, series: &Value) -> Value {
         }
     }
     let time = match params["time_range_mode"].as_str() {
-        Some("entire_time_range") => json!({ "auto_date_histogram": { "field": params["time_field"], "buckets": 1 } }),
+        Some("entire_time_range") => {
+            json!({ "auto_date_histogram": { "field": params["time_field"], "buckets": 1 } })
+        }
         _ => json!({ "date_histogram": {
             "field": params["time_field"], "fixed_interval": "30s", "min_doc_count": 0, "time_zone": "Asia/Tokyo",
         } }),

@@ -64,7 +64,10 @@ fn metrics(panel: &Panel) -> Vec<Value> {
     if panel.metrics.is_empty() {
         return vec![agg(1, "count", "metric", json!({ "customLabel": "Lines" }))];
     }
-    (1..).zip(&panel.metrics).map(|(number, metric)| agg(number, &metric.agg, "metric", params_of(metric))).collect()
+    (1..)
+        .zip(&panel.metrics)
+        .map(|(number, metric)| agg(number, &metric.agg, "metric", params_of(metric)))
+        .collect()
 }
 
 fn params_of(metric: &Metric) -> Value {
@@ -101,7 +104,10 @@ fn split(by: &By, metrics: &[Metric]) -> (&'static str, Value) {
             .collect();
         return ("filters", json!({ "filters": filters }));
     };
-    let order = by.order.as_ref().and_then(|order| metrics.iter().position(|metric| metric.label.as_ref() == Some(order)));
+    let order = by
+        .order
+        .as_ref()
+        .and_then(|order| metrics.iter().position(|metric| metric.label.as_ref() == Some(order)));
     let mut params = json!({
         "field": field, "orderBy": (order.unwrap_or(0) + 1).to_string(), "order": "desc", "size": by.top,
         "otherBucket": false, "otherBucketLabel": "Other",

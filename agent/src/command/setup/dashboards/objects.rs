@@ -90,11 +90,18 @@ pub struct Group {
 }
 
 impl Object {
-    fn new(kind: &'static str, id: String, mut attributes: Value, references: Vec<Value>, about: &str) -> Object {
+    fn new(
+        kind: &'static str,
+        id: String,
+        mut attributes: Value,
+        references: Vec<Value>,
+        about: &str,
+    ) -> Object {
         let references = Value::Array(references);
         if kind != "index-pattern" {
             let about = if about.is_empty() { String::new() } else { format!("{about}. ") };
-            let number = crc32fast::hash(json!([kind, id, attributes, references, about]).to_string().as_bytes());
+            let number =
+                crc32fast::hash(json!([kind, id, attributes, references, about]).to_string().as_bytes());
             attributes["description"] = json!(format!("{about}{MARK}{number:08x}"));
         }
         Object { kind, id, attributes, references }
@@ -116,7 +123,8 @@ pub fn groups(source: &Source, names: &Names) -> Vec<Group> {
     let maker = Maker { source, names };
     let shared = ["logs", "health"].map(|name| maker.pattern(name)).into_iter();
     let shared = shared.chain(source.searches.iter().map(|search| maker.search(search)));
-    let what = format!("index patterns {} and {}, {} searches", names.logs, names.health, source.searches.len());
+    let what =
+        format!("index patterns {} and {}, {} searches", names.logs, names.health, source.searches.len());
     let mut groups = vec![Group { what, objects: shared.chain([maker.links()]).collect() }];
     groups.extend(source.dashboards.iter().map(|dashboard| maker.dashboard(dashboard)));
     groups
@@ -169,7 +177,14 @@ impl Maker<'_> {
             .source
             .dashboards
             .iter()
-            .map(|dashboard| format!("[{}](#/view/{} \"{}\")", dashboard.title, self.names.id(&dashboard.id), dashboard.about))
+            .map(|dashboard| {
+                format!(
+                    "[{}](#/view/{} \"{}\")",
+                    dashboard.title,
+                    self.names.id(&dashboard.id),
+                    dashboard.about
+                )
+            })
             .collect();
         self.markdown("links", "Taffrail: links", &links.join(" · "), "")
     }
@@ -200,7 +215,8 @@ impl Maker<'_> {
     fn search_source(&self, over: Over, queries: &[&str]) -> (String, Vec<Value>) {
         const INDEX: &str = "kibanaSavedObjectMeta.searchSourceJSON.index";
         let pattern = if over == Over::Logs { "logs" } else { "health" };
-        let source = json!({ "query": classic::lucene(&query(over, queries)), "filter": [], "indexRefName": INDEX });
+        let source =
+            json!({ "query": classic::lucene(&query(over, queries)), "filter": [], "indexRefName": INDEX });
         let reference = json!({ "name": INDEX, "type": "index-pattern", "id": self.names.id(pattern) });
         (source.to_string(), vec![reference])
     }
@@ -213,7 +229,12 @@ impl Maker<'_> {
         match panel.kind {
             Kind::Text => self.markdown(&id, &title, panel.text.as_deref().unwrap_or_default().trim(), ""),
             Kind::Vega => {
-                let spec = panel.vega.as_deref().unwrap_or_default().trim().replace("\"INDEX\"", &json!(index).to_string());
+                let spec = panel
+                    .vega
+                    .as_deref()
+                    .unwrap_or_default()
+                    .trim()
+                    .replace("\"INDEX\"", &json!(index).to_string());
                 let state = json!({ "title": title, "type": "vega", "params": { "spec": spec }, "aggs": [] });
                 self.visualization(&id, state, json!({}), json!({}).to_string(), Vec::new(), "")
             }
@@ -225,7 +246,14 @@ impl Maker<'_> {
             }
             _ => {
                 let (source, references) = self.search_source(dashboard.over, &queries);
-                self.visualization(&id, classic::state(panel, &title), self.colours(panel), source, references, "")
+                self.visualization(
+                    &id,
+                    classic::state(panel, &title),
+                    self.colours(panel),
+                    source,
+                    references,
+                    "",
+                )
             }
         }
     }
@@ -233,7 +261,8 @@ impl Maker<'_> {
     /// The colours of the values that a panel is split by, where values have any.
     fn colours(&self, panel: &Panel) -> Value {
         let levels = panel.by.iter().any(|by| by.field.as_deref() == Some("log.level"));
-        let named = |value: &str| panel.by.iter().flat_map(|by| &by.filters).any(|filter| filter.label == value);
+        let named =
+            |value: &str| panel.by.iter().flat_map(|by| &by.filters).any(|filter| filter.label == value);
         let is_level = |value: &str| !value.ends_with("xx");
         let colours: Map<String, Value> = self
             .source
@@ -242,7 +271,11 @@ impl Maker<'_> {
             .filter(|(value, _)| (levels && is_level(value)) || named(value))
             .map(|(value, colour)| (value.clone(), json!(colour)))
             .collect();
-        if colours.is_empty() || panel.kind == Kind::Table { json!({}) } else { json!({ "vis": { "colors": colours } }) }
+        if colours.is_empty() || panel.kind == Kind::Table {
+            json!({})
+        } else {
+            json!({ "vis": { "colors": colours } })
+        }
     }
 
     fn dashboard(&self, dashboard: &Dashboard) -> Group {

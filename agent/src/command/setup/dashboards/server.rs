@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::objects::{Object, ndjson};
 use crate::config::ElasticsearchConfig;
-use crate::output::http::{Call, HttpClient, Reply};
+use crate::output::http::{Call, HttpClient, Reply, words};
 
 /// Between the parts of an upload. No object holds it.
 const BOUNDARY: &str = "taffrail-f0b1c0de5a7e11ab1e";
@@ -78,7 +78,7 @@ impl Server {
     /// # Errors
     /// Nothing does, it is something else, too old, or does not let us in.
     pub async fn product(&self) -> Result<Product, String> {
-        let reply = self.call(Method::GET, "/api/status", "", JSON, Bytes::new()).await?;
+        let reply = self.send(Method::GET, "/api/status", "", JSON, Bytes::new()).await?;
         let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
         if !reply.status.is_success() {
             return Err(match reply.status {
@@ -97,7 +97,8 @@ impl Server {
         if version.is_none() && !body["status"].is_object() {
             return Err(format!("{} answers, and is neither Kibana nor OpenSearch Dashboards", reply.from));
         }
-        let mut numbers = version.iter().flat_map(|version| version.split('.')).map_while(|part| part.parse::<u32>().ok());
+        let mut numbers =
+            version.iter().flat_map(|version| version.split('.')).map_while(|part| part.parse::<u32>().ok());
         let (major, minor) = (numbers.next(), numbers.next().unwrap_or(0));
         if let (Some(major @ 4..=7), Some(version)) = (major, &version)
             && (major, minor) < (7, 10)
@@ -120,7 +121,9 @@ impl Server {
         let outside = format!("/api/spaces/space/{name}");
         let reply = self.send(Method::GET, &outside, "", JSON, Bytes::new()).await?;
         match reply.status {
-            StatusCode::NOT_FOUND => Err(format!("there is no space `{name}`: make it in Kibana, under Stack Management")),
+            StatusCode::NOT_FOUND => {
+                Err(format!("there is no space `{name}`: make it in Kibana, under Stack Management"))
+            }
             status if status.is_success() => Ok(()),
             _ => Err(told(&reply)),
         }
@@ -136,9 +139,15 @@ impl Server {
         let body = Value::Array(wanted).to_string();
         let found =
             json_of(self.call(Method::POST, "/api/saved_objects/_bulk_get", "", JSON, body.into()).await?)?;
-        let found = found["saved_objects"].as_array().ok_or("an answer without `saved_objects`: is it Kibana?")?;
-        for other in found.iter().filter(|one| one["error"].is_object() && one["error"]["statusCode"] != 404) {
-            return Err(format!("{}: {}", name_of(other), other["error"]["message"].as_str().unwrap_or_default()));
+        let found =
+            found["saved_objects"].as_array().ok_or("an answer without `saved_objects`: is it Kibana?")?;
+        for other in found.iter().filter(|one| one["error"].is_object() && one["error"]["statusCode"] != 404)
+        {
+            return Err(format!(
+                "{}: {}",
+                name_of(other),
+                other["error"]["message"].as_str().unwrap_or_default()
+            ));
         }
         Ok(found.iter().filter(|one| !one["error"].is_object()).map(found_of).collect())
     }
@@ -152,8 +161,9 @@ impl Server {
         let mut ours = Vec::new();
         for page in 1.. {
             let query = format!("per_page={PAGE}&page={page}&fields=title&fields=description{kinds}");
-            let found =
-                json_of(self.call(Method::GET, "/api/saved_objects/_find", &query, JSON, Bytes::new()).await?)?;
+            let found = json_of(
+                self.call(Method::GET, "/api/saved_objects/_find", &query, JSON, Bytes::new()).await?,
+            )?;
             let all = found["saved_objects"].as_array().cloned().unwrap_or_default();
             let full = all.len() == PAGE;
             ours.extend(all.iter().map(found_of).filter(|one| one.id.starts_with(prefix)));
@@ -184,11 +194,15 @@ impl Server {
                 StatusCode::PAYLOAD_TOO_LARGE => {
                     return Err(format!(
                         "{}; {} takes {length} bytes: raise savedObjects.maxImportPayloadBytes of Kibana, or the limit of the proxy before it",
-                        reply.told(), objects[0].id
+                        said(&reply),
+                        objects[0].id
                     ));
                 }
                 StatusCode::UNPROCESSABLE_ENTITY => {
-                    return Err(format!("{}; it takes the forms of Kibana 7.10 and later only", reply.told()));
+                    return Err(format!(
+                        "{}; it takes the forms of Kibana 7.10 and later only",
+                        said(&reply)
+                    ));
                 }
                 _ => judged(&json_of(reply)?, objects)?,
             }
@@ -203,7 +217,11 @@ impl Server {
     pub async fn delete(&self, kind: &str, id: &str) -> Result<(), String> {
         let path = format!("/api/saved_objects/{kind}/{id}");
         let reply = self.call(Method::DELETE, &path, "", JSON, Bytes::new()).await?;
-        if reply.status.is_success() || reply.status == StatusCode::NOT_FOUND { Ok(()) } else { Err(told(&reply)) }
+        if reply.status.is_success() || reply.status == StatusCode::NOT_FOUND {
+            Ok(())
+        } else {
+            Err(told(&reply))
+        }
     }
 
     /// Within the space.
@@ -234,18 +252,32 @@ impl Server {
 
 /// Elasticsearch knows no `/api/status`, and says so in its own way.
 fn is_search_server(body: &Value) -> bool {
-    body["error"].is_object() || body["error"].as_str().is_some_and(|error| error.contains("no handler found"))
+    body["error"].is_object()
+        || body["error"].as_str().is_some_and(|error| error.contains("no handler found"))
 }
 
 /// A reply that is no success, and what to do.
 fn told(reply: &Reply) -> String {
     let remedy = match reply.status {
-        StatusCode::UNAUTHORIZED => "; say who asks by --auth, or by --output as one of the configuration's outputs does",
-        StatusCode::FORBIDDEN => "; who asks needs the right to manage saved objects (in Kibana: the feature Saved Objects Management)",
+        StatusCode::UNAUTHORIZED => {
+            "; say who asks by --auth, or by --output as one of the configuration's outputs does"
+        }
+        StatusCode::FORBIDDEN => {
+            "; who asks needs the right to manage saved objects (in Kibana: the feature Saved Objects Management)"
+        }
         StatusCode::SERVICE_UNAVAILABLE => "; is it still starting?",
         _ => "",
     };
-    format!("{}{remedy}", reply.told())
+    format!("{}{remedy}", said(reply))
+}
+
+/// A reply that is no success, in one line. Kibana's own reason is its `message`; its `error` is the status in words.
+fn said(reply: &Reply) -> String {
+    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    match body["message"].as_str().filter(|_| body["statusCode"].is_number()) {
+        Some(message) => format!("{} answered {}: {}", reply.from, reply.status, words::line(message)),
+        None => reply.told(),
+    }
 }
 
 fn json_of(reply: Reply) -> Result<Value, String> {
@@ -288,7 +320,8 @@ fn judged(answer: &Value, objects: &[Object]) -> Result<(), String> {
             }
             "unsupported_type" => "this server has no such type of object".to_owned(),
             "conflict" | "ambiguous_conflict" => {
-                "another object has this id, in this space or another: delete it, or use another space".to_owned()
+                "another object has this id, in this space or another: delete it, or use another space"
+                    .to_owned()
             }
             other => format!("{other}: {said}"),
         };

@@ -42,12 +42,18 @@ fn fields() -> BTreeMap<String, bool> {
         used(&params["pivot_id"], true);
         for series in params["series"].as_array().into_iter().flatten() {
             used(&series["terms_field"], true);
-            series["metrics"].as_array().into_iter().flatten().for_each(|metric| used(&metric["field"], true));
+            series["metrics"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .for_each(|metric| used(&metric["field"], true));
         }
     }
     // Those of queries stand before a colon.
     let text = ndjson_text();
-    for word in text.split(|character: char| !(character.is_ascii_alphanumeric() || "._:@-".contains(character))) {
+    for word in
+        text.split(|character: char| !(character.is_ascii_alphanumeric() || "._:@-".contains(character)))
+    {
         let field = word.strip_prefix("_exists_:").or_else(|| word.split_once(':').map(|(field, _)| field));
         if let Some(field) = field.filter(|field| field.contains('.') && !field.ends_with('.')) {
             fields.entry(field.to_owned()).or_default();
@@ -71,26 +77,45 @@ fn the_committed_file_is_what_the_description_makes() {
 
 #[test]
 fn no_object_is_of_a_type_or_a_version_that_kibana_7_10_lacks() {
-    let limits = [("dashboard", "7.9.3"), ("index-pattern", "7.6.0"), ("search", "7.9.3"), ("visualization", "7.10.0")];
+    let limits = [
+        ("dashboard", "7.9.3"),
+        ("index-pattern", "7.6.0"),
+        ("search", "7.9.3"),
+        ("visualization", "7.10.0"),
+    ];
     assert_eq!(FORMS, limits);
     let classic = ["area", "histogram", "horizontal_bar", "line", "pie", "heatmap", "table", "metric"];
     let attributes: BTreeMap<&str, &[&str]> = BTreeMap::from([
         (
             "dashboard",
             &[
-                "description", "hits", "kibanaSavedObjectMeta", "optionsJSON", "panelsJSON", "timeRestore", "title", "version",
+                "description",
+                "hits",
+                "kibanaSavedObjectMeta",
+                "optionsJSON",
+                "panelsJSON",
+                "timeRestore",
+                "title",
+                "version",
             ][..],
         ),
         ("index-pattern", &["fieldFormatMap", "fields", "timeFieldName", "title"][..]),
-        ("search", &["columns", "description", "hits", "kibanaSavedObjectMeta", "sort", "title", "version"][..]),
-        ("visualization", &["description", "kibanaSavedObjectMeta", "title", "uiStateJSON", "version", "visState"][..]),
+        (
+            "search",
+            &["columns", "description", "hits", "kibanaSavedObjectMeta", "sort", "title", "version"][..],
+        ),
+        (
+            "visualization",
+            &["description", "kibanaSavedObjectMeta", "title", "uiStateJSON", "version", "visState"][..],
+        ),
     ]);
     let mut seen = BTreeSet::new();
     for object in all() {
         let line: Value = serde_json::from_str(&object.line()).expect("JSON");
         let version = limits.iter().find(|(kind, _)| *kind == object.kind).map(|(_, version)| *version);
         assert_eq!(line["migrationVersion"], json!({ object.kind: version }), "{}", object.id);
-        let keys: Vec<&str> = object.attributes.as_object().expect("an object").keys().map(String::as_str).collect();
+        let keys: Vec<&str> =
+            object.attributes.as_object().expect("an object").keys().map(String::as_str).collect();
         assert_eq!(keys, attributes[object.kind], "{}", object.id);
         if object.kind == "visualization" {
             let kind = parsed(&object.attributes["visState"])["type"].as_str().expect("a type").to_owned();
@@ -104,11 +129,14 @@ fn no_object_is_of_a_type_or_a_version_that_kibana_7_10_lacks() {
 #[test]
 fn ids_are_unique_and_stable_and_every_reference_leads_to_one() {
     let objects = all();
-    let ids: BTreeSet<(&str, &str)> = objects.iter().map(|object| (object.kind, object.id.as_str())).collect();
+    let ids: BTreeSet<(&str, &str)> =
+        objects.iter().map(|object| (object.kind, object.id.as_str())).collect();
     assert_eq!(ids.len(), objects.len());
     assert!(objects.iter().all(|object| object.id.starts_with(PREFIX)));
-    let dashboards: Vec<&str> = ids.iter().filter(|(kind, _)| *kind == "dashboard").map(|(_, id)| *id).collect();
-    let expected = ["agents", "cost", "errors", "http", "nodes", "overview", "workload"].map(|id| format!("taffrail-{id}"));
+    let dashboards: Vec<&str> =
+        ids.iter().filter(|(kind, _)| *kind == "dashboard").map(|(_, id)| *id).collect();
+    let expected = ["agents", "cost", "errors", "http", "nodes", "overview", "workload"]
+        .map(|id| format!("taffrail-{id}"));
     assert_eq!(dashboards, expected, "links and bookmarks hold these");
     for object in &objects {
         for reference in object.references.as_array().expect("references") {
@@ -119,7 +147,11 @@ fn ids_are_unique_and_stable_and_every_reference_leads_to_one() {
         let within = object.attributes.to_string();
         for name in within.split("RefName\\\":\\\"").skip(1).filter_map(|rest| rest.split("\\\"").next()) {
             let known = |reference: &Value| reference["name"] == *name;
-            assert!(object.references.as_array().expect("references").iter().any(known), "{}: {name}", object.id);
+            assert!(
+                object.references.as_array().expect("references").iter().any(known),
+                "{}: {name}",
+                object.id
+            );
         }
     }
 }
@@ -138,7 +170,8 @@ fn another_space_has_ids_and_links_of_its_own() {
 fn every_dashboard_begins_with_links_to_all_and_its_panels_lie_beside_each_other() {
     let objects = all();
     let links = objects.iter().find(|object| object.id == "taffrail-links").expect("links");
-    let text = parsed(&links.attributes["visState"])["params"]["markdown"].as_str().expect("Markdown").to_owned();
+    let text =
+        parsed(&links.attributes["visState"])["params"]["markdown"].as_str().expect("Markdown").to_owned();
     let dashboards: Vec<&Object> = objects.iter().filter(|object| object.kind == "dashboard").collect();
     for dashboard in &dashboards {
         assert!(text.contains(&format!("](#/view/{} ", dashboard.id)), "{text}");
@@ -146,7 +179,8 @@ fn every_dashboard_begins_with_links_to_all_and_its_panels_lie_beside_each_other
         let panels = parsed(&dashboard.attributes["panelsJSON"]);
         let mut taken = BTreeSet::new();
         for panel in panels.as_array().expect("panels") {
-            let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridData"][key].as_u64().expect("a number"));
+            let [x, y, w, h] =
+                ["x", "y", "w", "h"].map(|key| panel["gridData"][key].as_u64().expect("a number"));
             assert!(x + w <= 48, "{panel}");
             for place in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
                 assert!(taken.insert(place), "{}: {place:?} is taken twice", dashboard.id);
@@ -181,7 +215,8 @@ fn levels_and_classes_of_status_have_their_colours_wherever_they_are_drawn() {
         let state = parsed(&object.attributes["visState"]);
         let ui = parsed(&object.attributes["uiStateJSON"]);
         let drawn = state["type"] != "table" && state["type"] != "metric";
-        let by_level = state["aggs"].as_array().expect("aggs").iter().any(|agg| agg["params"]["field"] == "log.level");
+        let by_level =
+            state["aggs"].as_array().expect("aggs").iter().any(|agg| agg["params"]["field"] == "log.level");
         if drawn && by_level {
             coloured += 1;
             for level in ["trace", "debug", "info", "notice", "warn", "error", "critical", "fatal"] {
@@ -208,7 +243,8 @@ fn every_panel_has_what_its_kind_needs() {
             assert_eq!(panel.kind == Kind::Vega, panel.vega.is_some(), "{name}");
             for by in &panel.by {
                 assert_ne!(by.field.is_some(), !by.filters.is_empty(), "{name}: by a field, or by filters");
-                let known = |order: &String| panel.metrics.iter().any(|metric| metric.label.as_ref() == Some(order));
+                let known =
+                    |order: &String| panel.metrics.iter().any(|metric| metric.label.as_ref() == Some(order));
                 assert!(by.order.as_ref().is_none_or(known), "{name}: ordered by what is not there");
             }
             for metric in &panel.metrics {
@@ -222,7 +258,12 @@ mod kept_or_told {
     use super::*;
 
     fn found(object: &Object, changed: i64) -> Found {
-        Found { kind: object.kind.into(), id: object.id.clone(), attributes: object.attributes.clone(), changed }
+        Found {
+            kind: object.kind.into(),
+            id: object.id.clone(),
+            attributes: object.attributes.clone(),
+            changed,
+        }
     }
 
     fn one(kind: &str) -> Object {

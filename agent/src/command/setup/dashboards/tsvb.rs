@@ -17,7 +17,14 @@ const SPLIT: &str = "10";
 const COLOUR: &str = "#0072B2";
 
 /// The state of a visualization. `colour` gives the colour of a value.
-pub fn state(panel: &Panel, title: &str, id: &str, query: &str, index: &str, colour: &dyn Fn(&str) -> Option<String>) -> Value {
+pub fn state(
+    panel: &Panel,
+    title: &str,
+    id: &str,
+    query: &str,
+    index: &str,
+    colour: &dyn Fn(&str) -> Option<String>,
+) -> Value {
     let series: Vec<Value> = (1..)
         .zip(&panel.series)
         .map(|(number, series)| {
@@ -72,16 +79,23 @@ fn one(series: &Series, id: &str, format: &str, colour: &str) -> Value {
 fn metrics(series: &Series, id: &str) -> Vec<Value> {
     if let Some(field) = &series.projected {
         // From the first record to the last, and what the first one speaks of.
-        let parts = [("bytes", "sum", field.as_str()), ("first", "min", TIME), ("last", "max", TIME), ("interval", "avg", "taffrail.health.interval")];
+        let parts = [
+            ("bytes", "sum", field.as_str()),
+            ("first", "min", TIME),
+            ("last", "max", TIME),
+            ("interval", "avg", "taffrail.health.interval"),
+        ];
         let mut metrics: Vec<Value> = parts
             .iter()
             .map(|(name, agg, field)| json!({ "id": format!("{id}-{name}"), "type": agg, "field": field }))
             .collect();
-        let script = format!("params.bytes / ((params.last - params.first) / 1000 + params.interval) * {MONTH}");
+        let script =
+            format!("params.bytes / ((params.last - params.first) / 1000 + params.interval) * {MONTH}");
         metrics.push(math(id, &script, parts.iter().map(|(name, ..)| *name)));
         return metrics;
     }
-    let mut metrics: Vec<Value> = series.metrics.iter().map(|(name, metric)| plain(metric, &format!("{id}-{name}"))).collect();
+    let mut metrics: Vec<Value> =
+        series.metrics.iter().map(|(name, metric)| plain(metric, &format!("{id}-{name}"))).collect();
     if let Some(script) = &series.math {
         metrics.push(math(id, script, series.metrics.keys().map(String::as_str)));
     }
