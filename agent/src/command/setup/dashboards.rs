@@ -22,10 +22,10 @@ use serde_json::Value;
 use self::objects::{FORMS, Group, MARK, Names, Object};
 use self::server::{Found, Server};
 use self::source::Source;
-use super::elasticsearch::is_within;
 use super::plan::{Plan, Sign, Step};
 use super::{NOT_DONE, Options};
 use crate::command::configured;
+use crate::command::terminal::printable;
 use crate::config::{Config, ElasticsearchConfig, OutputConfig};
 
 /// Objects of one import have the same time, or nearly: those that are younger by more were changed since.
@@ -238,11 +238,20 @@ fn difference(object: &Object, found: &Found, made: Option<i64>) -> Option<Strin
                 return Some(format!("{name}: {key} is {there}, and will be {wanted}"));
             }
         }
+        // Formats they write anew: without those of fields that are not there yet, and without what is a format's default.
         let formats =
             |value: &Value| value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let (wanted, there) = attribute("fieldFormatMap");
         let (wanted, there) = (formats(wanted).unwrap_or_default(), formats(there).unwrap_or_default());
-        return is_within(&wanted, &there).err().map(|differs| format!("{name}: format of {differs}"));
+        return wanted
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(field, format)| (field, &format["id"], &there[field]["id"]))
+            .find(|(_, wanted, there)| there.is_string() && there != wanted)
+            .map(|(field, wanted, there)| {
+                format!("{name}: the format of {field} is {there}, and will be {wanted}")
+            });
     }
     if object.attributes == found.attributes {
         return None;
@@ -252,7 +261,7 @@ fn difference(object: &Object, found: &Found, made: Option<i64>) -> Option<Strin
     match number(found) {
         None => Some(format!("{name} was changed by somebody: that is overwritten")),
         Some(_) if touched => {
-            let title = found.attributes["title"].as_str().unwrap_or_default();
+            let title = printable(found.attributes["title"].as_str().unwrap_or_default());
             Some(format!("{name} ({title}) was changed by somebody since: that is overwritten"))
         }
         Some(number) if wanted.is_some_and(|(_, wanted)| wanted == number) => None,
@@ -272,7 +281,7 @@ async fn removal(server: &Arc<Server>, names: &Names, groups: &[Group]) -> Resul
     for kind in ["dashboard", "visualization", "search", "index-pattern"] {
         for found in found.iter().filter(|found| found.kind == kind) {
             let title = found.attributes["title"].as_str().unwrap_or_default();
-            let what = format!("{kind} {}: {}", found.id, crate::command::terminal::printable(title));
+            let what = format!("{kind} {}: {}", found.id, printable(title));
             plan.add(if known(found) || number(found).is_some() {
                 Step::new(Sign::Remove, what)
                     .deed((Arc::clone(server), What::Delete(found.kind.clone(), found.id.clone())))

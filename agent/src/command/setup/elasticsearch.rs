@@ -14,8 +14,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use self::server::{Lifecycle, Server};
-pub(super) use self::templates::is_within;
-use self::templates::{Design, is_ours};
+use self::templates::{Design, is_ours, is_within};
 use super::Options;
 use super::plan::{Plan, Sign, Step};
 use crate::config::template::Safe;

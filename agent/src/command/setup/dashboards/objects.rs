@@ -150,7 +150,7 @@ impl Maker<'_> {
                     "duration" => {
                         json!({ "inputFormat": "nanoseconds", "outputFormat": "asMilliseconds", "outputPrecision": 1 })
                     }
-                    _ => json!({ "pattern": "0,0.[0]b" }),
+                    _ => json!({}),
                 };
                 (field.to_owned(), json!({ "id": format, "params": params }))
             })

@@ -141,13 +141,10 @@ impl Server {
             json_of(self.call(Method::POST, "/api/saved_objects/_bulk_get", "", JSON, body.into()).await?)?;
         let found =
             found["saved_objects"].as_array().ok_or("an answer without `saved_objects`: is it Kibana?")?;
-        for other in found.iter().filter(|one| one["error"].is_object() && one["error"]["statusCode"] != 404)
-        {
-            return Err(format!(
-                "{}: {}",
-                name_of(other),
-                other["error"]["message"].as_str().unwrap_or_default()
-            ));
+        let failed = |one: &&Value| one["error"].is_object() && one["error"]["statusCode"] != 404;
+        if let Some(other) = found.iter().find(failed) {
+            let why = other["error"]["message"].as_str().unwrap_or_default();
+            return Err(format!("{}: {}", name_of(other), words::line(why)));
         }
         Ok(found.iter().filter(|one| !one["error"].is_object()).map(found_of).collect())
     }

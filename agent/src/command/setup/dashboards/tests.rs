@@ -308,7 +308,14 @@ mod kept_or_told {
         let mut there = found(&object, i64::MAX);
         there.attributes["fields"] = json!("[{\"name\":\"message\",\"count\":7}]");
         there.attributes["fieldAttrs"] = json!("{}");
+        there.attributes["fieldFormatMap"] = json!("{\"event.duration\":{\"id\":\"duration\"}}");
         assert_eq!(difference(&object, &there, None), None);
+        there.attributes["fieldFormatMap"] = json!("{\"event.duration\":{\"id\":\"bytes\"}}");
+        let told = difference(&object, &there, None).expect("a difference");
+        assert!(
+            told.ends_with("the format of event.duration is \"bytes\", and will be \"duration\""),
+            "{told}"
+        );
         there.attributes["title"] = json!("other-*");
         let told = difference(&object, &there, None).expect("a difference");
         assert!(told.ends_with("title is \"other-*\", and will be \"logs-*\""), "{told}");
