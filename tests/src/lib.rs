@@ -27,6 +27,7 @@ pub mod disk;
 pub mod docker;
 pub mod fake_clock;
 pub mod http;
+pub mod kibana;
 pub mod kinesis;
 pub mod kubernetes;
 pub mod lambda;

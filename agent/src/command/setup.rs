@@ -7,6 +7,7 @@
 mod account;
 mod cloudwatch;
 mod cost;
+pub mod dashboards;
 mod deeds;
 pub(super) mod elasticsearch;
 mod plan;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use self::cost::Prices;
+use self::dashboards::DashboardsArgs;
 use super::configured;
 use crate::config::{CloudWatchConfig, Config, OutputConfig};
 
@@ -46,6 +48,8 @@ pub enum Action {
         #[arg(long, value_name = "N")]
         namespaces: Option<u64>,
     },
+    /// Dashboards in Kibana or OpenSearch Dashboards
+    Dashboards(Box<DashboardsArgs>),
     /// What carries events of CloudWatch outputs on to a stream or a function: filters, role, permission, policy
     Subscription {
         /// How it goes about it.
@@ -79,11 +83,16 @@ pub struct Options {
 
 /// Sets up what `action` names for the outputs of a configuration.
 pub fn setup(path: Option<&Path>, action: &Action) -> ExitCode {
-    let Some(path) = path else {
-        eprintln!("error: which configuration? Give it with --config FILE");
-        return ExitCode::from(NOT_DONE);
+    // Dashboards are the same whatever the outputs are.
+    let config = match (action, path) {
+        (Action::Dashboards(_), _) => Ok(Config::default()),
+        (_, Some(path)) => configured(Some(path)),
+        (_, None) => {
+            eprintln!("error: which configuration? Give it with --config FILE");
+            Err(ExitCode::from(NOT_DONE))
+        }
     };
-    let config = match configured(Some(path)) {
+    let config = match config {
         Ok(config) => config,
         Err(code) => return code,
     };
@@ -100,6 +109,7 @@ pub fn setup(path: Option<&Path>, action: &Action) -> ExitCode {
             Action::Elasticsearch { options, namespaces } => {
                 elasticsearch::setup(&config, *options, *namespaces).await
             }
+            Action::Dashboards(args) => dashboards::setup(path, args).await,
             Action::Subscription { audit: true, .. } => subscription::audit(&config).await,
             Action::Subscription { options, prices, .. } => {
                 subscription::setup(&config, *options, prices).await

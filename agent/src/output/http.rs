@@ -49,6 +49,8 @@ pub struct HttpClient {
     tls: Tls,
     timeout: Duration,
     bulk_query: String,
+    /// What every request bears besides, of those that are no output's.
+    headers: HeaderMap,
 }
 
 /// A request, the same for whichever endpoint it goes to.
@@ -160,7 +162,13 @@ impl HttpClient {
             tls: Tls::new(&config.tls),
             timeout: config.timeout,
             bulk_query,
+            headers: HeaderMap::new(),
         })
+    }
+
+    /// With headers that every request bears besides.
+    pub fn with_headers(self, headers: HeaderMap) -> HttpClient {
+        HttpClient { headers, ..self }
     }
 
     /// Sends a bulk request. The body is shared with the caller, not copied.
@@ -234,6 +242,9 @@ impl HttpClient {
                 .header(CONTENT_TYPE, call.content_type);
             if call.compressed {
                 request = request.header(CONTENT_ENCODING, "gzip");
+            }
+            if !self.headers.is_empty() {
+                request = request.headers(self.headers.clone());
             }
             request = request.headers(HeaderMap::from_iter(headers)).body(call.body.clone());
             let outcome = match request.send().await {

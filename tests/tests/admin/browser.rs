@@ -1,5 +1,7 @@
 //! The page in a real browser: Debian's chromium, without a screen. Where there is none, that is said, and these are left out.
 
+use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use taffrail_tests::agent::Agent;
 use taffrail_tests::listeners::{Door, address};
@@ -86,4 +88,62 @@ fn a_thousand_containers_are_shown() {
         "{}",
         &page[..2_000]
     );
+}
+
+/// The width of a picture, and the colour of its first pixel, which stands for itself whatever the filter of its row.
+fn look(png: &[u8]) -> (u32, [u8; 3]) {
+    let number = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
+    let (mut packed, mut at) = (Vec::new(), 8);
+    while at < png.len() {
+        let length = number(at) as usize;
+        if &png[at + 4..at + 8] == b"IDAT" {
+            packed.extend_from_slice(&png[at + 8..at + 8 + length]);
+        }
+        at += length + 12;
+    }
+    let mut first = [0; 4];
+    flate2::read::ZlibDecoder::new(&packed[..]).read_exact(&mut first).expect("a row");
+    (number(16), [first[1], first[2], first[3]])
+}
+
+#[test]
+fn it_is_light_or_dark_as_the_reader_likes_on_any_width_and_pictures_are_kept() {
+    if !is_here() {
+        return;
+    }
+    let node = Node::new();
+    let mut containers: Vec<_> = ["storefront-7d9f", "ledger-0", "ingress-nginx-controller-6f7b"]
+        .map(|name| node.pod(name).namespace("shop").container("app"))
+        .into();
+    containers.iter_mut().for_each(|container| {
+        container.writes(100);
+    });
+    let away = "\n[outputs.search]\ntype = \"elasticsearch\"\nendpoints = [\"http://127.0.0.1:1\"]\nindex = \"logs-{date}\"\n";
+    let _agent = Agent::start(&format!("{}{away}", node.to_file()), &node);
+    verify::exactly_once(seconds(40), || node.delivered(), &containers.iter().collect::<Vec<_>>());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, size, dark) in [
+        ("wide", "1280,900", false),
+        ("wide-dark", "1280,900", true),
+        ("narrow", "400,1400", false),
+        ("narrow-dark", "400,1400", true),
+    ] {
+        let picture = folder.join(format!("{name}.png"));
+        let status = Command::new("timeout")
+            .args(["60", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
+            .arg(format!("--user-data-dir={}", node.path().join(name).display()))
+            .args(dark.then_some("--force-dark-mode"))
+            .arg(format!("--window-size={size}"))
+            .args(["--virtual-time-budget=6000", &format!("--screenshot={}", picture.display())])
+            .arg(format!("http://{}/", address(&node, Door::Page)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.expect("chromium").success(), "{name}");
+        let (width, corner) = look(&std::fs::read(&picture).expect("a picture"));
+        let paper = if dark { [0x14, 0x18, 0x1d] } else { [0xff; 3] };
+        assert_eq!((width, corner), (size.split(',').next().unwrap().parse().unwrap(), paper), "{name}");
+        println!("{}", picture.display());
+    }
 }

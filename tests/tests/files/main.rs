@@ -3,6 +3,7 @@
 mod bad_input;
 mod catalog;
 mod clocks;
+mod dashboards;
 mod explain;
 mod host_files;
 mod large_tree;

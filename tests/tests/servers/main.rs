@@ -22,6 +22,7 @@ macro_rules! on_every_server {
 
 mod blocked;
 mod busy;
+mod dashboards;
 mod dead_letters;
 mod delivery;
 mod options;

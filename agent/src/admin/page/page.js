@@ -81,8 +81,9 @@ function head(table, columns, sortable) {
 function body(table, columns, rows, first) {
   const made = rows.map((row) => {
     const line = element("tr", undefined, row.state && row.state !== "reading" ? "bad" : "");
-    columns.forEach(([, , text, kind], number) => {
+    columns.forEach(([title, , text, kind], number) => {
       const cell = element("td", undefined, kind ? "" : "number");
+      cell.dataset.title = title;
       if (number === 0 && first) {
         const button = element("button", text(row));
         button.onclick = () => first(row);
@@ -90,6 +91,7 @@ function body(table, columns, rows, first) {
       } else {
         cell.textContent = text(row);
       }
+      if (number === columns.length - 1) cell.title = cell.textContent;
       line.append(cell);
     });
     return line;
@@ -175,6 +177,7 @@ async function history() {
       }
       plots.push(plot("memory", samples.map((sample) => sample.resident_bytes), size));
     }
+    if (!plots.length) plots.push(element("p", "the last hour is drawn from the second minute on"));
     at("plots").replaceChildren(...plots);
   } catch {
     // The status says that the agent is away.

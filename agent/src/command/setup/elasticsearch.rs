@@ -271,3 +271,20 @@ fn shards(config: &Config, output: &ElasticsearchConfig, namespaces: Option<u64>
     };
     Some(format!("shards in the end: {of}{generations} indices × {copies} = {total}{enough}"))
 }
+
+/// The mapping that a configuration with these tables makes, for who wants to know whether a field is in it.
+#[cfg(test)]
+pub(super) fn mapped(tables: &str) -> Value {
+    let text = format!(
+        "[outputs.s]\ntype = \"elasticsearch\"\nendpoints = [\"http://s:1\"]\ndata_stream = \"logs-{{namespace}}\"\n{tables}"
+    );
+    let config = Config::parse(&text, "t.toml").unwrap_or_else(|problems| panic!("{problems}"));
+    let can = server::Abilities {
+        data_streams: true,
+        flat_type: Some("flattened"),
+        index_mode: true,
+        lifecycle: Lifecycle::None,
+    };
+    let (_, output) = outputs(&config).next().unwrap_or_else(|| unreachable!());
+    Design::of(&config, output, &can).mappings(&can)["template"]["mappings"].clone()
+}
