@@ -183,6 +183,8 @@ impl Batch {
             place: (id, record.first, record.last),
             cut: (part > 1, (part > 0) != original_length.is_some()),
         };
+        // Its lines have a stream only because all lines in a runtime's form have.
+        let record = &Record { stream: record.stream.filter(|_| !treatment.own), ..*record };
         let pushed = match treatment.of(written, &mut scratch) {
             None => Pushed::Filtered,
             Some(_) if !admit(record) => Pushed::TurnedAway,

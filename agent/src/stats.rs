@@ -1,7 +1,10 @@
 //! Counters: what each output and each container's reader has done, for the page, the table and the metrics.
 //!
 //! In: additions from the threads that do the work, a few per batch. Out: numbers that anyone may read at any time.
-//! What was lost is told by [`Losses`]: by container and [`LossReason`], for as many containers as there is room.
+//! What was lost is told by [`Losses`]: by container and [`LossReason`], for as many containers as there is room; what was
+//! delivered also by [`volume`].
+
+pub mod volume;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::catalog::origin::Origin;
+use volume::{Gone, Labels, Owner, Volume, Volumes};
 
 /// A number that only grows, or a level that is set.
 #[derive(Debug, Default)]
@@ -52,6 +56,8 @@ pub struct OutputStats {
     pub records_read: Counter,
     /// Records that the destination holds by its own word.
     pub records_delivered: Counter,
+    /// Bytes of logs that such records were read from.
+    pub delivered_bytes: Counter,
     /// Records passed over as older than the output's beginning.
     pub records_too_old: Counter,
     /// Records that their routes do not send.
@@ -93,6 +99,7 @@ pub struct OutputStats {
     excluded: AtomicU64,
     last_error: Mutex<Option<String>>,
     containers: Mutex<Vec<Arc<ContainerStats>>>,
+    gone: Gone,
 }
 
 impl OutputStats {
@@ -143,6 +150,7 @@ impl OutputStats {
     /// The container is gone and read, or not read here any more.
     pub fn forget(&self, container: &Arc<ContainerStats>) {
         self.lock().retain(|stats| !Arc::ptr_eq(stats, container));
+        self.gone.add(container.owner(), container.take_volume());
     }
 
     /// Nobody reads any more; whoever comes next begins with its own.
@@ -151,12 +159,23 @@ impl OutputStats {
         self.excluded.store(0, Ordering::Relaxed);
         self.in_flight.set(0);
         self.in_flight_bytes.set(0);
-        self.lock().clear();
+        for container in self.lock().drain(..) {
+            self.gone.add(container.owner(), container.take_volume());
+        }
     }
 
     /// How many containers wait for what is not known of their pods yet.
     pub fn waiting_metadata(&self) -> usize {
         self.lock().iter().filter(|stats| stats.waits_metadata.get() > 0).count()
+    }
+
+    /// What was delivered since the last time that somebody asked, also of containers that are gone.
+    pub fn take_volumes(&self) -> Volumes {
+        let mut volumes = self.gone.take();
+        for container in self.containers() {
+            volumes.add(container.owner(), container.take_volume());
+        }
+        volumes
     }
 
     /// All containers being read.
@@ -182,6 +201,8 @@ pub struct ContainerStats {
     pub records_read: Counter,
     /// Records acknowledged.
     pub records_delivered: Counter,
+    /// Bytes of its log that such records were read from.
+    pub delivered_bytes: Counter,
     /// Records that its route does not send.
     pub records_filtered: Counter,
     /// 1 while it waits for what is not known of its pod yet, else 0.
@@ -192,21 +213,28 @@ pub struct ContainerStats {
     pub oldest: Counter,
     /// Where its records go, in words.
     plan: Mutex<String>,
+    /// What its documents bear as `labels.*`.
+    labels: Mutex<Arc<Labels>>,
+    /// What of its volume has been told.
+    told: Mutex<Volume>,
 }
 
 impl ContainerStats {
     fn new(origin: Arc<Origin>) -> ContainerStats {
         ContainerStats {
+            labels: Mutex::new(Arc::new(origin.labels().clone())),
             origin,
             read_bytes: Counter::default(),
             lag_bytes: Counter::default(),
             records_read: Counter::default(),
             records_delivered: Counter::default(),
+            delivered_bytes: Counter::default(),
             records_filtered: Counter::default(),
             waits_metadata: Counter::default(),
             parked: Counter::default(),
             oldest: Counter::default(),
             plan: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -220,6 +248,23 @@ impl ContainerStats {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Its documents bear these labels from now on.
+    pub fn set_labels(&self, labels: Labels) {
+        *self.labels.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(labels);
+    }
+
+    fn owner(&self) -> Owner {
+        let labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Owner { namespace: self.origin.place().0.to_owned(), labels }
+    }
+
+    /// What was delivered since the last time.
+    fn take_volume(&self) -> Volume {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Volume { records: self.records_delivered.get(), bytes: self.delivered_bytes.get() };
+        now - std::mem::replace(&mut *told, now)
+    }
+
     /// How long ago its oldest record was written that is not acknowledged, where `now` is in milliseconds since the epoch.
     pub fn lag_millis(&self, now: u64) -> u64 {
         match self.oldest.get() {
@@ -230,7 +275,7 @@ impl ContainerStats {
 }
 
 /// Why something was not delivered and never will be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LossReason {
     /// A compressed file could be inflated only as far as it is whole.
     Damaged,

@@ -408,6 +408,9 @@ impl Worker {
                 self.stats.forget(&stats);
             }
             stats.set_plan(enriched.plan.in_words());
+            if let (Some(table), Some(known)) = (&self.settings.table, &enriched.known) {
+                stats.set_labels(enrich::labels(table, known));
+            }
             self.containers.push(Reading {
                 course: enriched.course,
                 plan: enriched.plan,

@@ -13,6 +13,7 @@ use crate::metadata::Extent;
 use crate::metadata::facts::Known;
 use crate::metadata::table::{Claim, Table};
 use crate::route::{Course, Plan};
+use crate::stats::volume::Labels;
 
 /// Longer than any agent runs.
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
@@ -94,6 +95,12 @@ fn decide(settings: &Settings, origin: &Origin, extent: Extent<'_>) -> (Course, 
     (course, plan)
 }
 
+/// The labels that documents bear as fields of their own.
+pub(super) fn labels(table: &Table, known: &Known) -> Labels {
+    let fields = table.config().label_fields();
+    fields.filter_map(|(key, field)| Some((field, known.pod.labels.get(key)?.clone()))).collect()
+}
+
 /// Whether where a container's records go depends on what is known of its pod.
 fn is_decisive(settings: &Settings) -> bool {
     settings
@@ -141,6 +148,7 @@ impl Reading {
         let origin = &self.stats.origin;
         (self.course, self.plan) = decide(settings, origin, Extent::Known(table.config(), &known));
         self.stats.set_plan(self.plan.in_words());
+        self.stats.set_labels(labels(table, &known));
         if matches!(self.course, Course::Unknown) {
             if !matches!(self.waits, Waits::ForIt(_)) {
                 self.waits = Waits::ForIt(Instant::now());

@@ -221,6 +221,11 @@ impl Worker {
             match fate {
                 Fate::Acknowledged => {
                     reading.stats.records_delivered.add(run.items.into());
+                    if run.items > 0 {
+                        let bytes = run.end.offset.saturating_sub(run.start.offset);
+                        reading.stats.delivered_bytes.add(bytes);
+                        self.stats.delivered_bytes.add(bytes);
+                    }
                     if let Some(position) = cursor.acknowledge(&run) {
                         moved.push((cursor.file.key, position.to));
                         reading.backoff.reset();

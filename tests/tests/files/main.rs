@@ -4,6 +4,7 @@ mod bad_input;
 mod catalog;
 mod clocks;
 mod explain;
+mod health;
 mod host_files;
 mod large_tree;
 mod lifecycle;
