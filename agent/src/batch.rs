@@ -74,6 +74,8 @@ pub struct Run {
     pub end: Position,
     /// Records in it.
     pub items: u32,
+    /// When its first line was written, in nanoseconds since the epoch; 0 if it does not say.
+    pub begun: i64,
     /// Whether an earlier attempt, or process, may have sent some of it: then "exists already" is no surprise.
     pub in_doubt: bool,
 }

@@ -10,9 +10,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::catalog::origin::Origin;
+use crate::config::Wish;
 use volume::{Gone, Labels, Owner, Volume, Volumes};
+
+/// Records that are delivered within this time of their writing are in time.
+pub const IN_TIME: Duration = Duration::from_secs(60);
 
 /// A number that only grows, or a level that is set.
 #[derive(Debug, Default)]
@@ -85,6 +90,14 @@ pub struct OutputStats {
     pub requests: Counter,
     /// Requests, or items of one, that were sent again.
     pub retries: Counter,
+    /// Answers that the credentials are not good, or not good enough.
+    pub auth_failures: Counter,
+    /// Records that the destination took, of logs whose lines have times;
+    pub timed_records: Counter,
+    /// of these, the ones that were older than [`IN_TIME`] by then.
+    pub late_records: Counter,
+    /// Annotations of pods that are not followed, by the numbers of their wishes: each of a container once.
+    pub suppressed: [Counter; Wish::ALL.len()],
     /// Times that a container was set aside because the destination did not take its records.
     pub parked: Counter,
     /// Bytes of requests, as sent.
@@ -103,6 +116,23 @@ pub struct OutputStats {
 }
 
 impl OutputStats {
+    /// Counts records that the destination took, the first of which was written at `first` and the last at `last`; 0 for a
+    /// time that is not known. Between two times they are taken to lie evenly.
+    pub fn count_in_time(&self, records: u64, (first, last): (i64, i64), now: i64) {
+        if last == 0 {
+            return;
+        }
+        let (in_time, first) =
+            (now - IN_TIME.as_nanos() as i64, if first == 0 { last } else { first.min(last) });
+        let late = match (first < in_time, last < in_time) {
+            (false, _) => 0,
+            (true, true) => records,
+            (true, false) => (records as f64 * (in_time - first) as f64 / (last - first) as f64) as u64,
+        };
+        self.timed_records.add(records);
+        self.late_records.add(late.min(records));
+    }
+
     /// Remembers the last error, for people.
     pub fn fail(&self, error: impl fmt::Display) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
@@ -506,5 +536,30 @@ mod tests {
     #[test]
     fn reasons_are_numbered_as_they_are_listed() {
         assert!(LossReason::ALL.iter().enumerate().all(|(number, reason)| *reason as usize == number));
+    }
+
+    #[test]
+    fn records_are_late_by_when_they_were_written_and_those_between_two_times_by_their_share() {
+        let second = 1_000_000_000;
+        let now = 1_000 * second;
+        for (first, last, late) in [
+            (now - 5 * second, now, 0),
+            (now - 100 * second, now - 61 * second, 100),
+            (now - 110 * second, now - 10 * second, 50),
+            // Where the first line says nothing, the last is asked.
+            (0, now - 61 * second, 100),
+            (0, now - 59 * second, 0),
+        ] {
+            let stats = OutputStats::default();
+            stats.count_in_time(100, (first, last), now);
+            assert_eq!(
+                (stats.timed_records.get(), stats.late_records.get()),
+                (100, late),
+                "{first} to {last}"
+            );
+        }
+        let stats = OutputStats::default();
+        stats.count_in_time(100, (0, 0), now);
+        assert_eq!(stats.timed_records.get(), 0, "of logs without times nothing can be said");
     }
 }

@@ -262,7 +262,7 @@ error: unknown key `transforms`
   --> t.toml:4:3
    |
  4 | [[transforms]]
-   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `hash_key`, `listen`, `metrics_listen`, `log`, `drain`, `metadata`, `annotations`, `retain`, `forward`, `routes`, `files` or `outputs`
+   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `hash_key`, `listen`, `metrics_listen`, `log`, `drain`, `health`, `metadata`, `annotations`, `retain`, `forward`, `routes`, `files` or `outputs`
 
 error: unknown key `lvl`
   --> t.toml:6:1

@@ -156,6 +156,38 @@ impl Routes {
     }
 }
 
+impl Routes {
+    /// What a container's pod wishes for its logs and is not followed here: not allowed, or not by the route that decides.
+    pub fn suppressed(&self, facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Vec<Wish> {
+        let (Origin::Container(container), Extent::Known(_, known)) = (origin, extent) else {
+            return Vec::new();
+        };
+        let wanted = known.pod.wishes.of(&container.name);
+        if wanted.is_nothing() {
+            return Vec::new();
+        }
+        let walk = self.walk.as_deref();
+        let is_allowed =
+            |wish: Wish| walk.is_some_and(|walk| walk.annotations.allows(&container.namespace, wish));
+        let matching = |route: &&Route| matched(&route.config.matches, facts, origin, extent) == Match::Yes;
+        let mut routes = walk.into_iter().flat_map(|walk| &walk.routes).filter(matching);
+        let decides = routes.find(|route| route.here.is_some() || !route.config.goes_on);
+        let Some(route) = decides.filter(|route| route.here.is_some()) else {
+            // Not here, by whatever rule: who sends it counts. Where nobody may say anything, all send.
+            let nobody = Wish::ALL.into_iter().filter(|wish| walk.is_none() && wanted.has(*wish));
+            return nobody.collect();
+        };
+        let is_choice =
+            |names: &Vec<String>| names.iter().any(|name| route.config.selectable_outputs.contains(name));
+        let is_followed = |wish: Wish| {
+            is_allowed(wish)
+                && !route.config.mandatory
+                && (wish != Wish::Output || wanted.outputs.as_ref().is_some_and(is_choice))
+        };
+        Wish::ALL.into_iter().filter(|wish| wanted.has(*wish) && !is_followed(*wish)).collect()
+    }
+}
+
 /// What one route says of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

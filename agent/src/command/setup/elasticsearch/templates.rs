@@ -25,7 +25,7 @@ const MARK: &str = "taffrail";
 const LETTERS: u32 = 8_000;
 
 /// Keywords besides those that `metadata.fields` chooses among.
-const KEYWORDS: [&str; 36] = [
+const KEYWORDS: [&str; 42] = [
     "client.address",
     "cloud.account.id",
     "destination.address",
@@ -52,6 +52,12 @@ const KEYWORDS: [&str; 36] = [
     "span.id",
     "stream",
     "taffrail.encoding",
+    "taffrail.health.kind",
+    "taffrail.health.namespace",
+    "taffrail.health.output",
+    "taffrail.health.reason",
+    "taffrail.health.type",
+    "taffrail.health.version",
     "taffrail.metadata",
     "trace.id",
     "transaction.id",
@@ -65,7 +71,32 @@ const KEYWORDS: [&str; 36] = [
 ];
 
 /// Whole numbers besides those that `parse` makes.
-const LONGS: [&str; 3] = ["taffrail.original_length", "taffrail.part", "taffrail.truncated"];
+const LONGS: [&str; 16] = [
+    "taffrail.health.bytes",
+    "taffrail.health.containers",
+    "taffrail.health.errors",
+    "taffrail.health.files",
+    "taffrail.health.in_flight",
+    "taffrail.health.lag_bytes",
+    "taffrail.health.memory",
+    "taffrail.health.records",
+    "taffrail.health.refused",
+    "taffrail.health.retained",
+    "taffrail.health.retained_limit",
+    "taffrail.health.retries",
+    "taffrail.health.waiting_metadata",
+    "taffrail.original_length",
+    "taffrail.part",
+    "taffrail.truncated",
+];
+
+/// What is counted in parts of one.
+const DOUBLES: [&str; 4] = [
+    "taffrail.health.cpu",
+    "taffrail.health.interval",
+    "taffrail.health.lag_seconds",
+    "taffrail.health.uptime",
+];
 
 const ADDRESSES: [&str; 4] = ["client.ip", "destination.ip", "kubernetes.pod.ip", "source.ip"];
 
@@ -161,6 +192,9 @@ impl<'a> Design<'a> {
         }
         for field in longs() {
             put(&mut properties, field, json!({ "type": "long", "ignore_malformed": true }));
+        }
+        for field in DOUBLES {
+            put(&mut properties, field, json!({ "type": "double" }));
         }
         for field in ADDRESSES {
             put(&mut properties, field, json!({ "type": "ip", "ignore_malformed": true }));
