@@ -7,7 +7,8 @@ use taffrail_tests::manifests::{kustomize_with, one, promtool, root};
 
 /// What stands behind `key: ` in a text, line by line.
 fn values(text: &str, key: &str) -> BTreeSet<String> {
-    let found = text.split(&format!("{key}: ")).skip(1);
+    let key = format!("{key}: ");
+    let found = text.split(&key).skip(1);
     found.map(|rest| rest.split([',', '}', '\n']).next().unwrap_or_default().trim().to_owned()).collect()
 }
 
