@@ -206,7 +206,7 @@ fn health_records_are_typed_and_can_be_added_up(kind: Kind) {
     eventually(PATIENCE, "what panels ask of health records", || {
         // What has come is seen at once.
         trial.space.documents()?;
-        let found = trial.space.server.send("POST", &format!("/{own}/_search"), &panel);
+        let found = trial.space.server.send("POST", &format!("/{own}*/_search"), &panel);
         let aggregations = &found["aggregations"];
         let bucket = |name: &str, key: &str| {
             let buckets = aggregations[name]["buckets"].as_array().into_iter().flatten();
