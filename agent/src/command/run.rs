@@ -1,5 +1,6 @@
 //! `taffrail run`: the agent, until SIGTERM or ctrl-C; SIGHUP, or a change of the configuration, reloads it.
 
+mod backlog;
 pub(super) mod log;
 pub(super) mod reload;
 mod source;
@@ -65,6 +66,8 @@ pub fn run(path: Option<&Path>) -> ExitCode {
         };
         admin.shows(agent.view(), &loaded.config);
         health.shows(agent.view(), &loaded.config);
+        // Dropping the handle leaves it telling.
+        drop(tokio::spawn(backlog::tell(agent.stats().to_vec())));
         let reload = match Reload::watch(path, loaded, reloads) {
             Ok(reload) => reload,
             Err(error) => return fail(&error),
