@@ -189,7 +189,7 @@ fn a_backlog_is_told_while_it_is_delivered_and_once_it_is() {
     for _ in 0..100 {
         pod.writes_raw(line.repeat(1000).as_bytes());
     }
-    let limit = "[outputs.local.rate_limit]\ncontainer = { bytes = \"10MiB\" }\n";
+    let limit = "[outputs.local.rate_limit]\ncontainer = { bytes = \"10MiB\" }\nburst = \"1s\"\n";
     let agent = Agent::start(&format!("{}\n{limit}", node.to_file()), &node);
     agent.has_said("catching up output=\"local\" percent=", 1);
     agent.has_said("caught up output=\"local\" delivered=", 1);
