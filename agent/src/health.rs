@@ -57,7 +57,7 @@ impl Health {
     pub fn start(told: Arc<Told>) -> io::Result<Health> {
         let (asks, asked) = mpsc::channel();
         let mut writer =
-            HealthWriter { told, shown: None, file: None, recorder: Recorder::new(), failed: false };
+            HealthWriter { told, shown: None, file: None, recorder: Recorder::default(), failed: false };
         std::thread::Builder::new().name("health".into()).spawn(move || writer.run(&asked))?;
         Ok(Health { asks })
     }
@@ -112,7 +112,7 @@ impl HealthWriter {
                         due = shown.as_ref().map(|shown| Instant::now() + shown.interval);
                     }
                     let same = self.shown.as_ref().zip(shown.as_ref());
-                    if !same.is_some_and(|(old, new)| old.state_dir == new.state_dir) {
+                    if same.is_none_or(|(old, new)| old.state_dir != new.state_dir) {
                         self.file = shown.as_ref().map(|shown| HealthFile::new(&shown.state_dir));
                     }
                     if self.shown.is_none()

@@ -83,7 +83,7 @@ mod tests {
         let mut file = HealthFile::new(folder.path());
         let record = format!("{{\"message\":\"{}\"}}", "x".repeat(1000));
         for _ in 0..5 * MOST_BYTES / 10_000 {
-            file.append(&vec![&record; 10]).unwrap();
+            file.append(&[&record; 10]).unwrap();
         }
         let found = fs::read_dir(folder.path().join(FOLDER)).unwrap().map(Result::unwrap);
         let mut names: Vec<_> = found.map(|entry| entry.file_name().into_string().unwrap()).collect();

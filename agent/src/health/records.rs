@@ -66,9 +66,9 @@ impl Counted {
     }
 }
 
-impl Recorder {
+impl Default for Recorder {
     /// For a process that begins now.
-    pub fn new() -> Recorder {
+    fn default() -> Recorder {
         let now = Instant::now();
         Recorder {
             started: now,
@@ -80,7 +80,9 @@ impl Recorder {
             lost_by_container: HashMap::new(),
         }
     }
+}
 
+impl Recorder {
     /// The records of the time since the last ones. `errors`: those that the agent has told of so far.
     pub fn take(&mut self, view: &View, place: &Place, errors: u64) -> Vec<String> {
         let (now, process) = (Instant::now(), Process::now());
