@@ -74,6 +74,8 @@ pub struct Run {
     pub end: Position,
     /// Records in it.
     pub items: u32,
+    /// When its first line was written, in nanoseconds since the epoch; 0 if it does not say.
+    pub begun: i64,
     /// Whether an earlier attempt, or process, may have sent some of it: then "exists already" is no surprise.
     pub in_doubt: bool,
 }
@@ -183,6 +185,8 @@ impl Batch {
             place: (id, record.first, record.last),
             cut: (part > 1, (part > 0) != original_length.is_some()),
         };
+        // Its lines have a stream only because all lines in a runtime's form have.
+        let record = &Record { stream: record.stream.filter(|_| !treatment.own), ..*record };
         let pushed = match treatment.of(written, &mut scratch) {
             None => Pushed::Filtered,
             Some(_) if !admit(record) => Pushed::TurnedAway,

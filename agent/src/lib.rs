@@ -6,7 +6,8 @@
 //! them until they are read, [`read`] takes records from them, [`record`] turns lines into fields,
 //! [`metadata`] and [`route`] know what is the same for all records of a container, [`batch`] makes request bodies,
 //! [`output`] delivers them, [`position`] remembers what is acknowledged. [`worker`] is the loop that drives an
-//! output; [`pipeline`] puts everything together; [`admin`] tells whoever asks how it all is.
+//! output; [`pipeline`] puts everything together; [`admin`] tells whoever asks how it all is, and
+//! [`health`] those who read the agent's own records.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod forward;
+pub mod health;
 pub mod metadata;
 pub mod output;
 pub mod pipeline;

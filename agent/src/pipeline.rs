@@ -183,7 +183,7 @@ impl Agent {
         let tick = (linger / 8).clamp(Duration::from_millis(10), Duration::from_millis(250));
         let descriptors = descriptor_budget();
         let keys = KeyMaker { cluster: config.cluster.clone(), node: config.node.clone() };
-        let host_files = if config.files.is_empty() {
+        let host_files = if config.files.is_empty() && !config.health.is_wanted() {
             None
         } else {
             let mut settings = host_settings(config, keys.clone(), tick, descriptors / 4);

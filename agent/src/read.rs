@@ -80,6 +80,9 @@ pub struct Marks {
     pub original_length: Option<u64>,
 }
 
+/// The longest text of a time.
+const MOST_TIME: usize = 40;
+
 /// How lines are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
@@ -156,6 +159,8 @@ pub struct Reader {
     pub past: u64,
     /// Records passed over because they are older than `since`.
     pub too_old: u64,
+    /// When the first line of the last turn was written, in nanoseconds since the epoch; 0 if it does not say first.
+    pub begun: i64,
 }
 
 impl Reader {
@@ -176,6 +181,7 @@ impl Reader {
             window,
             past: u64::MAX,
             too_old: 0,
+            begun: 0,
         }
     }
 
@@ -207,6 +213,7 @@ impl Reader {
             filled += source.read_at(&mut self.buffer[filled..wanted], at.offset + filled as u64)?;
         }
         let at_end = filled < wanted;
+        self.begun = written_at(&self.buffer[..filled], framing);
         let mut lines = Lines {
             rules: &self.rules,
             framing,
@@ -269,5 +276,14 @@ impl Reader {
             too_old: &mut self.too_old,
         }
         .close_groups(at, &mut emit)
+    }
+}
+
+/// When the first line of a window was written, if it says so first, as CRI's do.
+fn written_at(window: &[u8], framing: Framing) -> i64 {
+    let first = &window[..window.len().min(MOST_TIME)];
+    match memchr(b' ', first) {
+        Some(space) if framing == Framing::Runtime => time::unix_nanos(&first[..space]).unwrap_or(0),
+        _ => 0,
     }
 }

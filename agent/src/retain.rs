@@ -64,6 +64,8 @@ pub struct RetainStats {
     pub files: Counter,
     /// Bytes of disk that these take.
     pub bytes: Counter,
+    /// Bytes that they may take.
+    pub limit: Counter,
     /// Bytes of disk that had to be let go unread since the start.
     pub let_go_bytes: Counter,
     by_container: Mutex<HashMap<Arc<Origin>, u64>>,
@@ -119,6 +121,7 @@ impl Retainer {
         let store = Store::new(&settings.state_dir);
         let found = store.list()?;
         let stats = Arc::new(RetainStats::default());
+        stats.limit.set(settings.config.max_bytes.bytes());
         let (requests, inbox) = mpsc::channel();
         let mut warden =
             Warden { settings, store, stats: stats.clone(), charges: Vec::new(), told: Told::default() };

@@ -1,14 +1,24 @@
 //! Counters: what each output and each container's reader has done, for the page, the table and the metrics.
 //!
 //! In: additions from the threads that do the work, a few per batch. Out: numbers that anyone may read at any time.
-//! What was lost is told by [`Losses`]: by container and [`LossReason`], for as many containers as there is room.
+//! What was lost is told by [`Losses`]: by container and [`LossReason`], for as many containers as there is room; what was
+//! delivered also by [`volume`].
 
-use std::collections::HashMap;
+pub mod losses;
+pub mod volume;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::catalog::origin::Origin;
+use crate::config::Wish;
+pub use losses::{Loss, LossReason, Losses};
+use volume::{Gone, Labels, Owner, Volume, Volumes};
+
+/// Records that are delivered within this time of their writing are in time.
+pub const IN_TIME: Duration = Duration::from_secs(60);
 
 /// A number that only grows, or a level that is set.
 #[derive(Debug, Default)]
@@ -52,6 +62,8 @@ pub struct OutputStats {
     pub records_read: Counter,
     /// Records that the destination holds by its own word.
     pub records_delivered: Counter,
+    /// Bytes of logs that such records were read from.
+    pub delivered_bytes: Counter,
     /// Records passed over as older than the output's beginning.
     pub records_too_old: Counter,
     /// Records that their routes do not send.
@@ -79,6 +91,14 @@ pub struct OutputStats {
     pub requests: Counter,
     /// Requests, or items of one, that were sent again.
     pub retries: Counter,
+    /// Answers that the credentials are not good, or not good enough.
+    pub auth_failures: Counter,
+    /// Records that the destination took, of logs whose lines have times;
+    pub timed_records: Counter,
+    /// of these, the ones that were older than [`IN_TIME`] by then.
+    pub late_records: Counter,
+    /// Annotations of pods that are not followed, by the numbers of their wishes: each of a container once.
+    pub suppressed: [Counter; Wish::ALL.len()],
     /// Times that a container was set aside because the destination did not take its records.
     pub parked: Counter,
     /// Bytes of requests, as sent.
@@ -93,9 +113,27 @@ pub struct OutputStats {
     excluded: AtomicU64,
     last_error: Mutex<Option<String>>,
     containers: Mutex<Vec<Arc<ContainerStats>>>,
+    gone: Gone,
 }
 
 impl OutputStats {
+    /// Counts records that the destination took, the first of which was written at `first` and the last at `last`; 0 for a
+    /// time that is not known. Between two times they are taken to lie evenly.
+    pub fn count_in_time(&self, records: u64, (first, last): (i64, i64), now: i64) {
+        if last == 0 {
+            return;
+        }
+        let (in_time, first) =
+            (now - IN_TIME.as_nanos() as i64, if first == 0 { last } else { first.min(last) });
+        let late = match (first < in_time, last < in_time) {
+            (false, _) => 0,
+            (true, true) => records,
+            (true, false) => (records as f64 * (in_time - first) as f64 / (last - first) as f64) as u64,
+        };
+        self.timed_records.add(records);
+        self.late_records.add(late.min(records));
+    }
+
     /// Remembers the last error, for people.
     pub fn fail(&self, error: impl fmt::Display) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
@@ -143,6 +181,7 @@ impl OutputStats {
     /// The container is gone and read, or not read here any more.
     pub fn forget(&self, container: &Arc<ContainerStats>) {
         self.lock().retain(|stats| !Arc::ptr_eq(stats, container));
+        self.gone.add(container.owner(), container.take_volume());
     }
 
     /// Nobody reads any more; whoever comes next begins with its own.
@@ -151,12 +190,23 @@ impl OutputStats {
         self.excluded.store(0, Ordering::Relaxed);
         self.in_flight.set(0);
         self.in_flight_bytes.set(0);
-        self.lock().clear();
+        for container in self.lock().drain(..) {
+            self.gone.add(container.owner(), container.take_volume());
+        }
     }
 
     /// How many containers wait for what is not known of their pods yet.
     pub fn waiting_metadata(&self) -> usize {
         self.lock().iter().filter(|stats| stats.waits_metadata.get() > 0).count()
+    }
+
+    /// What was delivered since the last time that somebody asked, also of containers that are gone.
+    pub fn take_volumes(&self) -> Volumes {
+        let mut volumes = self.gone.take();
+        for container in self.containers() {
+            volumes.add(container.owner(), container.take_volume());
+        }
+        volumes
     }
 
     /// All containers being read.
@@ -182,6 +232,8 @@ pub struct ContainerStats {
     pub records_read: Counter,
     /// Records acknowledged.
     pub records_delivered: Counter,
+    /// Bytes of its log that such records were read from.
+    pub delivered_bytes: Counter,
     /// Records that its route does not send.
     pub records_filtered: Counter,
     /// 1 while it waits for what is not known of its pod yet, else 0.
@@ -192,21 +244,28 @@ pub struct ContainerStats {
     pub oldest: Counter,
     /// Where its records go, in words.
     plan: Mutex<String>,
+    /// What its documents bear as `labels.*`.
+    labels: Mutex<Arc<Labels>>,
+    /// What of its volume has been told.
+    told: Mutex<Volume>,
 }
 
 impl ContainerStats {
     fn new(origin: Arc<Origin>) -> ContainerStats {
         ContainerStats {
+            labels: Mutex::new(Arc::new(origin.labels().clone())),
             origin,
             read_bytes: Counter::default(),
             lag_bytes: Counter::default(),
             records_read: Counter::default(),
             records_delivered: Counter::default(),
+            delivered_bytes: Counter::default(),
             records_filtered: Counter::default(),
             waits_metadata: Counter::default(),
             parked: Counter::default(),
             oldest: Counter::default(),
             plan: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -220,6 +279,23 @@ impl ContainerStats {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Its documents bear these labels from now on.
+    pub fn set_labels(&self, labels: Labels) {
+        *self.labels.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(labels);
+    }
+
+    fn owner(&self) -> Owner {
+        let labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Owner { namespace: self.origin.place().0.to_owned(), labels }
+    }
+
+    /// What was delivered since the last time.
+    fn take_volume(&self) -> Volume {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Volume { records: self.records_delivered.get(), bytes: self.delivered_bytes.get() };
+        now - std::mem::replace(&mut *told, now)
+    }
+
     /// How long ago its oldest record was written that is not acknowledged, where `now` is in milliseconds since the epoch.
     pub fn lag_millis(&self, now: u64) -> u64 {
         match self.oldest.get() {
@@ -229,237 +305,32 @@ impl ContainerStats {
     }
 }
 
-/// Why something was not delivered and never will be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LossReason {
-    /// A compressed file could be inflated only as far as it is whole.
-    Damaged,
-    /// A file was deleted, and nobody could hold it.
-    Deleted,
-    /// A file was cut shorter while something of it was unread.
-    Cut,
-    /// The output lagged by more than its `max_lag`, and was to drop the oldest.
-    Lag,
-    /// What is retained had outgrown its budget.
-    Budget,
-    /// The disk had less room than is to be left free.
-    DiskFloor,
-    /// The container wrote more than its rate limit, and the rest was to be dropped.
-    ContainerRate,
-    /// The same of its namespace.
-    NamespaceRate,
-    /// CloudWatch takes nothing older than 14 days.
-    TooOld,
-    /// It was older than its log group keeps events.
-    Expired,
-    /// Its time was more than two hours ahead, which CloudWatch does not take.
-    TooNew,
-}
-
-impl LossReason {
-    /// How many there are.
-    pub const COUNT: usize = Self::ALL.len();
-
-    /// All of them, in the order of the enum.
-    pub const ALL: [LossReason; 11] = [
-        LossReason::Damaged,
-        LossReason::Deleted,
-        LossReason::Cut,
-        LossReason::Lag,
-        LossReason::Budget,
-        LossReason::DiskFloor,
-        LossReason::ContainerRate,
-        LossReason::NamespaceRate,
-        LossReason::TooOld,
-        LossReason::Expired,
-        LossReason::TooNew,
-    ];
-
-    /// Its name in messages and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LossReason::Damaged => "damaged",
-            LossReason::Deleted => "deleted",
-            LossReason::Cut => "cut",
-            LossReason::Lag => "lag",
-            LossReason::Budget => "budget",
-            LossReason::DiskFloor => "disk_floor",
-            LossReason::ContainerRate => "container_rate",
-            LossReason::NamespaceRate => "namespace_rate",
-            LossReason::TooOld => "too_old",
-            LossReason::Expired => "expired",
-            LossReason::TooNew => "too_new",
-        }
-    }
-
-    /// Whether a rate limit was to drop it: told apart from what was lost.
-    pub fn is_drop(self) -> bool {
-        matches!(self, LossReason::ContainerRate | LossReason::NamespaceRate)
-    }
-}
-
-/// How much was lost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Loss {
-    /// Records, where they were seen: what goes away unread is known by its bytes alone.
-    pub records: u64,
-    /// Bytes of the log.
-    pub bytes: u64,
-}
-
-impl Loss {
-    /// Bytes that nobody has read.
-    pub fn unread(bytes: u64) -> Loss {
-        Loss { records: 0, bytes }
-    }
-
-    /// With what was lost besides.
-    pub fn add(&mut self, more: Loss) {
-        self.records += more.records;
-        self.bytes += more.bytes;
-    }
-}
-
-/// By the number of their reason.
-type ByReason = [Loss; LossReason::COUNT];
-
-/// What one output has lost, by container and reason. The containers that lost something last are told one by one, also
-/// when they are gone; the others are summed up.
-#[derive(Debug, Default)]
-pub struct Losses(Mutex<LossTable>);
-
-#[derive(Debug, Default)]
-struct LossTable {
-    total: ByReason,
-    /// With the number of each one's last loss.
-    containers: HashMap<Arc<Origin>, (u64, ByReason)>,
-    count: u64,
-}
-
-impl Losses {
-    /// How many containers are told one by one.
-    pub const MOST_CONTAINERS: usize = 1000;
-
-    /// Enters a loss. True if it is the container's first for that reason, which is to be told.
-    pub fn add(&self, origin: &Arc<Origin>, reason: LossReason, loss: Loss) -> bool {
-        let mut table = self.lock();
-        let table = &mut *table;
-        table.total[reason as usize].add(loss);
-        table.count += 1;
-        if !table.containers.contains_key(origin) && table.containers.len() >= Self::MOST_CONTAINERS {
-            let oldest = table.containers.iter().min_by_key(|(_, (last, _))| *last);
-            if let Some(oldest) = oldest.map(|(origin, _)| origin.clone()) {
-                table.containers.remove(&oldest);
-            }
-        }
-        let (last, by_reason) = table.containers.entry(origin.clone()).or_default();
-        *last = table.count;
-        let sum = &mut by_reason[reason as usize];
-        let first = *sum == Loss::default();
-        sum.add(loss);
-        first
-    }
-
-    /// The sum for one reason.
-    pub fn of(&self, reason: LossReason) -> Loss {
-        self.lock().total[reason as usize]
-    }
-
-    /// All that was lost, without what rate limits dropped.
-    pub fn lost(&self) -> Loss {
-        self.sum(|reason| !reason.is_drop())
-    }
-
-    /// All that rate limits dropped.
-    pub fn dropped(&self) -> Loss {
-        self.sum(LossReason::is_drop)
-    }
-
-    /// What each container has lost, for each reason that there was.
-    pub fn containers(&self) -> Vec<(Arc<Origin>, LossReason, Loss)> {
-        let table = self.lock();
-        let all = table.containers.iter().flat_map(|(origin, (_, by_reason))| {
-            LossReason::ALL.iter().map(move |&reason| (origin.clone(), reason, by_reason[reason as usize]))
-        });
-        all.filter(|(_, _, loss)| *loss != Loss::default()).collect()
-    }
-
-    fn sum(&self, of: impl Fn(LossReason) -> bool) -> Loss {
-        let table = self.lock();
-        let mut sum = Loss::default();
-        LossReason::ALL.iter().filter(|r| of(**r)).for_each(|r| sum.add(table.total[*r as usize]));
-        sum
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, LossTable> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Display for Losses {
-    /// Bytes by reason, such as `deleted 1234, lag 99`; `nothing` for none.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut before = "";
-        for reason in LossReason::ALL {
-            let loss = self.of(reason);
-            if loss != Loss::default() {
-                write!(f, "{before}{} {}", reason.as_str(), loss.bytes)?;
-                before = ", ";
-            }
-        }
-        if before.is_empty() { f.write_str("nothing") } else { Ok(()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::origin::Container;
-
-    fn origin(pod: usize) -> Arc<Origin> {
-        let (namespace, name) = ("shop".into(), "app".into());
-        Arc::new(Origin::Container(Container { namespace, pod: format!("web-{pod}"), uid: "u".into(), name }))
-    }
 
     #[test]
-    fn losses_are_told_by_container_and_reason_and_the_first_of_each_is_known() {
-        let losses = Losses::default();
-        assert_eq!((losses.to_string(), losses.containers()), ("nothing".into(), Vec::new()));
-        let (one, two) = (origin(1), origin(2));
-        assert!(losses.add(&one, LossReason::Deleted, Loss::unread(100)));
-        assert!(!losses.add(&one, LossReason::Deleted, Loss::unread(20)));
-        assert!(losses.add(&one, LossReason::Cut, Loss::unread(3)));
-        assert!(losses.add(&two, LossReason::ContainerRate, Loss { records: 2, bytes: 50 }));
-        assert_eq!(losses.lost(), Loss::unread(123));
-        assert_eq!(losses.dropped(), Loss { records: 2, bytes: 50 });
-        assert_eq!(losses.to_string(), "deleted 120, cut 3, container_rate 50");
-        let mut told = losses.containers();
-        told.sort_by_key(|(origin, reason, _)| (origin.to_string(), *reason as usize));
-        let expected = [
-            (one.clone(), LossReason::Deleted, Loss::unread(120)),
-            (one, LossReason::Cut, Loss::unread(3)),
-            (two, LossReason::ContainerRate, Loss { records: 2, bytes: 50 }),
-        ];
-        assert_eq!(told, expected);
-    }
-
-    #[test]
-    fn however_many_containers_lose_something_memory_is_bounded_and_the_sum_is_right() {
-        let losses = Losses::default();
-        for pod in 0..Losses::MOST_CONTAINERS + 5 {
-            losses.add(&origin(pod), LossReason::Lag, Loss::unread(1));
-            losses.add(&origin(0), LossReason::Lag, Loss::unread(1));
+    fn records_are_late_by_when_they_were_written_and_those_between_two_times_by_their_share() {
+        let second = 1_000_000_000;
+        let now = 1_000 * second;
+        for (first, last, late) in [
+            (now - 5 * second, now, 0),
+            (now - 100 * second, now - 61 * second, 100),
+            (now - 110 * second, now - 10 * second, 50),
+            // Where the first line says nothing, the last is asked.
+            (0, now - 61 * second, 100),
+            (0, now - 59 * second, 0),
+        ] {
+            let stats = OutputStats::default();
+            stats.count_in_time(100, (first, last), now);
+            assert_eq!(
+                (stats.timed_records.get(), stats.late_records.get()),
+                (100, late),
+                "{first} to {last}"
+            );
         }
-        let told = losses.containers();
-        assert_eq!(told.len(), Losses::MOST_CONTAINERS);
-        assert_eq!(losses.lost().bytes, 2 * (Losses::MOST_CONTAINERS as u64 + 5));
-        let of = |pod| told.iter().find(|(who, ..)| *who == origin(pod)).map(|(_, _, loss)| loss.bytes);
-        assert_eq!((of(0), of(1)), (Some(Losses::MOST_CONTAINERS as u64 + 6), None));
-        assert_eq!(of(Losses::MOST_CONTAINERS + 4), Some(1));
-    }
-
-    #[test]
-    fn reasons_are_numbered_as_they_are_listed() {
-        assert!(LossReason::ALL.iter().enumerate().all(|(number, reason)| *reason as usize == number));
+        let stats = OutputStats::default();
+        stats.count_in_time(100, (0, 0), now);
+        assert_eq!(stats.timed_records.get(), 0, "of logs without times nothing can be said");
     }
 }

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use crate::batch::{Batch, Format, Sealed};
 use crate::catalog::file::LogFile;
 use crate::catalog::origin::Origin;
+use crate::config::Wish;
 use crate::config::template::{Safe, Template};
 use crate::metadata::NodeFacts;
 use crate::metadata::facts::Known;
@@ -152,6 +153,8 @@ pub struct Landed {
 struct Reading {
     /// What the routes say of it.
     course: Course,
+    /// What its pod wishes and is not followed here.
+    suppressed: Vec<Wish>,
     plan: Plan,
     /// Keeps what is known of its pod.
     claim: Option<Claim>,
@@ -408,7 +411,13 @@ impl Worker {
                 self.stats.forget(&stats);
             }
             stats.set_plan(enriched.plan.in_words());
+            if let (Some(table), Some(known)) = (&self.settings.table, &enriched.known) {
+                stats.set_labels(enrich::labels(table, known));
+            }
+            let suppressed = enrich::suppressed(&self.settings, origin, enriched.known.as_deref());
+            suppressed.iter().for_each(|wish| self.stats.suppressed[*wish as usize].add(1));
             self.containers.push(Reading {
+                suppressed,
                 course: enriched.course,
                 plan: enriched.plan,
                 claim: enriched.claim,

@@ -98,17 +98,28 @@ fn target() -> PathBuf {
 
 fn tool(arguments: &[&str]) -> Output {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let program = BUILT.get_or_init(|| {
-        let script = root().join("tests/servers/manifests/build");
-        let output = Command::new(&script).stderr(Stdio::inherit()).output();
-        let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
-        assert!(
-            output.status.success(),
-            "kustomize and helm could not be built; what is missing is said above"
-        );
-        String::from_utf8_lossy(&output.stdout).trim_end().into()
-    });
+    let program = BUILT.get_or_init(|| built("manifests"));
     Command::new(program).args(arguments).output().expect("to run kustomize and helm")
+}
+
+/// Prometheus' own promtool, with these arguments, in the folder `dashboards/alerts`.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn promtool(arguments: &[&str]) -> Output {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let program = BUILT.get_or_init(|| built("promtool"));
+    let folder = root().join("dashboards/alerts");
+    Command::new(program).args(arguments).current_dir(folder).output().expect("to run promtool")
+}
+
+/// The program of a folder of `tests/servers/` that is built once.
+fn built(what: &str) -> PathBuf {
+    let script = root().join("tests/servers").join(what).join("build");
+    let output = Command::new(&script).stderr(Stdio::inherit()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
+    assert!(output.status.success(), "{what} could not be built; what is missing is said above");
+    String::from_utf8_lossy(&output.stdout).trim_end().into()
 }
 
 #[track_caller]
@@ -137,7 +148,7 @@ pub fn path(object: &Value) -> String {
     let namespaced = match kind {
         "Namespace" | "ClusterRole" | "ClusterRoleBinding" | "CustomResourceDefinition" => false,
         "ConfigMap" | "DaemonSet" | "Deployment" | "NetworkPolicy" | "ResourceQuota" | "Role"
-        | "RoleBinding" | "Service" | "ServiceAccount" | "ServiceMonitor" => true,
+        | "PrometheusRule" | "RoleBinding" | "Service" | "ServiceAccount" | "ServiceMonitor" => true,
         _ => panic!("where does a {kind} live?"),
     };
     let resources = kind.to_lowercase().replace("policy", "policie") + "s";

@@ -68,6 +68,7 @@ pub(super) mod tests {
         let view = View {
             outputs: vec![("search".to_owned(), Arc::default())],
             workers: vec![("search".to_owned(), Arc::default())],
+            files: Vec::new(),
             catalogs: vec![("pod logs", Arc::default())],
             retained: None,
             metadata: None,

@@ -21,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::process::{Process, seconds};
 use super::{Shared, Shown};
+use crate::config::Wish;
 use crate::stats::{Counter, Loss, LossReason, OutputStats};
 use containers::Row;
 
@@ -126,6 +127,7 @@ impl Collector for OfAgent {
         let Some(shown) = self.0.shown() else { return Ok(()) };
         let rows = Row::all(&shown.view.outputs);
         of_outputs(&mut families, &shown)?;
+        of_annotations(&mut families, &shown)?;
         of_losses(&mut families, &shown)?;
         of_lag(&mut families, &shown, &rows)?;
         of_node(&mut families, &shown)?;
@@ -137,7 +139,7 @@ impl Collector for OfAgent {
 type OfOutput = (&'static str, &'static str, Option<&'static Unit>, fn(&OutputStats) -> &Counter);
 
 /// What each output has counted.
-const COUNTERS: [OfOutput; 17] = [
+const COUNTERS: [OfOutput; 20] = [
     ("read", "Bytes taken from log files, those read again included", BYTES, |s| &s.read_bytes),
     ("read_records", "Records taken from log files, those read again included", None, |s| &s.records_read),
     ("delivered_records", "Records that the destination holds by its own word", None, |s| {
@@ -163,6 +165,13 @@ const COUNTERS: [OfOutput; 17] = [
     ("split_records", "Records split or cut for their length", None, |s| &s.split),
     ("refused_records", "Records refused for good: dead letters", None, |s| &s.refused),
     ("dead_letters_dropped", "Dead letters that had to go for newer ones", None, |s| &s.dead_letters_dropped),
+    ("auth_failures", "Answers that the credentials are not good, or not good enough", None, |s| {
+        &s.auth_failures
+    }),
+    ("timed_records", "Records delivered, of logs whose lines have times", None, |s| &s.timed_records),
+    ("late_records", "Of these, those delivered more than 60 s after they were written", None, |s| {
+        &s.late_records
+    }),
     ("parked", "Times that a container was set aside, its records not being taken", None, |s| &s.parked),
 ];
 
@@ -171,6 +180,19 @@ fn of_outputs(families: &mut Families<'_>, shown: &Shown) -> fmt::Result {
         let mut family = families.counter(name, help, unit)?;
         for (output, stats) in &shown.view.outputs {
             family.counter(&[("output", output.as_str())], counter(stats).get())?;
+        }
+    }
+    Ok(())
+}
+
+/// What pods wish for their logs and is not followed.
+fn of_annotations(families: &mut Families<'_>, shown: &Shown) -> fmt::Result {
+    let help = "Annotations of pods that are not followed, being not allowed: each of a container once";
+    let mut family = families.counter("suppressed_annotations", help, None)?;
+    for (output, stats) in &shown.view.outputs {
+        for wish in Wish::ALL {
+            let labels = [("output", output.as_str()), ("annotation", wish.as_str())];
+            family.counter(&labels, stats.suppressed[wish as usize].get())?;
         }
     }
     Ok(())
@@ -240,9 +262,13 @@ fn of_lag(families: &mut Families<'_>, shown: &Shown, rows: &[Row]) -> fmt::Resu
 
 /// What is kept unread, and what the API server says.
 fn of_node(families: &mut Families<'_>, shown: &Shown) -> fmt::Result {
+    let files: u64 = shown.view.files.iter().map(|files| files.get()).sum();
+    families.gauge("files", "Log files that are known", None)?.sole_gauge(files)?;
     if let Some(retained) = &shown.view.retained {
         let help = "Log files that lie on disk for the agent alone";
         families.gauge("retained_files", help, None)?.sole_gauge(retained.files.get())?;
+        let limit = families.gauge("retained_limit", "Bytes of disk that they may take", BYTES);
+        limit?.sole_gauge(retained.limit.get())?;
         let bytes = families.gauge("retained", "Bytes of disk that these take", BYTES);
         bytes?.sole_gauge(retained.bytes.get())?;
         let help = "Bytes of disk that had to be let go unread";

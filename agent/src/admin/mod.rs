@@ -10,7 +10,7 @@ pub mod guard;
 pub mod health;
 pub mod history;
 pub mod metrics;
-mod process;
+pub(crate) mod process;
 mod server;
 pub mod status;
 mod tail;

@@ -15,6 +15,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use crate::clock::unix_millis;
+use crate::stats::Counter;
 
 /// So many different ones are kept.
 const MOST: usize = 100;
@@ -47,7 +48,10 @@ pub struct Saying {
 
 /// What is kept of them.
 #[derive(Debug, Default)]
-pub struct Told(Mutex<VecDeque<Saying>>);
+pub struct Told {
+    sayings: Mutex<VecDeque<Saying>>,
+    errors: Counter,
+}
 
 impl Told {
     /// All, the latest first.
@@ -55,7 +59,15 @@ impl Told {
         self.lock().iter().rev().cloned().collect()
     }
 
+    /// How many errors there were since the start.
+    pub fn errors(&self) -> u64 {
+        self.errors.get()
+    }
+
     fn keep(&self, new: Saying) {
+        if new.level == "error" {
+            self.errors.add(new.count);
+        }
         let mut sayings = self.lock();
         let is_same = |old: &Saying| {
             (&old.message, &old.output, &old.container) == (&new.message, &new.output, &new.container)
@@ -69,7 +81,7 @@ impl Told {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Saying>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sayings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -31,6 +31,7 @@ use super::{QUIET, REST_AFTER_LOOK, REST_AFTER_RESCAN, Seen, Subscriber, cpu_tim
 use crate::pulse::Pulse;
 use crate::read::Framing;
 use crate::retain::{Kept, Retention};
+use crate::stats::Counter;
 use register::{Mark, Register};
 pub use scan::fixed_folder;
 
@@ -130,6 +131,11 @@ impl HostCatalog {
     /// That of its thread, which has begun once it has looked at everything.
     pub fn pulse(&self) -> Arc<Pulse> {
         self.inbox.pulse.clone()
+    }
+
+    /// How many files it knows.
+    pub fn files(&self) -> Arc<Counter> {
+        self.inbox.files.clone()
     }
 
     /// Asks the thread to end, without waiting for it: nothing new will be found.

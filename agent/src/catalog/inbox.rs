@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::Subscriber;
 use crate::pulse::Pulse;
+use crate::stats::Counter;
 
 /// What others ask of the catalog's thread.
 #[derive(Debug, Default)]
@@ -44,6 +45,8 @@ pub(super) struct Inbox {
     arrived: Condvar,
     /// That of the thread which takes.
     pub pulse: Arc<Pulse>,
+    /// How many files it knows, as of its last look through everything.
+    pub files: Arc<Counter>,
 }
 
 impl Inbox {

@@ -44,6 +44,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::clock::unix_nanos;
 use crate::pulse::Pulse;
 use crate::retain::{Kept, Retention};
+use crate::stats::Counter;
 use crate::wake::Wake;
 use beneath::Roots;
 use directory::{Directory, Known};
@@ -155,6 +156,11 @@ impl Catalog {
     /// That of its thread, which has begun once it has looked at everything.
     pub fn pulse(&self) -> Arc<Pulse> {
         self.inbox.pulse.clone()
+    }
+
+    /// How many files it knows.
+    pub fn files(&self) -> Arc<Counter> {
+        self.inbox.files.clone()
     }
 
     /// Asks the thread to end, without waiting for it: nothing new will be found.
@@ -328,6 +334,7 @@ impl Scanner {
         if self.started {
             self.adopt_carried();
         }
+        self.inbox.files.set(self.directories.values().map(|directory| directory.files.len() as u64).sum());
         cpu_time().saturating_sub(begun)
     }
 

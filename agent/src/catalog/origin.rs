@@ -50,10 +50,12 @@ impl Origin {
     }
 
     /// What stands for its namespace, pod and container where these are shown. A host file has the place of none: no
-    /// namespace can be called `_host`, since Kubernetes allows no underscore there.
+    /// namespace can be called `_host`, since Kubernetes allows no underscore there. The agent's own records have one by which
+    /// they are found.
     pub fn place(&self) -> (&str, &str, String) {
         match self {
             Origin::Container(container) => (&container.namespace, &container.pod, container.name.clone()),
+            Origin::Host(host) if host.is_health() => (HostLog::OWN, HostLog::OWN, "health".to_owned()),
             Origin::Host(host) => (HostLog::NAMESPACE, &host.source, host.file_name()),
         }
     }
@@ -106,6 +108,17 @@ impl Container {
 impl HostLog {
     /// What `{namespace}` is for host files.
     pub const NAMESPACE: &str = "_host";
+
+    /// What `{namespace}` is for the agent's own records.
+    pub const OWN: &str = "taffrail";
+
+    /// The source of the agent's health records. No table `[files.NAME]` can be called so: a name has no dot.
+    pub const HEALTH: &str = "taffrail.health";
+
+    /// Whether these are the agent's own health records.
+    pub fn is_health(&self) -> bool {
+        self.source == HostLog::HEALTH
+    }
 
     /// The last part of the path.
     pub fn file_name(&self) -> String {

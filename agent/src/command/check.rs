@@ -127,6 +127,10 @@ fn summary(config: &Config, name: &str) -> String {
             .unwrap_or_default();
         let _ = writeln!(text, "  leaves   within {deadline} of SIGTERM where its node is going away{last}");
     }
+    if config.health.is_wanted() {
+        let (outputs, interval) = (config.health.outputs.join(", "), show_duration(config.health.interval));
+        let _ = writeln!(text, "  health   a record every {interval} to {outputs}");
+    }
     for (name, output) in &config.outputs {
         let _ = writeln!(text, "\noutput {name}, {}", output.kind());
         match output {

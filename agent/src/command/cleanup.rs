@@ -17,13 +17,14 @@ use super::run::reload::LAST_RUN;
 use super::terminal::agreed;
 use crate::admin::ADDRESSES;
 use crate::config::ByteSize;
+use crate::health;
 use crate::pipeline::lock_state;
 
 /// The exit code for a configuration with mistakes, and where nobody has said yes.
 const NOT_DONE: u8 = 2;
 
 /// Folders in the state directory that are wholly the agent's.
-const FOLDERS: [&str; 3] = ["retained", "dead-letters", "metadata"];
+const FOLDERS: [&str; 4] = ["retained", "dead-letters", "metadata", health::file::FOLDER];
 
 /// Endings of the agent's files in it, beside the lock: positions and marks of outputs that are removed, the register of
 /// host files, the configuration that ran last, what was set aside as damaged, what a crash left half written.

@@ -14,7 +14,7 @@ pub mod prepare;
 pub mod run;
 pub mod setup;
 pub mod tap;
-mod terminal;
+pub(crate) mod terminal;
 pub mod test;
 pub mod top;
 mod trial;

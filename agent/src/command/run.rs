@@ -1,5 +1,6 @@
 //! `taffrail run`: the agent, until SIGTERM or ctrl-C; SIGHUP, or a change of the configuration, reloads it.
 
+mod backlog;
 pub(super) mod log;
 pub(super) mod reload;
 mod source;
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 use super::BAD_CONFIGURATION;
 use crate::admin::{self, Admin};
 use crate::config::Config;
+use crate::health::Health;
 use crate::pipeline::{Agent, Outcome, StartError};
 use crate::privilege;
 use log::Log;
@@ -51,6 +53,10 @@ pub fn run(path: Option<&Path>) -> ExitCode {
         Ok(admin) => admin,
         Err(error) => return fail(&error),
     };
+    let health = match Health::start(log.told.clone()) {
+        Ok(health) => health,
+        Err(error) => return fail(&error),
+    };
     runtime.block_on(async {
         let Some(mut signals) = Signals::listen() else { return fail(&"cannot listen for signals") };
         templates::set_up(&loaded.config).await;
@@ -59,13 +65,18 @@ pub fn run(path: Option<&Path>) -> ExitCode {
             Err(code) => return code,
         };
         admin.shows(agent.view(), &loaded.config);
+        health.shows(agent.view(), &loaded.config);
+        // Dropping the handle leaves it telling.
+        drop(tokio::spawn(backlog::tell(agent.stats().to_vec())));
         let reload = match Reload::watch(path, loaded, reloads) {
             Ok(reload) => reload,
             Err(error) => return fail(&error),
         };
-        match live(agent, reload, &log, &admin, &mut signals).await {
+        match live(agent, reload, (&log, &admin, &health), &mut signals).await {
             Ok((agent, grace, config)) => {
                 admin.set(admin::Life::Stopping);
+                // Before the last look for logs: the outputs take it along.
+                health.last();
                 stop(agent, grace, config, &mut signals).await
             }
             Err(code) => code,
@@ -96,8 +107,7 @@ fn start(loaded: &Loaded, by_default: bool) -> Result<Agent, ExitCode> {
 async fn live(
     agent: Agent,
     mut reload: Reload,
-    log: &Log,
-    admin: &Admin,
+    (log, admin, health): (&Log, &Admin, &Health),
     signals: &mut Signals,
 ) -> Result<(Box<Agent>, Duration, Config), ExitCode> {
     let mut life = Life::Agent(Box::new(agent));
@@ -122,7 +132,10 @@ async fn live(
             let swapped = swap(life, &reload, &wanted, signals).await?;
             let life = reload.swapped(wanted, swapped);
             match &life {
-                Life::Agent(agent) => admin.shows(agent.view(), &reload.running.config),
+                Life::Agent(agent) => {
+                    admin.shows(agent.view(), &reload.running.config);
+                    health.shows(agent.view(), &reload.running.config);
+                }
                 Life::Down(_) => admin.set(admin::Life::Down),
             }
             life

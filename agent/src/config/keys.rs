@@ -9,8 +9,8 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use super::routes::MatchConfig;
 use super::{
     AnnotationsConfig, CloudWatchConfig, Config, DrainConfig, ElasticsearchConfig, FileConfig, FilesConfig,
-    ForwardConfig, IndexSetup, LogConfig, MetadataConfig, Rate, RateLimitConfig, ReadingConfig, RetainConfig,
-    RouteConfig, StdoutConfig, SubscriptionConfig, TlsConfig,
+    ForwardConfig, HealthConfig, IndexSetup, LogConfig, MetadataConfig, Rate, RateLimitConfig, ReadingConfig,
+    RetainConfig, RouteConfig, StdoutConfig, SubscriptionConfig, TlsConfig,
 };
 
 /// What `type` of an output may be.
@@ -21,8 +21,8 @@ pub const TARGET: &str = "target";
 pub const TARGETS: [&str; 2] = ["data_stream", "index"];
 
 /// The tables of the file, and the list of tables.
-pub const TABLES: [&str; 9] =
-    ["log", "drain", "metadata", "annotations", "retain", "forward", "routes", "files", "outputs"];
+pub const TABLES: [&str; 10] =
+    ["log", "drain", "health", "metadata", "annotations", "retain", "forward", "routes", "files", "outputs"];
 
 /// The keys above the first table, and the tables.
 pub fn top_level() -> Vec<&'static str> {
@@ -81,6 +81,8 @@ pub fn place_of(key: &str) -> Option<String> {
         "for what is kept of unread files: move it under `[retain]`"
     } else if is_of(keys_of::<DrainConfig>()) {
         "for a node that is going away: move it under `[drain]`"
+    } else if is_of(keys_of::<HealthConfig>()) {
+        "for the agent's own records: move it under `[health]`"
     } else if is_of(keys_of::<MetadataConfig>()) {
         "for what is told of pods: move it under `[metadata]`"
     } else if is_of(keys_of::<AnnotationsConfig>()) {

@@ -14,6 +14,7 @@ mod metadata;
 mod outputs;
 mod routes;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::{Range, RangeInclusive};
@@ -28,8 +29,8 @@ use super::diagnostic::{Diagnostic, Diagnostics, Source, nearest, suggestion};
 use super::keys::{TARGET, keys_of, place_of, top_level};
 use super::units::{quoted, show_duration};
 use super::{
-    AnnotationsConfig, ByteSize, CloudWatchConfig, Config, DrainConfig, LogConfig, MetadataSource,
-    OutputConfig, RetainConfig,
+    AnnotationsConfig, ByteSize, CloudWatchConfig, Config, DrainConfig, HealthConfig, LogConfig,
+    MetadataSource, OutputConfig, RetainConfig,
 };
 
 /// A larger file is no configuration, and is not read into memory.
@@ -164,6 +165,7 @@ impl<'a> Loader<'a> {
         let retain = self.table(&mut document, "retain", "write `[retain]` above its keys");
         let routes = document.entries.remove("routes");
         let drain = self.table(&mut document, "drain", "write `[drain]` above its keys");
+        let health = self.table(&mut document, "health", "write `[health]` above its keys");
         let metadata = self.table(&mut document, "metadata", "write `[metadata]` above its keys");
         let annotations = self.table(&mut document, "annotations", "write `[annotations]` above its keys");
         let forward = self.table(&mut document, "forward", "write `[forward]` above its keys");
@@ -192,6 +194,7 @@ impl<'a> Loader<'a> {
         });
         let outputs =
             self.outputs(outputs, document.reported.iter().any(|key| key == "outputs"), config.as_ref());
+        let health = health.and_then(|health| self.health(health, &outputs));
         let files = self.files(files, config.as_ref());
         let keyed = config.as_ref().is_none_or(|config| config.hash_key.is_some());
         let metadata = metadata.and_then(|metadata| self.metadata(metadata));
@@ -226,6 +229,7 @@ impl<'a> Loader<'a> {
         config.log = log.unwrap_or_default();
         config.retain = retain.unwrap_or_default();
         config.drain = drain.map(|(read, ..)| read).unwrap_or_default();
+        config.health = health.unwrap_or_default();
         config.metadata = metadata.unwrap_or_default();
         config.metadata.asked =
             routes.iter().flat_map(|route| route.matches.annotations.keys().cloned()).collect();
@@ -242,6 +246,30 @@ impl<'a> Loader<'a> {
             }
         }
         Some(config)
+    }
+
+    /// `[health]`, whose outputs are there.
+    fn health(
+        &mut self,
+        mut table: Table<'a>,
+        outputs: &BTreeMap<String, OutputConfig>,
+    ) -> Option<HealthConfig> {
+        self.unknown_keys(&mut table, &keys_of::<HealthConfig>());
+        let read = self.read::<HealthConfig>(&mut table)?;
+        self.time(&table, "interval", read.interval, Duration::from_secs(1)..=Duration::from_secs(3600));
+        if read.outputs.is_empty() && !table.reported.iter().any(|key| key == "outputs") {
+            self.problem(
+                table.value_span("outputs"),
+                "the list is empty",
+                "name an output, as in [\"search\"], or leave `[health]` out",
+            );
+        }
+        let names: Vec<&str> = outputs.keys().map(String::as_str).collect();
+        for name in read.outputs.iter().filter(|name| !names.contains(&name.as_str())) {
+            let message = format!("there is no output {}", quoted(name));
+            self.problem(table.value_span("outputs"), &message, &suggestion(name, &names));
+        }
+        Some(read)
     }
 
     /// Takes a table out of another.
@@ -297,6 +325,7 @@ impl<'a> Loader<'a> {
                 "say where it comes from: { env = \"NAME\" } or { file = \"/path\" }"
             }
             "to" => "say where events go on to, as in `to = \"arn:aws:kinesis:REGION:ACCOUNT:stream/NAME\"`",
+            "outputs" => "name them, as in `outputs = [\"search\"]`",
             "paths" => "add the files, as in `paths = [\"/var/log/syslog\"]`",
             "path" => "add the files, as in `path = \"/var/log/taffrail-out/{namespace}.ndjson\"`",
             _ => "",

@@ -21,6 +21,7 @@ pub mod drain;
 pub mod elasticsearch;
 pub mod files;
 pub mod forward;
+pub mod health;
 pub mod index_setup;
 mod keys;
 pub mod limits;
@@ -53,6 +54,7 @@ pub use drain::DrainConfig;
 pub use elasticsearch::{BulkOp, Compression, ElasticsearchConfig, Target};
 pub use files::{FilesConfig, FilesFormat};
 pub use forward::{ForwardConfig, LeasesConfig, LettersAway, TrustedConfig};
+pub use health::HealthConfig;
 pub use index_setup::IndexSetup;
 pub use limits::{LimitAction, Rate, RateLimitConfig};
 pub use listen::Listen;
@@ -134,6 +136,10 @@ pub struct Config {
     #[serde(skip)]
     #[schemars(!skip)]
     pub drain: DrainConfig,
+    /// What the agent tells of itself. Default: nothing but its log and its metrics.
+    #[serde(skip)]
+    #[schemars(!skip)]
+    pub health: HealthConfig,
     /// What documents say of pods.
     #[serde(skip)]
     #[schemars(!skip)]
@@ -179,6 +185,7 @@ impl Default for Config {
             routes: Vec::new(),
             annotations: AnnotationsConfig::default(),
             drain: DrainConfig::default(),
+            health: HealthConfig::default(),
             metadata: MetadataConfig::default(),
             forward: ForwardConfig::default(),
             files: BTreeMap::new(),

@@ -99,6 +99,7 @@ fn with(section: &Section, line: &str) -> Option<String> {
         ("SubscriptionConfig", _) => format!(
             "{cloudwatch}[outputs.o.subscription]\nto = \"arn:aws:kinesis:us-east-1:123456789012:stream/x\"\n{line}\n"
         ),
+        ("HealthConfig", _) => format!("{stdout}[health]\noutputs = [\"o\"]\n{line}\n"),
         ("RouteConfig", _) => format!("{stdout}[[routes]]\noutputs = [\"o\"]\n{line}\n"),
         ("FilesConfig", _) => format!("{stdout}[files.f]\npaths = [\"/l/x.log\"]\n{line}\n"),
         ("TrustedConfig", _) => {

@@ -82,6 +82,9 @@ fn a_file_may_set_everything() {
         exclude = ["/var/log/nginx/debug*"]
         format = "container"
         labels = { team = "infra", "app.kubernetes.io/name" = "nginx" }
+        [health]
+        outputs = ["search"]
+        interval = "30s"
         [metadata]
         source = "path"
         labels = ["app"]
@@ -121,6 +124,7 @@ fn a_file_may_set_everything() {
         routes: Vec::new(),
         annotations: AnnotationsConfig::default(),
         drain: DrainConfig::default(),
+        health: HealthConfig { outputs: vec!["search".to_owned()], interval: Duration::from_secs(30) },
         metadata: MetadataConfig {
             label_fields: Vec::new(),
             source: MetadataSource::Path,
@@ -258,7 +262,7 @@ error: unknown key `transforms`
   --> t.toml:4:3
    |
  4 | [[transforms]]
-   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `hash_key`, `listen`, `metrics_listen`, `log`, `drain`, `metadata`, `annotations`, `retain`, `forward`, `routes`, `files` or `outputs`
+   |   ^^^^^^^^^^ allowed here: `cluster`, `node`, `pod_logs`, `link_roots`, `state_dir`, `memory`, `grace`, `rescan`, `max_record`, `oversize`, `join_timeout`, `hash_key`, `listen`, `metrics_listen`, `log`, `drain`, `health`, `metadata`, `annotations`, `retain`, `forward`, `routes`, `files` or `outputs`
 
 error: unknown key `lvl`
   --> t.toml:6:1

@@ -65,6 +65,7 @@ impl Bulk {
                 number: self.runs.len() as u64,
                 start: Position::default(),
                 end: Position::default(),
+                begun: 0,
                 items: 1,
                 // A record comes again after every failure, and the direct path may have been before us.
                 in_doubt: true,

@@ -19,6 +19,11 @@ pub fn fields(facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Vec<u8>
     let mut out = Vec::with_capacity(256);
     match origin {
         Origin::Container(container) => put_container(&mut out, facts, container, extent),
+        // They say of what node and pod they are themselves.
+        Origin::Host(host) if host.is_health() => {
+            put(&mut out, r#""event":{"dataset":""#, &host.source);
+            out.extend_from_slice(br#""}"#);
+        }
         Origin::Host(host) => put_host(&mut out, facts, host),
     }
     put(&mut out, r#","orchestrator":{"cluster":{"name":""#, &facts.cluster);

@@ -69,6 +69,11 @@ impl Wanted {
         self.sample.map(|millionths| f64::from(millionths) / WHOLE)
     }
 
+    /// Whether there is such a wish.
+    pub fn has(&self, wish: Wish) -> bool {
+        self.clone().without(wish) != *self
+    }
+
     /// Takes back a wish.
     pub fn without(mut self, wish: Wish) -> Wanted {
         match wish {

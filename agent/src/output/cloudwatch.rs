@@ -206,6 +206,7 @@ impl CloudWatch {
     /// A denial is told once for each group and action, and the stream left alone for a while.
     fn deny(&self, target: &Arc<str>, action: &str, what: &str) {
         self.stats.fail(what);
+        self.stats.auth_failures.add(1);
         lock(&self.denied).insert(target.clone(), Instant::now() + DENIED_AGAIN);
         let (group, _) = split(target);
         let (denied, resource) = denial(what);

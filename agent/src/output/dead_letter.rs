@@ -189,6 +189,7 @@ pub fn batch(body: Vec<u8>, items: usize) -> Sealed {
         number: 0,
         start: Position::default(),
         end: Position::default(),
+        begun: 0,
         items: items as u32,
         in_doubt: true,
     };

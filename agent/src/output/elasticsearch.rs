@@ -341,6 +341,9 @@ impl Elasticsearch {
             in_doubt: reply.status.is_success() || reply.status.is_server_error(),
             too_large: reply.status == StatusCode::PAYLOAD_TOO_LARGE,
         };
+        if matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            self.stats.auth_failures.add(1);
+        }
         if reply.status != StatusCode::OK {
             return Err(trouble(format!("{}{}", reply.told(), advice(reply.status))));
         }

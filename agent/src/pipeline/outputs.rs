@@ -2,11 +2,13 @@
 //!
 //! In: an output's table and its share of the memory. Out: workers that lack nothing but their threads. Nothing runs yet.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
+use glob::Pattern;
 use tokio::sync::watch;
 
 use super::budget::{batch_within, workers_of};
@@ -15,12 +17,14 @@ use crate::batch::Format;
 use crate::batch::events::RECORD_BYTES;
 use crate::catalog::file::{KeyMaker, LogFile};
 use crate::catalog::host;
+use crate::catalog::origin::HostLog;
 use crate::catalog::place::Descriptors;
 use crate::clock::unix_nanos;
 use crate::config::template::{Safe, Template};
 use crate::config::{
     ByteSize, Color, Config, FieldNames, FilesFormat, OutputConfig, RouteConfig, Start, StdoutFormat,
 };
+use crate::health::file as health;
 use crate::metadata::{NodeFacts, Room};
 use crate::output::Stop;
 use crate::output::cloudwatch::{self, CloudWatch};
@@ -263,7 +267,8 @@ fn nanos_ago(age: Duration) -> i64 {
     unix_nanos().saturating_sub(age).max(0)
 }
 
-/// What the catalog of host files needs to know. It never reads what this agent writes, nor the pod logs again.
+/// What the catalog of host files needs to know. It never reads what this agent writes, but for its health records, nor the
+/// pod logs again.
 pub(super) fn host_settings(
     config: &Config,
     keys: KeyMaker,
@@ -280,13 +285,25 @@ pub(super) fn host_settings(
         },
         labels: files.labels.clone(),
     });
+    let own = config.health.is_wanted().then(|| {
+        let folder = config.state_dir.join(health::FOLDER);
+        let path = |name| Pattern::escape(&folder.join(name).to_string_lossy());
+        host::Source {
+            name: HostLog::HEALTH.to_owned(),
+            // What is escaped is a pattern.
+            paths: health::NAMES.iter().filter_map(|name| Pattern::new(&path(name)).ok()).collect(),
+            exclude: Vec::new(),
+            framing: Framing::Runtime,
+            labels: BTreeMap::new(),
+        }
+    });
     let folders = [&config.state_dir, &config.pod_logs].map(|folder| format!("{}/", folder.display()));
     let written = config.outputs.values().filter_map(|output| match output {
         OutputConfig::File(file) => Some(file.path.fixed_beginning().to_owned()),
         _ => None,
     });
     host::Settings {
-        sources: sources.collect(),
+        sources: sources.chain(own).collect(),
         links: config.link_roots.clone(),
         never: folders.into_iter().chain(written).collect(),
         keys,

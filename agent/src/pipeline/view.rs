@@ -12,7 +12,7 @@ use crate::metadata::Room;
 use crate::metadata::table::Table;
 use crate::pulse::Pulse;
 use crate::retain::{RetainStats, Retainer};
-use crate::stats::OutputStats;
+use crate::stats::{Counter, OutputStats};
 use crate::tap::Taps;
 
 /// The view.
@@ -24,6 +24,8 @@ pub struct View {
     pub workers: Vec<(String, Arc<Pulse>)>,
     /// The threads that look for logs, by what they look for.
     pub catalogs: Vec<(&'static str, Arc<Pulse>)>,
+    /// How many files these know.
+    pub files: Vec<Arc<Counter>>,
     /// What is kept of logs that were deleted unread, unless nothing is.
     pub retained: Option<Arc<RetainStats>>,
     /// What is known of pods, where anybody is asked.
@@ -41,6 +43,12 @@ impl Agent {
             outputs: self.outputs.clone(),
             workers: self.seats.iter().map(|seat| (seat.output.clone(), seat.pulse.clone())).collect(),
             catalogs: pods.chain(host).collect(),
+            files: self
+                .catalog
+                .iter()
+                .map(Catalog::files)
+                .chain(self.host_files.iter().map(HostCatalog::files))
+                .collect(),
             retained: self.retainer.as_ref().map(Retainer::stats),
             metadata: self.metadata.as_ref().map(Room::table),
             taps: self.taps.clone(),

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::condition::{Conditions, Subject, member};
 use super::fields::text_of;
-use super::json::Scanner;
+use super::json::{self, Scanner};
 use super::multiline::Multiline;
 use super::parse::Parser;
 use super::redact::Redactor;
@@ -28,6 +28,8 @@ const CUT: &[u8] = b"[cut]";
 /// What a route does with records.
 #[derive(Debug, Default)]
 pub struct Treatment {
+    /// They are the agent's own, whole documents but for their times: nothing is done with them.
+    pub own: bool,
     /// How lines are joined, before anything else.
     pub multiline: Option<Multiline>,
     /// Those that are sent; all, if nothing is said.
@@ -169,7 +171,8 @@ impl Sample {
 impl Treatment {
     /// Whether anything is done with a record once its lines are joined.
     pub fn is_of_records(&self) -> bool {
-        self.keep.is_some()
+        self.own
+            || self.keep.is_some()
             || self.drop.is_some()
             || self.sample.is_some()
             || self.as_text
@@ -191,6 +194,9 @@ impl Treatment {
 
     /// What is to be sent of a record; `None` if it is not to be sent. `scratch` is for what is made of it on the way.
     pub fn of<'a>(&'a self, record: Written<'a>, scratch: &'a mut Vec<u8>) -> Option<Body<'a>> {
+        if self.own {
+            return Some(own(record.content));
+        }
         let by = match &self.sample {
             Some(Sample { by: Some(path), .. }) => Some(path),
             // The cheapest question first: it is asked of nothing but the record's place.
@@ -260,6 +266,20 @@ impl Treatment {
             Cow::Borrowed(_) => None,
         };
         Cow::Owned(redacted.unwrap_or(content))
+    }
+}
+
+/// The agent's own record: its members are those of the document. What a crash has left half written is text.
+fn own(content: &[u8]) -> Body<'_> {
+    let body = Body::plain(content);
+    let object = std::str::from_utf8(content).ok().and_then(json::read);
+    let inside = content.strip_prefix(b"{").and_then(|inside| inside.strip_suffix(b"}"));
+    match (object, inside) {
+        (Some(object), Some(inside)) if !inside.is_empty() => {
+            let notes = Notes { json: true, level: object.level, ..Notes::default() };
+            Body { fields: Some((inside, notes)), ..body }
+        }
+        _ => Body { json: Json::Text, ..body },
     }
 }
 

@@ -22,7 +22,11 @@ use crate::record::treatment::{Sample, Treatment};
 
 /// The routes as one output sees them.
 #[derive(Debug, Clone, Default)]
-pub struct Routes(Option<Arc<Walk>>);
+pub struct Routes {
+    walk: Option<Arc<Walk>>,
+    /// How the agent's own records are sent, if they are.
+    own: Option<Arc<Treatment>>,
+}
 
 /// Them, with whose they are.
 #[derive(Debug)]
@@ -92,11 +96,13 @@ impl Routes {
     /// Those of a configuration, for the output of this name. Without any, everything is sent as it is, or as its pod wishes.
     /// `key`: the secret that hashes are made with.
     pub fn of(config: &Config, output: &str, key: Option<HashKey>) -> Routes {
+        let own = config.health.outputs.iter().any(|name| name == output);
+        let own = own.then(|| Arc::new(Treatment { own: true, ..Treatment::default() }));
         let annotations = config.annotations.clone();
         let mut configs = config.routes.clone();
         if configs.is_empty() {
             if annotations.is_nothing() {
-                return Routes(None);
+                return Routes { walk: None, own };
             }
             configs.push(RouteConfig::everything(output));
         }
@@ -111,12 +117,19 @@ impl Routes {
             });
             routes.push(Route { config, here });
         }
-        Routes(Some(Arc::new(Walk { output: output.to_owned(), annotations, routes, key })))
+        let walk = Walk { output: output.to_owned(), annotations, routes, key };
+        Routes { walk: Some(Arc::new(walk)), own }
     }
 
     /// What becomes of a container of which so much is known.
     pub fn course(&self, facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Course {
-        let Some(walk) = &self.0 else { return Course::Sent(None) };
+        if let Origin::Host(host) = origin
+            && host.is_health()
+        {
+            // They go where they are asked for, and nobody else's rules are for them.
+            return self.own.as_ref().map_or(Course::Elsewhere, |own| Course::Sent(Some(own.clone())));
+        }
+        let Some(walk) = &self.walk else { return Course::Sent(None) };
         let wishing = walk.wishing(origin, extent);
         // Where a route may match that is not certain to, the walk goes both ways; all ends must be the same one.
         let (mut ends, mut somebody) = (Vec::new(), false);
@@ -140,6 +153,38 @@ impl Routes {
         }
         ends.push(if somebody { Course::Elsewhere } else { Course::Nowhere });
         same(ends)
+    }
+}
+
+impl Routes {
+    /// What a container's pod wishes for its logs and is not followed here: not allowed, or not by the route that decides.
+    pub fn suppressed(&self, facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Vec<Wish> {
+        let (Origin::Container(container), Extent::Known(_, known)) = (origin, extent) else {
+            return Vec::new();
+        };
+        let wanted = known.pod.wishes.of(&container.name);
+        if wanted.is_nothing() {
+            return Vec::new();
+        }
+        let walk = self.walk.as_deref();
+        let is_allowed =
+            |wish: Wish| walk.is_some_and(|walk| walk.annotations.allows(&container.namespace, wish));
+        let matching = |route: &&Route| matched(&route.config.matches, facts, origin, extent) == Match::Yes;
+        let mut routes = walk.into_iter().flat_map(|walk| &walk.routes).filter(matching);
+        let decides = routes.find(|route| route.here.is_some() || !route.config.goes_on);
+        let Some(route) = decides.filter(|route| route.here.is_some()) else {
+            // Not here, by whatever rule: who sends it counts. Where nobody may say anything, all send.
+            let nobody = Wish::ALL.into_iter().filter(|wish| walk.is_none() && wanted.has(*wish));
+            return nobody.collect();
+        };
+        let is_choice =
+            |names: &Vec<String>| names.iter().any(|name| route.config.selectable_outputs.contains(name));
+        let is_followed = |wish: Wish| {
+            is_allowed(wish)
+                && !route.config.mandatory
+                && (wish != Wish::Output || wanted.outputs.as_ref().is_some_and(is_choice))
+        };
+        Wish::ALL.into_iter().filter(|wish| wanted.has(*wish) && !is_followed(*wish)).collect()
     }
 }
 
@@ -281,6 +326,7 @@ fn treatment(config: &RouteConfig, key: Option<&HashKey>) -> Option<Arc<Treatmen
     }
     let RouteConfig { multiline, keep, drop, sample, json, parse, time, .. } = config;
     Some(Arc::new(Treatment {
+        own: false,
         multiline: multiline.as_ref().and_then(Lines::compile),
         keep: keep.as_ref().map(|conditions| conditions.compile()),
         drop: drop.as_ref().map(|conditions| conditions.compile()),

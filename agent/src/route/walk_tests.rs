@@ -240,3 +240,34 @@ fn what_is_mandatory_follows_no_annotation_and_a_pod_chooses_among_what_is_offer
     assert_eq!(offers.annotated(json!({ "taffrail.io/output": "b" })), ["elsewhere", "redacted"]);
     assert_eq!(offers.annotated(json!({ "taffrail.io/output": "none" })), ["redacted", "elsewhere"]);
 }
+
+#[test]
+fn what_a_pod_wishes_in_vain_is_known_by_the_route_that_decides() {
+    let wishes = json!({
+        "taffrail.io/json": "text",
+        "taffrail.io/exclude": "true",
+        "taffrail.io/output": "b",
+    });
+    let suppressed = |routes: &str, output: &str| {
+        let world = World::new(routes);
+        let known = known(&world.config.metadata, json!({}), wishes.clone());
+        let facts = NodeFacts { cluster: "c".into(), node: "n1".into(), names: Default::default() };
+        let extent = Extent::Known(&world.config.metadata, &known);
+        let all =
+            Routes::of(&world.config, output, None).suppressed(&facts, &container("shop", "app"), extent);
+        all.into_iter().map(Wish::as_str).collect::<Vec<_>>()
+    };
+    let all = ["json", "exclude", "output"];
+    // By default only how a log is read may be said.
+    assert_eq!(suppressed("", "a"), ["exclude", "output"]);
+    assert_eq!(suppressed("[annotations]\nallow = []\n", "a"), all);
+    let route = |more: &str| {
+        let allow = "[annotations]\nallow = [\"json\", \"exclude\", \"output\"]\n";
+        let other = "[[routes]]\nmatch = { namespace = \"x\" }\noutputs = [\"b\"]\n";
+        format!("{allow}{other}[[routes]]\n{more}outputs = [\"a\"]\n")
+    };
+    assert_eq!(suppressed(&route(""), "a"), ["output"], "what may not be chosen");
+    assert_eq!(suppressed(&route("selectable_outputs = [\"b\"]\n"), "a"), [""; 0]);
+    assert_eq!(suppressed(&route("mandatory = true\n"), "a"), all);
+    assert_eq!(suppressed(&route("mandatory = true\n"), "b"), [""; 0], "it is not sent there at all");
+}

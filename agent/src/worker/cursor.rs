@@ -433,7 +433,13 @@ impl Cursor {
     }
 
     /// Enters what was read since `start` into the batch.
-    pub fn add_run(&mut self, batch: &mut Batch, start: Position, items: u32, left_out: LeftOut) {
+    pub fn add_run(
+        &mut self,
+        batch: &mut Batch,
+        (start, begun): (Position, i64),
+        items: u32,
+        left_out: LeftOut,
+    ) {
         let now = Instant::now();
         self.last_read = now;
         batch.opened.get_or_insert(now);
@@ -455,6 +461,7 @@ impl Cursor {
             start,
             end,
             items,
+            begun,
             in_doubt: start.oldest() < self.doubtful_until,
         });
         self.under_way.push_back(Stretch { end: end.into(), done: false, left_out });

@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::{Reading, Settings, Worker};
 use crate::catalog::origin::Origin;
+use crate::config::Wish;
 use crate::metadata::Extent;
 use crate::metadata::facts::Known;
 use crate::metadata::table::{Claim, Table};
 use crate::route::{Course, Plan};
+use crate::stats::OutputStats;
+use crate::stats::volume::Labels;
 
 /// Longer than any agent runs.
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
@@ -94,6 +97,18 @@ fn decide(settings: &Settings, origin: &Origin, extent: Extent<'_>) -> (Course, 
     (course, plan)
 }
 
+/// What is wished for a container and not followed here: told by the routes for it.
+pub(super) fn suppressed(settings: &Settings, origin: &Origin, known: Option<&Known>) -> Vec<Wish> {
+    let (Some(table), Some(known)) = (&settings.table, known) else { return Vec::new() };
+    settings.routes.suppressed(&settings.facts, origin, Extent::Known(table.config(), known))
+}
+
+/// The labels that documents bear as fields of their own.
+pub(super) fn labels(table: &Table, known: &Known) -> Labels {
+    let fields = table.config().label_fields();
+    fields.filter_map(|(key, field)| Some((field, known.pod.labels.get(key)?.clone()))).collect()
+}
+
 /// Whether where a container's records go depends on what is known of its pod.
 fn is_decisive(settings: &Settings) -> bool {
     settings
@@ -133,7 +148,7 @@ impl Reading {
     }
 
     /// Takes up what is known now; true if it is something new.
-    fn learn(&mut self, settings: &Settings, table: &Table) -> bool {
+    fn learn(&mut self, settings: &Settings, table: &Table, output: &OutputStats) -> bool {
         let Some(known) = self.claim.as_ref().and_then(|claim| table.find(claim)) else { return false };
         if self.known.as_ref().is_some_and(|before| Arc::ptr_eq(before, &known)) {
             return false;
@@ -141,6 +156,11 @@ impl Reading {
         let origin = &self.stats.origin;
         (self.course, self.plan) = decide(settings, origin, Extent::Known(table.config(), &known));
         self.stats.set_plan(self.plan.in_words());
+        self.stats.set_labels(labels(table, &known));
+        let suppressed = suppressed(settings, origin, Some(&known));
+        let before = std::mem::replace(&mut self.suppressed, suppressed);
+        let fresh = self.suppressed.iter().filter(|wish| !before.contains(wish));
+        fresh.for_each(|wish| output.suppressed[*wish as usize].add(1));
         if matches!(self.course, Course::Unknown) {
             if !matches!(self.waits, Waits::ForIt(_)) {
                 self.waits = Waits::ForIt(Instant::now());
@@ -172,7 +192,7 @@ impl Worker {
         for place in 0..self.containers.len() {
             let reading = &mut self.containers[place];
             let before = reading.is_here();
-            if !reading.learn(&self.settings, &table) {
+            if !reading.learn(&self.settings, &table, &self.stats) {
                 continue;
             }
             match (before, reading.is_here()) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::enrich::Waits;
 use super::{Landed, Sink, Worker};
 use crate::batch::Run;
+use crate::clock::unix_nanos;
 use crate::output::credit::Credit;
 use crate::output::{Fate, Settled};
 use crate::stats::{Loss, LossReason};
@@ -208,6 +209,7 @@ impl Worker {
     /// Moves positions over what the destination has taken, and sets back the cursors of what it has not.
     pub(super) fn acknowledge(&mut self, runs: Vec<(Run, Fate)>) {
         let (mut moved, mut places) = (Vec::new(), Vec::new());
+        let now = unix_nanos();
         for (run, fate) in runs {
             let Some(&place) = self.owners.get(&run.cursor).and_then(|owner| self.places.get(owner)) else {
                 continue;
@@ -221,6 +223,13 @@ impl Worker {
             match fate {
                 Fate::Acknowledged => {
                     reading.stats.records_delivered.add(run.items.into());
+                    if run.items > 0 {
+                        let bytes = run.end.offset.saturating_sub(run.start.offset);
+                        reading.stats.delivered_bytes.add(bytes);
+                        self.stats.delivered_bytes.add(bytes);
+                        let times = (run.begun, run.end.time);
+                        self.stats.count_in_time(run.items.into(), times, now);
+                    }
                     if let Some(position) = cursor.acknowledge(&run) {
                         moved.push((cursor.file.key, position.to));
                         reading.backoff.reset();

@@ -265,7 +265,7 @@ impl Worker {
         if cursor.at == start {
             return false;
         }
-        cursor.add_run(&mut self.batch, start, items, left_out);
+        cursor.add_run(&mut self.batch, (start, self.reader.begun), items, left_out);
         true
     }
 

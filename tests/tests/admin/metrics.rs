@@ -1,9 +1,13 @@
 //! What `/metrics` says is what happened.
 
 use std::net::TcpListener;
+
+use serde_json::json;
 use taffrail_tests::agent::Agent;
+use taffrail_tests::http::Reply;
 use taffrail_tests::listeners::metrics;
 use taffrail_tests::node::Node;
+use taffrail_tests::proxy::{Action, Proxy};
 use taffrail_tests::{eventually, seconds, verify};
 
 #[test]
@@ -26,6 +30,10 @@ fn after_n_lines_the_metrics_say_n_and_the_series_end_with_their_pod() {
     for (name, value) in [
         ("taffrail_delivered_records_total{output=\"local\"}", 1_300),
         ("taffrail_sent_bytes_total{output=\"local\"}", delivered),
+        ("taffrail_timed_records_total{output=\"local\"}", 1_300),
+        ("taffrail_late_records_total{output=\"local\"}", 0),
+        ("taffrail_retained_limit_bytes", 2 << 30),
+        ("taffrail_files", 2),
         ("taffrail_lost_bytes_total{output=\"local\",reason=\"deleted\"}", 0),
         (&of("delivered_records_total", "web"), 1_234),
         (&of("read_bytes_total", "web"), written),
@@ -82,4 +90,22 @@ fn while_a_server_is_away_the_lag_grows_in_bytes_and_in_age() {
         if retries > 0.0 { Ok(()) } else { Err(retries.to_string()) }
     });
     assert!(second.0 > first.0 && second.1 > first.1);
+}
+
+#[test]
+fn credentials_that_are_refused_are_counted() {
+    let node = Node::new();
+    let mut web = node.pod("web").namespace("shop").container("app");
+    web.writes(10);
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refuses = Proxy::open(nobody, |_, _| Action::Answer(Reply::json(401, &json!({ "error": "no" }))));
+    let output = format!(
+        "[outputs.s]\ntype = \"elasticsearch\"\nendpoints = [\"http://{}\"]\nindex = \"x\"",
+        refuses.address()
+    );
+    let _agent = Agent::start(&node.config(&output), &node);
+    eventually(seconds(40), "a refusal to be counted", || {
+        let failures = metrics(&node)["taffrail_auth_failures_total{output=\"s\"}"];
+        if failures > 0.0 { Ok(()) } else { Err(failures.to_string()) }
+    });
 }

@@ -5,6 +5,7 @@ mod catalog;
 mod clocks;
 mod dashboards;
 mod explain;
+mod health;
 mod host_files;
 mod large_tree;
 mod lifecycle;

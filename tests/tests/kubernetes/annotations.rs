@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use taffrail_tests::kubernetes::Kubernetes;
+use taffrail_tests::listeners::metrics;
 use taffrail_tests::{eventually, seconds};
 
 use super::{agent, document, named};
@@ -36,6 +37,13 @@ fn pods_say_how_their_logs_are_read_and_where_it_is_allowed_whether_they_are_sen
     document(&node, "ERROR in the shop\njava.io.IOException: no such file\n\tat shop.Cart.add(Cart.java:10)");
     document(&node, "not excluded there");
     agent.has_said("an annotation of a pod excludes its logs", 1);
+    // Of the pod in the other namespace one wish is not followed, and counted once.
+    let suppressed = |annotation: &str| {
+        let series =
+            format!("taffrail_suppressed_annotations_total{{output=\"local\",annotation=\"{annotation}\"}}");
+        metrics(&node).get(&series).copied()
+    };
+    assert_eq!((suppressed("exclude"), suppressed("json")), (Some(1.0), Some(0.0)));
     // At run time: what is on the disk comes, too.
     cluster.patch(&web, json!({ "metadata": { "annotations": { "taffrail.io/exclude.proxy": null } } }));
     document(&node, "of the proxy");

@@ -112,3 +112,38 @@ fn nobody_is_asked_where_only_the_path_is_wanted() {
     assert_eq!(agent.terminate().code, Some(0));
     assert_eq!(wire.taken(), 0);
 }
+
+#[test]
+fn what_each_team_writes_is_told_in_health_records_also_of_pods_that_came_and_went() {
+    let cluster = Kubernetes::shared();
+    let (node, shop) = (cluster.node(), cluster.namespace());
+    let mut written = std::collections::BTreeMap::new();
+    let more = "[metadata]\nlabel_fields = [\"team\"]\n[health]\ninterval = \"2s\"\noutputs = [\"local\"]\n";
+    let agent = agent(cluster, &node, more);
+    for (name, team, lines) in [("web", "blue", 100), ("job", "red", 30), ("cart", "blue", 7)] {
+        let pod = cluster.pod(&node, named(name, &shop, json!({ "team": team })));
+        cluster.runs(&pod, &[("app", 0, "c0")]);
+        let mut app = pod.container("app");
+        app.writes(lines);
+        *written.entry(team.to_owned()).or_insert(0) += lines;
+        if name == "job" {
+            eventually(seconds(40), "the job's lines", || {
+                let found = node.delivered()?.iter().filter(|document| document.is_of(&app)).count();
+                if found == 30 { Ok(()) } else { Err(format!("{found} lines")) }
+            });
+            app.delete();
+        }
+    }
+    eventually(seconds(40), "the volumes of both teams", || {
+        let mut told = std::collections::BTreeMap::new();
+        for document in node.delivered()?.iter().filter(|document| {
+            document.text("taffrail.health.kind") == "volume"
+                && document.text("taffrail.health.namespace") == shop
+        }) {
+            let records = document.get("taffrail.health.records").and_then(|value| value.as_u64()).unwrap();
+            *told.entry(document.text("labels.team").to_owned()).or_insert(0) += records;
+        }
+        if told == written { Ok(()) } else { Err(format!("{told:?} of {written:?}")) }
+    });
+    assert_eq!(agent.terminate().code, Some(0));
+}

@@ -8,18 +8,21 @@ use taffrail_tests::{eventually, seconds};
 #[test]
 fn the_api_server_takes_every_overlay_every_component_and_the_chart() {
     let cluster = cluster();
-    // The Prometheus operator's: only that there is such a kind.
+    // The Prometheus operator's: only that there are such kinds.
     let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-    let definition = json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": { "name": "servicemonitors.monitoring.coreos.com" },
-        "spec": { "group": "monitoring.coreos.com", "scope": "Namespaced",
-            "names": { "kind": "ServiceMonitor", "plural": "servicemonitors" },
-            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } }] } });
-    apply(cluster, &definition, false).unwrap();
-    eventually(seconds(30), "ServiceMonitors to be served", || {
-        let reply = cluster.try_send("GET", "/apis/monitoring.coreos.com/v1", &Value::Null)?;
-        if reply.status == 200 { Ok(()) } else { Err(reply.status.to_string()) }
-    });
+    for (kind, plural) in [("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules")] {
+        let definition = json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": { "name": format!("{plural}.monitoring.coreos.com") },
+            "spec": { "group": "monitoring.coreos.com", "scope": "Namespaced",
+                "names": { "kind": kind, "plural": plural },
+                "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } }] } });
+        apply(cluster, &definition, false).unwrap();
+        eventually(seconds(30), "them to be served", || {
+            let target = format!("/apis/monitoring.coreos.com/v1/namespaces/{NAMESPACE}/{plural}");
+            let reply = cluster.try_send("GET", &target, &Value::Null)?;
+            if reply.status == 200 { Ok(()) } else { Err(reply.status.to_string()) }
+        });
+    }
     for (name, objects) in everything() {
         for object in &objects {
             apply(cluster, object, true).unwrap_or_else(|error| panic!("{name}: {error}\n{object}"));

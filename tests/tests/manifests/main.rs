@@ -1,5 +1,6 @@
 //! The manifests: what kustomize and helm make of them, and what a real API server says to that.
 
+mod alerts;
 mod apply;
 mod aws;
 mod forwarder;

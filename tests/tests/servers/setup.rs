@@ -11,13 +11,14 @@ use taffrail_tests::agent::{Ended, run_by};
 use taffrail_tests::http::{Reply, Request};
 use taffrail_tests::proxy::Action;
 use taffrail_tests::server::{Kind, Server};
-use taffrail_tests::verify;
+use taffrail_tests::{eventually, verify};
 
 on_every_server!(
     it_is_made_once_and_mended_and_removed,
     what_is_not_ours_is_left,
     values_of_any_type_and_any_number_of_keys_are_found,
     an_agent_does_it_at_its_start,
+    health_records_are_typed_and_can_be_added_up,
 );
 
 #[test]
@@ -180,6 +181,67 @@ fn an_agent_does_it_at_its_start(kind: Kind) {
     trial.arrives(&[&pod]);
     assert_eq!(taken(&changes).len(), 3);
     assert_eq!(mapping_of(&trial)["properties"]["@timestamp"]["type"], "date_nanos");
+    assert_eq!(agent.terminate().code, Some(0));
+}
+
+fn health_records_are_typed_and_can_be_added_up(kind: Kind) {
+    let (trial, _) = watched(kind);
+    let mut pod = trial.node.pod("web").namespace("shop").container("app");
+    pod.writes(200);
+    let health = "[health]\ninterval = \"1s\"\noutputs = [\"search\"]\n";
+    let agent = trial.agent(&format!("{}{health}", config(&trial, ", at_start = true")));
+    trial.arrives(&[&pod]);
+    let own = format!("{}-taffrail", trial.space.prefix);
+    let panel = json!({ "size": 0, "aggs": {
+        "kinds": { "terms": { "field": "taffrail.health.kind" } },
+        "namespaces": { "terms": { "field": "taffrail.health.namespace" }, "aggs": {
+            "records": { "sum": { "field": "taffrail.health.records" } },
+            "bytes": { "sum": { "field": "taffrail.health.bytes" } },
+        } },
+        "lag": { "max": { "field": "taffrail.health.lag_seconds" } },
+        "memory": { "max": { "field": "taffrail.health.memory" } },
+        "versions": { "terms": { "field": "taffrail.health.version" } },
+        "nodes": { "terms": { "field": "kubernetes.node.name" } },
+    } });
+    eventually(PATIENCE, "what panels ask of health records", || {
+        // What has come is seen at once.
+        trial.space.documents()?;
+        let found = trial.space.server.send("POST", &format!("/{own}*/_search"), &panel);
+        let aggregations = &found["aggregations"];
+        let bucket = |name: &str, key: &str| {
+            let buckets = aggregations[name]["buckets"].as_array().into_iter().flatten();
+            buckets.clone().find(|bucket| bucket["key"] == key).cloned().unwrap_or_default()
+        };
+        let shop = bucket("namespaces", "shop");
+        let kinds = ["agent", "output", "volume"]
+            .map(|kind| bucket("kinds", kind)["doc_count"].as_u64().unwrap_or(0));
+        let is_whole = kinds.iter().all(|count| *count > 0)
+            && shop["records"]["value"] == 200.0
+            && shop["bytes"]["value"].as_f64().is_some_and(|bytes| bytes > 1_000.0)
+            && aggregations["lag"]["value"].is_number()
+            && aggregations["memory"]["value"].as_f64().is_some_and(|bytes| bytes > 1e6)
+            && bucket("nodes", "n1") != Value::Null
+            && aggregations["versions"]["buckets"].as_array().is_some_and(|all| all.len() == 1);
+        if is_whole { Ok(()) } else { Err(found.to_string()) }
+    });
+    let mapping = trial.space.server.send("GET", &format!("/{own}/_mapping"), &Value::Null);
+    let mapping =
+        mapping.as_object().and_then(|all| all.values().next()).expect("its index")["mappings"].clone();
+    let fields = &mapping["properties"]["taffrail"]["properties"]["health"]["properties"];
+    for (field, kind) in [
+        ("kind", "keyword"),
+        ("reason", "keyword"),
+        ("bytes", "long"),
+        ("retained_limit", "long"),
+        ("cpu", "double"),
+        ("lag_seconds", "double"),
+    ] {
+        assert_eq!(fields[field]["type"], kind, "{field}: {fields}");
+    }
+    // None but what the templates have: nothing was left to guess.
+    let templates = says(&trial, &["setup", "elasticsearch", "--plan"], &config(&trial, ""));
+    assert!(templates.contains("as it should be"), "{templates}");
+    assert_eq!(fields.as_object().map(serde_json::Map::len), Some(23), "{fields}");
     assert_eq!(agent.terminate().code, Some(0));
 }
 

@@ -89,6 +89,7 @@ impl HostScanner {
         }
         self.let_go();
         self.publish();
+        self.inbox.files.set(self.known.len() as u64);
         self.started = true;
         cpu_time().saturating_sub(begun)
     }
@@ -133,7 +134,7 @@ impl HostScanner {
                 for path in glob::glob_with(pattern.as_str(), MATCHING).into_iter().flatten().flatten() {
                     if has(&source.exclude, &path)
                         || is_compressed(&path)
-                        || self.is_never(&path)
+                        || source.name != HostLog::HEALTH && self.is_never(&path)
                         || found.contains_key(&path)
                     {
                         continue;

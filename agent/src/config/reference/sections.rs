@@ -10,9 +10,9 @@ use crate::config::connection::{ApiKeyAuth, AwsAuth, BasicAuth, BearerAuth};
 use crate::config::keys::{TABLES, cloudwatch, elasticsearch, forward, keys_of, reading, top_level};
 use crate::config::routes::MatchConfig;
 use crate::config::{
-    AnnotationsConfig, DrainConfig, FileConfig, FilesConfig, IndexSetup, LeasesConfig, LogConfig,
-    MetadataConfig, Rate, RateLimitConfig, RetainConfig, RouteConfig, StdoutConfig, SubscriptionConfig,
-    TlsConfig, TrustedConfig,
+    AnnotationsConfig, DrainConfig, FileConfig, FilesConfig, HealthConfig, IndexSetup, LeasesConfig,
+    LogConfig, MetadataConfig, Rate, RateLimitConfig, RetainConfig, RouteConfig, StdoutConfig,
+    SubscriptionConfig, TlsConfig, TrustedConfig,
 };
 
 /// How the page begins.
@@ -258,6 +258,10 @@ pub fn sections() -> Vec<Section> {
         Section {
             example: "[drain]\nenabled = true\ndeadline = \"90s\"\nfallback = \"archive\"\n",
             ..section(2, "Nodes that go away", "`[drain]`", "DrainConfig", keys_of::<DrainConfig>())
+        },
+        Section {
+            example: "[outputs.search]\ntype = \"elasticsearch\"\nendpoints = [\"https://10.0.0.7:9200\"]\ndata_stream = \"logs-{namespace}-prod\"\n\n[health]                                  # to logs-taffrail-prod\noutputs = [\"search\"]\n",
+            ..section(2, "The agent's own records", "`[health]`", "HealthConfig", keys_of::<HealthConfig>())
         },
         Section {
             example: "[log]\nformat = \"json\"\nlevel = \"warn\"\n",

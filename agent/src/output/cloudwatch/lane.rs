@@ -15,7 +15,7 @@ use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
 use bytes::Bytes;
 use tokio::sync::{SemaphorePermit, oneshot};
 
-use super::client::Fault;
+use super::client::{Fault, is_identity};
 use super::names::passing;
 use super::{CloudWatch, Shipment, limits, lock, rejected, split};
 use crate::batch::events::Event;
@@ -238,6 +238,7 @@ impl CloudWatch {
                     if backoff.tries() < THROTTLED { String::new() } else { what }
                 }
                 Fault::Passing { what, in_doubt } => {
+                    self.stats.auth_failures.add(is_identity(&what).into());
                     if in_doubt {
                         sent = true;
                         self.stats.in_doubt.add(part.events.len() as u64);

@@ -1,0 +1,151 @@
+//! Health records: what the agent tells of itself through its own outputs.
+//!
+//! In: what of the running agent may be looked at, and the wish for a last word. Out: records in a file of the state
+//! directory ([`file`]), one set of them ([`records`]) an interval and one at the end. The outputs that `[health]` names read it
+//! like any log, with positions, ids and retries as for all else: nothing here waits for any of them. Its own thread, since the
+//! disk may hang; asleep between two records, and not there where nobody wants any.
+
+pub mod file;
+pub mod records;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::time::{Duration, Instant};
+
+use crate::admin::told::Told;
+use crate::config::Config;
+use crate::pipeline::View;
+use file::HealthFile;
+use records::{Place, Recorder};
+
+/// How long the end of the agent waits for the last records.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// The wait of one who has nothing to do.
+const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+
+/// What is recorded, and how often.
+#[derive(Debug)]
+struct Shown {
+    view: View,
+    place: Place,
+    interval: Duration,
+    state_dir: PathBuf,
+}
+
+#[derive(Debug)]
+enum Ask {
+    /// This agent runs now; nothing if it is to be silent.
+    Shows(Option<Box<Shown>>),
+    /// A record now, and an answer once it is written.
+    Last(SyncSender<()>),
+}
+
+/// The thread that writes. It ends with the process.
+#[derive(Debug)]
+pub struct Health {
+    asks: Sender<Ask>,
+}
+
+impl Health {
+    /// Starts it. `told`: what the agent has warned of, of which errors are counted.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(told: Arc<Told>) -> io::Result<Health> {
+        let (asks, asked) = mpsc::channel();
+        let mut writer =
+            HealthWriter { told, shown: None, file: None, recorder: Recorder::default(), failed: false };
+        std::thread::Builder::new().name("health".into()).spawn(move || writer.run(&asked))?;
+        Ok(Health { asks })
+    }
+
+    /// This agent runs now, by this configuration.
+    pub fn shows(&self, view: View, config: &Config) {
+        let shown = config.health.is_wanted().then(|| {
+            let kinds = config.outputs.iter().map(|(name, output)| (name.clone(), output.kind()));
+            let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+            Box::new(Shown {
+                view,
+                place: Place {
+                    node: config.node.clone(),
+                    pod: env("POD_NAMESPACE").zip(env("POD_NAME")),
+                    retained_limit: config.retain.max_bytes.bytes(),
+                    kinds: kinds.collect(),
+                },
+                interval: config.health.interval,
+                state_dir: config.state_dir.clone(),
+            })
+        });
+        // The thread lives as long as this.
+        let _ = self.asks.send(Ask::Shows(shown));
+    }
+
+    /// Writes a last record, so that the last that outputs read says how far they were. Waits a moment at most.
+    pub fn last(&self) {
+        let (done, written) = mpsc::sync_channel(1);
+        let _ = self.asks.send(Ask::Last(done));
+        let _ = written.recv_timeout(LAST_WORD);
+    }
+}
+
+struct HealthWriter {
+    told: Arc<Told>,
+    shown: Option<Box<Shown>>,
+    file: Option<HealthFile>,
+    recorder: Recorder,
+    /// It has been told that the file cannot be written.
+    failed: bool,
+}
+
+impl HealthWriter {
+    fn run(&mut self, asked: &Receiver<Ask>) {
+        let mut due: Option<Instant> = None;
+        loop {
+            let wait = due.map_or(FOR_EVER, |due| due.saturating_duration_since(Instant::now()));
+            match asked.recv_timeout(wait) {
+                Ok(Ask::Shows(shown)) => {
+                    let interval = |shown: &Option<Box<Shown>>| shown.as_ref().map(|shown| shown.interval);
+                    if interval(&self.shown) != interval(&shown) {
+                        due = shown.as_ref().map(|shown| Instant::now() + shown.interval);
+                    }
+                    let same = self.shown.as_ref().zip(shown.as_ref());
+                    if same.is_none_or(|(old, new)| old.state_dir != new.state_dir) {
+                        self.file = shown.as_ref().map(|shown| HealthFile::new(&shown.state_dir));
+                    }
+                    if self.shown.is_none()
+                        && let Some(shown) = &shown
+                    {
+                        // What was before is not told.
+                        self.recorder.take(&shown.view, &shown.place, self.told.errors());
+                    }
+                    self.shown = shown;
+                }
+                Ok(Ask::Last(done)) => {
+                    self.write();
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.write();
+                    due = self.shown.as_ref().map(|shown| Instant::now() + shown.interval);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let (Some(shown), Some(file)) = (&self.shown, &mut self.file) else { return };
+        let records = self.recorder.take(&shown.view, &shown.place, self.told.errors());
+        match file.append(&records) {
+            Ok(()) => self.failed = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    tracing::warn!(%error, "cannot write health records: those of this time are left out");
+                }
+            }
+        }
+    }
+}
