@@ -3,6 +3,7 @@
 //! What comes in: manifests, and what is to be stopped or started. What goes out: what kubectl says, and the node's own
 //! /var/log. One node for all tests of a machine, which stays up behind them: `tests/node down` ends it.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +11,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::http::{self, Request};
 use crate::manifests::root;
 use crate::{eventually, seconds};
 
@@ -20,7 +20,6 @@ const TIME: Duration = seconds(120);
 /// The node.
 pub struct RealNode {
     folder: PathBuf,
-    door: SocketAddr,
 }
 
 impl RealNode {
@@ -29,11 +28,7 @@ impl RealNode {
     /// # Panics
     /// When it cannot be had: with what `tests/node` says.
     pub fn up() -> RealNode {
-        let said = script(&["up"]);
-        let mut said = said.split_whitespace().skip(1);
-        let folder = PathBuf::from(said.next().expect("the node's folder"));
-        let door = said.next().and_then(|door| door.strip_prefix("http://")).expect("the node's door");
-        RealNode { folder, door: door.parse().expect("an address") }
+        RealNode { folder: PathBuf::from(script(&["up"]).trim()) }
     }
 
     /// Its /var/log.
@@ -106,15 +101,28 @@ impl RealNode {
         });
     }
 
-    /// Sends a request to the API server with every right, and gives status and text.
+    /// What the API server answers to a request with every right, such as one that it passes on to a pod.
     ///
     /// # Errors
-    /// When it cannot be reached.
-    pub fn get(&self, target: &str) -> Result<(u16, String), String> {
-        let request =
-            Request { method: "GET".into(), target: target.into(), headers: Vec::new(), body: Vec::new() };
-        let reply = http::forward(self.door, &request).map_err(|error| error.to_string())?;
-        Ok((reply.status, String::from_utf8_lossy(&reply.body).into_owned()))
+    /// What kubectl said, where the status is none of success.
+    pub fn get(&self, target: &str) -> Result<String, String> {
+        self.try_kubectl(&["get", "--raw", target])
+    }
+
+    /// The processes of this node's pods whose command line begins so, by the machine's own numbers.
+    ///
+    /// # Panics
+    /// When the machine's processes cannot be listed.
+    pub fn processes(&self, command: &str) -> Vec<u32> {
+        let numbers = fs::read_dir("/proc").expect("the processes").flatten();
+        let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        // Another node on this machine has its containers elsewhere.
+        let folder = self.folder.to_string_lossy();
+        let is_ours = |number: &u32| {
+            let read = |name: &str| fs::read_to_string(format!("/proc/{number}/{name}")).unwrap_or_default();
+            read("cmdline").replace('\0', " ").starts_with(command) && read("mountinfo").contains(&*folder)
+        };
+        numbers.filter(is_ours).collect()
     }
 
     /// The pods of a namespace, as the API server has them.

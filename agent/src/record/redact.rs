@@ -114,6 +114,9 @@ impl Builtin {
 /// Digits that a card's number has at least.
 const CARD_DIGITS: usize = 13;
 
+/// Bytes of a secret key of AWS.
+const SECRET_KEY: usize = 40;
+
 /// Whether it has enough digits and the check digit is right: every second digit from the right is doubled (Luhn).
 fn is_card(number: &[u8]) -> bool {
     let digits = number.iter().rev().filter(|byte| byte.is_ascii_digit()).map(|byte| u32::from(byte - b'0'));
@@ -209,6 +212,7 @@ impl Redactor {
     #[cold]
     fn rebuild(&self, members: &[u8], suspects: Suspects) -> (Vec<u8>, u32) {
         let (mut out, mut count, mut at, mut copied) = (Vec::with_capacity(members.len() + 64), 0, 0, 0);
+        let mut name: &[u8] = b"";
         while let Some(byte) = members.get(at) {
             let begin = at;
             at = match byte {
@@ -219,8 +223,11 @@ impl Redactor {
             let token = &members[begin..at];
             let is_name = || members[at..].trim_ascii_start().first() == Some(&b':');
             let found = match byte {
-                b'"' if is_name() => None,
-                b'"' => self.text(token, suspects),
+                b'"' if is_name() => {
+                    name = token;
+                    None
+                }
+                b'"' => self.secret_key(name, token).or_else(|| self.text(token, suspects)),
                 b'-' | b'0'..=b'9' => self.found(token, suspects),
                 _ => None,
             };
@@ -235,6 +242,25 @@ impl Redactor {
         }
         out.extend_from_slice(&members[copied..]);
         (out, count)
+    }
+
+    /// A secret key of AWS as the value of its usual name: there is no more of the pattern in it.
+    fn secret_key(&self, name: &[u8], token: &[u8]) -> Option<(Vec<u8>, u32)> {
+        let is_named = matches!(
+            name,
+            br#""aws_secret_access_key""#
+                | br#""AWS_SECRET_ACCESS_KEY""#
+                | br#""SecretAccessKey""#
+                | br#""secretAccessKey""#
+        );
+        let rule = self.rules.iter().find(|rule| is_named && rule.builtin == Some(Builtin::AwsKey))?;
+        let value = text_of(token);
+        let of_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+');
+        (value.len() == SECRET_KEY && value.bytes().all(of_key)).then(|| {
+            let mut mark = Vec::new();
+            self.append_mark(&mut mark, &rule.name, value.as_bytes());
+            (mark, 1)
+        })
     }
 
     /// What a JSON text says, redacted and without escapes; none where nothing matches.
@@ -389,6 +415,10 @@ mod tests {
             (r#"{"msg":"jane\u0040example.com"}"#, r#"{"msg":"[email]"}"#),
             (r#"{"msg":"\u0034111111\u003111111111"}"#, r#"{"msg":"[card]"}"#),
             (r#"{"msg":"lines\n4111111111111111"}"#, r#"{"msg":"lines\n[card]"}"#),
+            (
+                r#"{"aws_secret_access_key":"wJalrXUtnFEMI\/K7MDENG/bPxRfiCYEXAMPLEKEY","n":1}"#,
+                r#"{"aws_secret_access_key":"[aws_key]","n":1}"#,
+            ),
             (r#"{"msg":"Bearer abc\/defgh"}"#, r#"{"msg":"Bearer [bearer]"}"#),
         ] {
             assert_eq!(redacted(&all, object), expected);

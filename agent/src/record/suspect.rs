@@ -36,7 +36,7 @@ impl Suspects {
     pub fn in_text(self, text: &[u8]) -> Suspects {
         let asked = |kind, shortest| self.contains(kind) && text.len() >= shortest;
         let mut found = 0;
-        if asked(Builtin::Ipv4, "1.1.1.1".len()) || asked(Builtin::Jwt, 27) {
+        if asked(Builtin::Ipv4, "1.1.1.1".len()) || asked(Builtin::Jwt, "eyJ12345678.eyJ12345678.".len()) {
             found |= by_dots(text);
         }
         if asked(Builtin::Email, "a@b.c".len()) && may_be_email(text) {
@@ -103,7 +103,7 @@ fn may_be_card(text: &[u8]) -> bool {
 fn may_be_key(text: &[u8]) -> bool {
     has_run(text, 20, UPPER | DIGIT, |run| {
         run.windows(4).any(|id| matches!(id, b"AKIA" | b"ASIA" | b"AIDA" | b"AROA"))
-    }) || has_run(text, 40, UPPER | LOWER | DIGIT | BASE64, |_| true) && memchr::memchr(b'_', text).is_some()
+    }) || has_run(text, 40, UPPER | LOWER | DIGIT | BASE64, |_| true)
 }
 
 const DIGIT: u8 = 1;
@@ -190,6 +190,25 @@ mod tests {
                 let both = suspected.contains(kind) && among_all.contains(kind);
                 prop_assert!(!found || both, "{}: {}", kind.as_str(), text);
             }
+        }
+    }
+
+    #[test]
+    fn the_shortest_of_each_kind_is_suspected_where_it_is_asked_for_alone() {
+        for (kind, text) in [
+            (Builtin::Email, "a@b.c"),
+            (Builtin::Card, "4222222222222"),
+            (Builtin::Ipv4, "1.1.1.1"),
+            (Builtin::Ipv6, "::1"),
+            (Builtin::Ipv6, "1::"),
+            (Builtin::Ipv6, "1:1:1:1:1:1:1:1"),
+            (Builtin::Jwt, "eyJ12345678.eyJ12345678."),
+            (Builtin::AwsKey, "AKIAIOSFODNN7EXAMPLE"),
+            (Builtin::AwsKey, "aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+            (Builtin::Bearer, "bearer 12345678"),
+        ] {
+            assert!(Regex::new(kind.pattern()).expect("a pattern").is_match(text.as_bytes()), "{text}");
+            assert!(Suspects::of(&[kind]).in_text(text.as_bytes()).contains(kind), "{text}");
         }
     }
 

@@ -55,13 +55,18 @@ fn blocks(page: &str) -> Vec<String> {
     blocks.map(whole).collect()
 }
 
+/// Where configurations are shown, besides the reference page.
+const PAGES: [&str; 4] = ["README.md", "docs/cloudwatch.md", "docs/operation.md", "docs/routes.md"];
+
 #[test]
-fn every_configuration_in_the_readme_is_taken() {
-    let shown = blocks("README.md");
-    assert!(!shown.is_empty());
-    for text in shown {
-        if let Err(diagnostics) = Config::parse(&text, "README.md") {
-            panic!("{diagnostics}\nin\n{text}");
+fn every_configuration_in_the_readme_and_its_pages_is_taken() {
+    for page in PAGES {
+        let shown = blocks(page);
+        assert!(!shown.is_empty(), "{page}");
+        for text in shown {
+            if let Err(diagnostics) = Config::parse(&text, page) {
+                panic!("{diagnostics}\nin\n{text}");
+            }
         }
     }
 }
@@ -102,8 +107,9 @@ fn mistakes(schema: &Value, text: &str) -> Vec<String> {
 #[test]
 fn every_configuration_that_is_shown_or_shipped_is_valid_by_the_schema() {
     let schema = schema::schema();
-    let mut texts: Vec<(String, String)> = ["README.md", "docs/forwarder.md", "manifests/README.md"]
+    let mut texts: Vec<(String, String)> = PAGES
         .into_iter()
+        .chain(["docs/forwarder.md", "manifests/README.md"])
         .flat_map(|page| blocks(page).into_iter().map(move |text| (page.to_owned(), text)))
         .collect();
     let mut folders = vec![root().join("configs"), root().join("manifests")];

@@ -1,6 +1,7 @@
-//! The transcripts of `top`, `tap` and metrics in the README: what the agent shows that a test runs has their shape.
+//! The transcripts of `top`, `tap` and metrics in the README and docs/operation.md: what the agent shows that a test runs has
+//! their shape.
 //!
-//! Numbers, times and rates differ from run to run: where the README has one, a run must have one too, and all words must be
+//! Numbers, times and rates differ from run to run: where a page has one, a run must have one too, and all words must be
 //! the same, in the same order.
 
 use std::path::Path;
@@ -29,10 +30,12 @@ fn shape(line: &str) -> String {
     words.filter(|word| !UNITS.contains(&word.trim_end_matches(','))).collect::<Vec<_>>().join(" ")
 }
 
-/// The commands of the README that begin with one of these, each with what it printed.
+/// The commands of these pages that begin with one of these, each with what it printed.
 fn transcripts(beginnings: &[&str]) -> Vec<(String, Vec<String>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let text = std::fs::read_to_string(root.join("README.md")).expect("the README");
+    let text = ["README.md", "docs/operation.md"]
+        .map(|page| std::fs::read_to_string(root.join(page)).expect("a page"))
+        .concat();
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     let mut within = false;
     for line in text.lines() {
@@ -61,7 +64,7 @@ fn shapes<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
 }
 
 #[test]
-fn transcripts_in_the_readme_have_the_shape_of_what_is_printed() {
+fn transcripts_in_the_pages_have_the_shape_of_what_is_printed() {
     let transcripts = transcripts(&["taffrail top", "taffrail tap", "curl -s localhost:9601/metrics"]);
     assert_eq!(transcripts.len(), 3, "{transcripts:?}");
     let node = Node::new().called("node-1");

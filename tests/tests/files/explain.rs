@@ -121,8 +121,10 @@ fn cases_that_fail_say_what_was_found_and_wrong_ones_what_is_wrong() {
 }
 
 #[test]
-fn transcripts_in_the_readme_are_true() {
-    let text = fs::read_to_string(root().join("README.md")).expect("the README");
+fn transcripts_in_the_pages_are_true() {
+    let text = ["README.md", "docs/routes.md"]
+        .map(|page| fs::read_to_string(root().join(page)).expect("a page"))
+        .concat();
     let mut blocks: Vec<(String, String)> = Vec::new();
     let mut within = false;
     for line in text.lines() {
@@ -160,7 +162,7 @@ fn transcripts_in_the_readme_are_true() {
             .stdin(Stdio::null())
             .output()
             .expect("a shell");
-        // Blank lines between are left out in a README.
+        // Blank lines between are left out in a page.
         let found = String::from_utf8_lossy(&output.stdout)
             .lines()
             .filter(|l| !l.is_empty())

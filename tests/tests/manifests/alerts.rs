@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use taffrail_tests::manifests::{kustomize_with, one, promtool, root};
+use serde_json::json;
+use taffrail_tests::manifests::{chart, kustomize_with, one, promtool, root};
 
 /// What stands behind `key: ` in a text, line by line.
 fn values(text: &str, key: &str) -> BTreeSet<String> {
@@ -40,9 +41,18 @@ fn the_operators_rule_is_the_file_of_rules() {
     let shifted: Vec<&str> = spec.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
     assert_eq!(shifted, rules.lines().collect::<Vec<_>>());
     let rendered = kustomize_with("overlays/elasticsearch", &["service-monitor", "prometheus-rule"]);
-    let groups = one(&rendered, "PrometheusRule")["spec"]["groups"].as_array().unwrap();
+    let spec = &one(&rendered, "PrometheusRule")["spec"];
+    let groups = spec["groups"].as_array().unwrap();
     let alerts = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
     let alerts: BTreeSet<String> =
         alerts.filter_map(|rule| Some(rule["alert"].as_str()?.to_owned())).collect();
     assert_eq!(alerts, values(&component, "- alert"));
+    // Helm reads no file outside of the chart.
+    let (source, copy) =
+        ("dashboards/alerts/taffrail.rules.yaml", "manifests/helm/taffrail/files/taffrail.rules.yaml");
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    assert!(read(source) == read(copy), "cp {source} {copy}");
+    let by_helm = chart(json!({ "prometheusRule": { "enabled": true } })).unwrap();
+    assert_eq!(one(&by_helm, "PrometheusRule")["spec"], *spec);
+    assert!(chart(json!({})).unwrap().iter().all(|object| object["kind"] != "PrometheusRule"));
 }

@@ -46,7 +46,7 @@ fn everything() -> Vec<(String, Vec<Value>)> {
     for values in [
         json!({}),
         json!({ "preset": "both", "nonRoot": true, "logsReadOnly": true, "rbac": { "nodes": true, "events": true },
-            "networkPolicy": { "enabled": true }, "serviceMonitor": { "enabled": true },
+            "networkPolicy": { "enabled": true }, "serviceMonitor": { "enabled": true }, "prometheusRule": { "enabled": true },
             "serviceAccount": { "annotations": { "a/b": "c" } }, "seLinuxOptions": { "type": "control_t" },
             "env": [{ "name": "AWS_REGION", "value": "eu-central-1" }], "podLabels": { "team": "infra" },
             "podAnnotations": { "a": "b" }, "nodeSelector": { "a": "b" }, "imagePullSecrets": [{ "name": "s" }] }),

@@ -177,6 +177,17 @@ fn every_pod_is_probed_at_the_port_that_its_agent_listens_at() {
 }
 
 #[test]
+fn every_command_in_a_pod_goes_by_the_configuration_of_its_agent() {
+    for (name, objects) in everything() {
+        let container = &one(&objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0];
+        let env = container["env"].as_array().expect("variables");
+        let config = env.iter().find(|variable| variable["name"] == "TAFFRAIL_CONFIG");
+        let config = &config.expect("the variable")["value"];
+        assert_eq!(container["args"], json!(["run", "--config", config]), "{name}");
+    }
+}
+
+#[test]
 fn no_pod_has_more_than_it_needs() {
     for (name, objects) in everything() {
         let pod = &one(&objects, "DaemonSet")["spec"]["template"]["spec"];

@@ -26,6 +26,8 @@ pub struct World {
     pub node: RealNode,
     space: Space<'static>,
     overlay: PathBuf,
+    /// Tells this run's namespaces from those of the one before, which may still be going.
+    run: String,
 }
 
 /// The one world of all tests, to one at a time: they stop parts of it.
@@ -52,7 +54,8 @@ impl World {
         let space = Server::shared(Kind::OpenSearch).space().takes_data_streams();
         let overlay = target().join("node-overlay");
         fs::create_dir_all(&overlay).expect("a folder");
-        let world = World { node, space, overlay };
+        let run = std::iter::repeat_with(fastrand::lowercase).take(5).collect();
+        let world = World { node, space, overlay, run };
         world.configure("");
         world.node.rolled_out(AGENT, "daemonset/taffrail");
         world
@@ -85,10 +88,13 @@ impl World {
         self.node.kubectl(&["apply", "-k", &self.overlay.to_string_lossy()]);
     }
 
-    /// A namespace of its own for a test. It goes when the next run begins, so that one can look at what failed.
-    pub fn namespace(&self, name: &str) {
-        self.node.namespace(name);
-        self.node.kubectl(&["label", "namespace", name, "taffrail.tests=yes"]);
+    /// A namespace of its own for a test, called so with an ending of this run's. It goes when the next run begins, so that
+    /// one can look at what failed.
+    pub fn namespace(&self, name: &str) -> String {
+        let name = format!("{name}-{}", self.run);
+        self.node.namespace(&name);
+        self.node.kubectl(&["label", "namespace", &name, "taffrail.tests=yes"]);
+        name
     }
 
     /// The name of the agent's pod that is Ready.

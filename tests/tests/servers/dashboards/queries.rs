@@ -207,21 +207,24 @@ fn tsvb(params: &Value, series: &Value) -> Value {
         Some("entire_time_range") => {
             json!({ "auto_date_histogram": { "field": params["time_field"], "buckets": 1 } })
         }
-        _ => json!({ "date_histogram": {
-            "field": params["time_field"], "fixed_interval": "30s", "min_doc_count": 0, "time_zone": "Asia/Tokyo",
-        } }),
+        _ => {
+            // `>=1m` is no less than so much; otherwise it is as fits the time: a day in at most some thousand points.
+            let interval = match params["interval"].as_str().expect("an interval") {
+                "" => "30s",
+                text => text.strip_prefix(">=").expect("an interval of at least"),
+            };
+            json!({ "date_histogram": {
+                "field": params["time_field"], "fixed_interval": interval, "min_doc_count": 0, "time_zone": "Asia/Tokyo",
+            } })
+        }
     };
     let mut timeseries = time;
     timeseries["aggs"] = Value::Object(metrics);
     let inner = json!({ "timeseries": timeseries });
-    let terms = |field: &Value, size: &Value| {
-        let size: u32 = size.as_str().unwrap().parse().unwrap();
-        json!({ "split": { "terms": { "field": field, "size": size, "order": { "_count": "desc" } }, "aggs": inner } })
-    };
-    let aggs = if params["pivot_id"].is_string() {
-        terms(&params["pivot_id"], &params["pivot_rows"])
-    } else if series["split_mode"] == "terms" {
-        terms(&series["terms_field"], &series["terms_size"])
+    let aggs = if series["split_mode"] == "terms" {
+        let size: u32 = series["terms_size"].as_str().unwrap().parse().unwrap();
+        let terms = json!({ "field": series["terms_field"], "size": size, "order": { "_count": "desc" } });
+        json!({ "split": { "terms": terms, "aggs": inner } })
     } else {
         inner
     };

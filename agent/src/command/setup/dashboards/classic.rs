@@ -35,7 +35,7 @@ pub fn state(panel: &Panel, title: &str) -> Value {
     for (number, (kind, schema, params)) in (first..).zip(splits) {
         aggs.push(agg(number, kind, schema, params));
     }
-    json!({ "title": title, "type": kind, "params": params(panel.kind, kind, &labels), "aggs": aggs })
+    json!({ "title": title, "type": kind, "params": params(panel, kind, &labels), "aggs": aggs })
 }
 
 /// What Kibana calls it.
@@ -49,7 +49,7 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Heatmap => "heatmap",
         Kind::Table => "table",
         Kind::Number => "metric",
-        Kind::Series | Kind::Total | Kind::Totals => "metrics",
+        Kind::Series | Kind::Total => "metrics",
         Kind::Search => "search",
         Kind::Text => "markdown",
         Kind::Vega => "vega",
@@ -124,11 +124,11 @@ pub fn lucene(query: &str) -> Value {
     json!({ "query": query, "language": "lucene" })
 }
 
-fn params(looks: Kind, kind: &str, labels: &[String]) -> Value {
-    match looks {
+fn params(panel: &Panel, kind: &str, labels: &[String]) -> Value {
+    match panel.kind {
         Kind::Table => json!({
             "perPage": 10, "showPartialRows": false, "showMetricsAtAllLevels": false, "showTotal": false, "totalFunc": "sum",
-            "percentageCol": "", "sort": { "columnIndex": null, "direction": null },
+            "percentageCol": panel.share.as_deref().unwrap_or_default(), "sort": { "columnIndex": null, "direction": null },
         }),
         Kind::Number => json!({
             "type": kind, "addTooltip": true, "addLegend": false,
@@ -151,7 +151,7 @@ fn params(looks: Kind, kind: &str, labels: &[String]) -> Value {
                 "labels": { "show": false, "rotate": 0, "overwriteColor": false },
             }],
         }),
-        _ => axes(looks, kind, labels),
+        looks => axes(looks, kind, labels),
     }
 }
 

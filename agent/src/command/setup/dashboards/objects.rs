@@ -238,10 +238,11 @@ impl Maker<'_> {
                 let state = json!({ "title": title, "type": "vega", "params": { "spec": spec }, "aggs": [] });
                 self.visualization(&id, state, json!({}), json!({}).to_string(), Vec::new(), "")
             }
-            Kind::Series | Kind::Total | Kind::Totals => {
+            Kind::Series | Kind::Total => {
                 let colour = |value: &str| self.source.colours.get(value).cloned();
                 let query = query(dashboard.over, &queries);
-                let state = tsvb::state(panel, &title, &self.names.id(&id), &query, index, &colour);
+                let id_of = self.names.id(&id);
+                let state = tsvb::state(panel, &title, &id_of, &query, dashboard.over, index, &colour);
                 self.visualization(&id, state, json!({}), json!({}).to_string(), Vec::new(), "")
             }
             _ => {

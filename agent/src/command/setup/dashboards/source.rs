@@ -94,12 +94,15 @@ pub struct Panel {
     /// What is added up; nothing said: how many there are.
     #[serde(default)]
     pub metrics: Vec<Metric>,
-    /// For `series`, `total` and `totals`: what is added up there.
+    /// For `series` and `total`: what is added up there.
     #[serde(default)]
     pub series: Vec<Series>,
     /// For those: how numbers are written (`number`, `bytes`, `percent`).
     #[serde(default)]
     pub format: Option<String>,
+    /// For `table`: the label of the metric beside which each row's share of all rows stands.
+    #[serde(default)]
+    pub share: Option<String>,
     /// For `search`: the search's id.
     #[serde(default)]
     pub search: Option<String>,
@@ -139,8 +142,6 @@ pub enum Kind {
     Series,
     /// A large number by TSVB, over the whole time.
     Total,
-    /// A table by TSVB, over the whole time.
-    Totals,
     /// A saved search.
     Search,
     /// Words.
@@ -216,9 +217,6 @@ pub struct Series {
     /// The field by whose values it is split.
     #[serde(default)]
     pub by: Option<String>,
-    /// How its numbers are written, if not as the panel says.
-    #[serde(default)]
-    pub format: Option<String>,
     /// What is added up, by names that `math` uses.
     #[serde(default)]
     pub metrics: BTreeMap<String, Metric>,

@@ -39,7 +39,6 @@ fn fields() -> BTreeMap<String, bool> {
             used(&agg["params"]["field"], true);
         }
         let params = &state["params"];
-        used(&params["pivot_id"], true);
         for series in params["series"].as_array().into_iter().flatten() {
             used(&series["terms_field"], true);
             series["metrics"]
@@ -236,7 +235,7 @@ fn every_panel_has_what_its_kind_needs() {
     for dashboard in Source::read().dashboards {
         for panel in &dashboard.panels {
             let name = format!("{}-{}", dashboard.id, panel.id);
-            let tsvb = matches!(panel.kind, Kind::Series | Kind::Total | Kind::Totals);
+            let tsvb = matches!(panel.kind, Kind::Series | Kind::Total);
             assert_eq!(tsvb, !panel.series.is_empty(), "{name}");
             assert_eq!(panel.kind == Kind::Search, panel.search.is_some(), "{name}");
             assert_eq!(panel.kind == Kind::Text, panel.text.is_some(), "{name}");
@@ -247,9 +246,36 @@ fn every_panel_has_what_its_kind_needs() {
                     |order: &String| panel.metrics.iter().any(|metric| metric.label.as_ref() == Some(order));
                 assert!(by.order.as_ref().is_none_or(known), "{name}: ordered by what is not there");
             }
+            let labelled =
+                |label: &String| panel.metrics.iter().any(|metric| metric.label.as_ref() == Some(label));
+            assert!(panel.share.is_none() || panel.kind == Kind::Table, "{name}: shares are a table's");
+            assert!(panel.share.as_ref().is_none_or(labelled), "{name}: a share of what is not there");
             for metric in &panel.metrics {
                 assert_eq!(metric.agg == "count", metric.field.is_none(), "{name}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_point_of_health_records_holds_one_of_each_agent_at_least() {
+    let mut points = 0;
+    for object in all().iter().filter(|object| object.kind == "visualization") {
+        let params = &parsed(&object.attributes["visState"])["params"];
+        let Some(index) = params["index_pattern"].as_str() else { continue };
+        let interval = if index == names().health { ">=1m" } else { "" };
+        assert_eq!(params["interval"], interval, "{}", object.id);
+        points += usize::from(index == names().health);
+    }
+    assert!(points >= 3, "{points}");
+}
+
+#[test]
+fn what_rate_limits_drop_is_not_shown_as_lost() {
+    for panel in Source::read().dashboards.iter().flat_map(|dashboard| &dashboard.panels) {
+        if panel.query.contains("kind:lost") {
+            let apart = panel.query.contains("NOT taffrail.health.reason:(container_rate OR namespace_rate)");
+            assert!(apart || panel.title.contains("dropped by rate limits"), "{}", panel.title);
         }
     }
 }

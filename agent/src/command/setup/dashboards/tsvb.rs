@@ -5,13 +5,17 @@
 use serde_json::{Value, json};
 
 use super::classic::{TIME, lucene};
-use super::source::{Kind, Metric, Panel, Series};
+use super::source::{Kind, Metric, Over, Panel, Series};
 
 /// The seconds of a month.
 const MONTH: u32 = 30 * 86_400;
 
 /// How many values a series is split into.
 const SPLIT: &str = "10";
+
+/// How much time a point of health records stands for at least: agents write one a minute, and shorter points would be
+/// nothing and a peak by turns.
+const HEALTH_INTERVAL: &str = ">=1m";
 
 /// Where no value says which.
 const COLOUR: &str = "#0072B2";
@@ -22,24 +26,22 @@ pub fn state(
     title: &str,
     id: &str,
     query: &str,
+    over: Over,
     index: &str,
     colour: &dyn Fn(&str) -> Option<String>,
 ) -> Value {
     let series: Vec<Value> = (1..)
         .zip(&panel.series)
         .map(|(number, series)| {
-            let format = series.format.as_ref().or(panel.format.as_ref()).map_or("number", String::as_str);
+            let format = panel.format.as_deref().unwrap_or("number");
             let colour = series.colour.as_deref().and_then(colour).unwrap_or_else(|| COLOUR.to_owned());
             one(series, &format!("{id}-{number}"), format, &colour)
         })
         .collect();
-    let kind = match panel.kind {
-        Kind::Total => "metric",
-        Kind::Totals => "table",
-        _ => "timeseries",
-    };
+    let kind = if panel.kind == Kind::Total { "metric" } else { "timeseries" };
+    let interval = if over == Over::Health { HEALTH_INTERVAL } else { "" };
     let mut params = json!({
-        "id": id, "type": kind, "series": series, "time_field": TIME, "index_pattern": index, "interval": "",
+        "id": id, "type": kind, "series": series, "time_field": TIME, "index_pattern": index, "interval": interval,
         "filter": lucene(query), "axis_position": "left", "axis_formatter": "number", "axis_scale": "normal", "axis_min": "0",
         "show_legend": 1, "show_grid": 1, "tooltip_mode": "show_all", "drop_last_bucket": 1, "isModelInvalid": false,
         "background_color_rules": [{ "id": format!("{id}-background") }],
@@ -47,12 +49,6 @@ pub fn state(
     if kind != "timeseries" {
         params["time_range_mode"] = json!("entire_time_range");
         params["drop_last_bucket"] = json!(0);
-    }
-    if let [by] = panel.by.as_slice() {
-        params["pivot_id"] = json!(by.field);
-        params["pivot_type"] = json!("string");
-        params["pivot_label"] = json!(by.label);
-        params["pivot_rows"] = json!(by.top.to_string());
     }
     json!({ "title": title, "type": "metrics", "params": params, "aggs": [] })
 }
@@ -62,8 +58,6 @@ fn one(series: &Series, id: &str, format: &str, colour: &str) -> Value {
         "id": id, "color": colour, "label": series.label, "formatter": format, "chart_type": "line", "line_width": 2,
         "point_size": 1, "fill": 0.3, "stacked": "none", "separate_axis": 0, "axis_position": "right", "split_mode": "everything",
         "split_color_mode": "kibana", "metrics": metrics(series, id),
-        // A table knows its columns' totals by this.
-        "color_rules": [{ "id": format!("{id}-colour") }],
     });
     if let Some(field) = &series.by {
         made["split_mode"] = json!("terms");
