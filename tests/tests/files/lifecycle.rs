@@ -6,6 +6,20 @@ use taffrail_tests::node::{Container, Node};
 use taffrail_tests::{clock, eventually, let_pass, seconds, seed, verify};
 
 #[test]
+fn cargo_run_in_the_checkout_runs_the_agent() {
+    // As the README has it: `cargo run --release -- demo`.
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let asked = ["metadata", "--no-deps", "--offline", "--locked", "--format-version=1"];
+    let told = std::process::Command::new(env!("CARGO")).args(asked).current_dir(root).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let members = told["workspace_default_members"].as_array().unwrap();
+    let default = |package: &&serde_json::Value| members.contains(&package["id"]);
+    let packages: Vec<_> = told["packages"].as_array().unwrap().iter().filter(default).collect();
+    let runs: Vec<_> = packages.iter().filter_map(|package| package["default_run"].as_str()).collect();
+    assert_eq!((packages.len(), &runs[..]), (1, &["taffrail"][..]));
+}
+
+#[test]
 fn rotation_before_and_while_the_agent_runs_loses_nothing() {
     let node = Node::new();
     let mut web = node.pod("web").namespace("shop").container("app");
