@@ -148,7 +148,7 @@ impl World {
 /// How often each line of each run of each writer is there.
 #[derive(Default)]
 struct Counted {
-    /// By the writer's name and the container's id.
+    /// By the writer's name and the log file: its key, which an `_id` begins with, or the container's id in a file.
     runs: BTreeMap<(String, String), BTreeMap<u64, u32>>,
     doubled: u64,
 }
@@ -162,7 +162,8 @@ impl Counted {
             let (Some(writer), Some(Ok(number))) = (words.next(), words.next().map(str::parse)) else {
                 continue;
             };
-            let run = (writer.to_owned(), document.text("container.id").to_owned());
+            let file = document.id.split_once('-').map_or(document.text("container.id"), |(key, _)| key);
+            let run = (writer.to_owned(), file.to_owned());
             let times = counted.runs.entry(run).or_default().entry(number).or_default();
             *times += 1;
             counted.doubled += u64::from(*times > 1);
@@ -173,9 +174,9 @@ impl Counted {
 
 impl std::fmt::Display for Counted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for ((writer, container), numbers) in &self.runs {
+        for ((writer, file), numbers) in &self.runs {
             let (first, last) = (numbers.keys().next(), numbers.keys().next_back());
-            write!(f, "{writer} in {container:.8}: {} lines of {first:?} to {last:?}; ", numbers.len())?;
+            write!(f, "{writer} in {file:.8}: {} lines of {first:?} to {last:?}; ", numbers.len())?;
         }
         write!(f, "{} doubled", self.doubled)
     }
