@@ -24,7 +24,7 @@ pub struct Owner {
 pub struct Volume {
     /// Records acknowledged.
     pub records: u64,
-    /// Bytes of the log that they were read from.
+    /// Bytes of the log lines that were delivered.
     pub bytes: u64,
 }
 
