@@ -100,7 +100,7 @@ pub struct OutputStats {
     pub timed_records: Counter,
     /// of these, the ones that were older than [`IN_TIME`] by then.
     pub late_records: Counter,
-    /// Annotations of pods that are not followed, by the numbers of their wishes: each of a container once.
+    /// Annotations of pods that are not followed, by the numbers of their wishes: each, each time that a container is taken up.
     pub suppressed: [Counter; Wish::ALL.len()],
     /// Times that a container was set aside because the destination did not take its records.
     pub parked: Counter,
