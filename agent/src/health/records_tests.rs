@@ -39,7 +39,7 @@ fn of_kind<'a>(records: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 #[test]
 fn what_is_told_is_of_the_time_since_the_last_records() {
-    let (mut recorder, stats) = (Recorder::default(), Arc::new(OutputStats::default()));
+    let (mut recorder, stats) = (Recorder::new(Instant::now()), Arc::new(OutputStats::default()));
     let mut view = view_of(&stats);
     view.files = vec![Arc::new(Counter::default())];
     view.files[0].add(3);
@@ -90,7 +90,7 @@ fn what_is_told_is_of_the_time_since_the_last_records() {
 
 #[test]
 fn a_container_that_came_and_went_between_two_records_is_told_with_its_labels() {
-    let (mut recorder, stats) = (Recorder::default(), Arc::new(OutputStats::default()));
+    let (mut recorder, stats) = (Recorder::new(Instant::now()), Arc::new(OutputStats::default()));
     let view = view_of(&stats);
     for team in ["blue", "red", "blue"] {
         let container = stats.container(origin("shop"));
@@ -109,7 +109,7 @@ fn a_container_that_came_and_went_between_two_records_is_told_with_its_labels() 
 
 #[test]
 fn losses_are_told_by_namespace_and_reason_and_those_of_nobody_known_too() {
-    let (mut recorder, stats) = (Recorder::default(), Arc::new(OutputStats::default()));
+    let (mut recorder, stats) = (Recorder::new(Instant::now()), Arc::new(OutputStats::default()));
     let view = view_of(&stats);
     let told = |recorder: &mut Recorder| -> Vec<(String, String, u64)> {
         let records = taken(recorder, &view, 0);
