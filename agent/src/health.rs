@@ -195,3 +195,73 @@ impl HealthWriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::records::tests::view;
+
+    /// A silent configuration, and one of which all is told.
+    fn configs(folder: &tempfile::TempDir) -> (Config, Config) {
+        let text = "[outputs.search]\ntype = \"stdout\"\n";
+        let of = |text: &str| {
+            let config = Config::parse(text, "t.toml").unwrap_or_else(|error| panic!("{error}"));
+            Config { state_dir: folder.path().to_owned(), ..config }
+        };
+        (of(text), of(&format!("{text}[health]\noutputs = [\"search\"]\n")))
+    }
+
+    /// The retries that have been told of an output, after a last record.
+    fn told(health: &Health, folder: &tempfile::TempDir, output: &str) -> Vec<u64> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(health.last());
+        let text = std::fs::read_to_string(folder.path().join(file::FOLDER).join(file::NAMES[0])).unwrap();
+        let records = text.lines().map(|line| {
+            serde_json::from_str::<serde_json::Value>(line.split_once(" F ").unwrap().1).unwrap()
+        });
+        let of_it = records.map(|record| record[records::FIELD].clone());
+        let of_it = of_it.filter(|told| told["kind"] == "output" && told["output"] == output);
+        of_it.map(|told| told["retries"].as_u64().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_the_first_agent_has_counted_is_told_and_what_nobody_was_to_be_told_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let ((silent, told_of), stats) = (configs(&folder), Arc::new(OutputStats::default()));
+        let shown = view(&[("search", &stats)]);
+        stats.retries.add(2);
+        let mut health = Health::new(Arc::default());
+        health.shows(shown.clone(), &told_of);
+        assert_eq!(told(&health, &folder, "search"), [2]);
+        health.shows(shown.clone(), &silent);
+        stats.retries.add(5);
+        health.shows(shown.clone(), &told_of);
+        stats.retries.add(1);
+        assert_eq!(told(&health, &folder, "search"), [2, 1]);
+        // The same where the first agent was silent: then there is no thread before the second.
+        let mut later = Health::new(Arc::default());
+        later.shows(shown.clone(), &silent);
+        assert!(later.asks.is_none());
+        later.shows(shown, &told_of);
+        assert_eq!(told(&later, &folder, "search"), [2, 1, 0]);
+    }
+
+    #[test]
+    fn an_output_that_goes_is_told_of_once_more_and_counts_anew_under_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, config) = configs(&folder);
+        let [first, other, second] = std::array::from_fn(|_| Arc::new(OutputStats::default()));
+        let mut health = Health::new(Arc::default());
+        first.retries.add(3);
+        health.shows(view(&[("search", &first), ("other", &other)]), &config);
+        assert_eq!(told(&health, &folder, "search"), [3]);
+        first.retries.add(4);
+        other.retries.add(1);
+        health.shows(view(&[("other", &other)]), &config);
+        assert_eq!(told(&health, &folder, "search"), [3, 4]);
+        assert_eq!(told(&health, &folder, "other")[..2], [0, 1]);
+        second.retries.add(1);
+        health.shows(view(&[("search", &second)]), &config);
+        assert_eq!(told(&health, &folder, "search"), [3, 4, 1]);
+    }
+}

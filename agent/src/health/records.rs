@@ -20,7 +20,10 @@ use crate::stats::{Loss, LossReason, OutputStats};
 
 /// The object in a document that holds what only the agent writes. With a dot in its name, since a record may have an object
 /// `taffrail` of its own.
-const FIELD: &str = "taffrail.health";
+pub const FIELD: &str = "taffrail.health";
+
+/// The object that says of what node and pod it is.
+pub const KUBERNETES: &str = "kubernetes";
 
 /// What is the same for all records of a configuration.
 #[derive(Debug, Clone)]
@@ -263,7 +266,7 @@ impl Writer<'_> {
         let mut record = Map::new();
         record.insert("message".to_owned(), json!(message));
         record.insert("log".to_owned(), json!({ "level": level }));
-        record.insert("kubernetes".to_owned(), kubernetes);
+        record.insert(KUBERNETES.to_owned(), kubernetes);
         record.insert(FIELD.to_owned(), fields);
         Value::Object(record)
     }
@@ -271,4 +274,4 @@ impl Writer<'_> {
 
 #[cfg(test)]
 #[path = "records_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -8,8 +8,14 @@ fn origin(namespace: &str) -> Arc<Origin> {
 }
 
 fn view_of(stats: &Arc<OutputStats>) -> View {
+    view(&[("search", stats)])
+}
+
+/// An agent that has these outputs.
+pub fn view(outputs: &[(&str, &Arc<OutputStats>)]) -> View {
+    let outputs = outputs.iter().map(|(name, stats)| ((*name).to_owned(), Arc::clone(stats)));
     View {
-        outputs: vec![("search".to_owned(), stats.clone())],
+        outputs: outputs.collect(),
         workers: Vec::new(),
         catalogs: Vec::new(),
         files: Vec::new(),
@@ -86,6 +92,17 @@ fn what_is_told_is_of_the_time_since_the_last_records() {
     assert_eq!(of_kind(&second, "volume")[0][FIELD]["bytes"], 100);
     // Nothing was delivered: no volume is told of.
     assert!(of_kind(&taken(&mut recorder, &view, 5), "volume").is_empty());
+}
+
+#[test]
+fn what_there_may_be_much_of_is_told_last() {
+    let (mut recorder, stats) = (Recorder::new(Instant::now()), Arc::new(OutputStats::default()));
+    let view = view(&[("one", &stats), ("two", &Arc::default())]);
+    stats.container(origin("shop")).delivered_bytes.add(1);
+    stats.losses.add(&origin("shop"), LossReason::Deleted, Loss::unread(1));
+    let records = taken(&mut recorder, &view, 0);
+    let kinds: Vec<&str> = records.iter().map(|record| record[FIELD]["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["agent", "output", "lost", "output", "volume"]);
 }
 
 #[test]
