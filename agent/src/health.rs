@@ -236,14 +236,16 @@ mod tests {
         health.shows(shown.clone(), &silent);
         stats.retries.add(5);
         health.shows(shown.clone(), &told_of);
+        // Once it has been told of nothing, what was before is behind it.
+        assert_eq!(told(&health, &folder, "search"), [2, 0]);
         stats.retries.add(1);
-        assert_eq!(told(&health, &folder, "search"), [2, 1]);
+        assert_eq!(told(&health, &folder, "search"), [2, 0, 1]);
         // The same where the first agent was silent: then there is no thread before the second.
         let mut later = Health::new(Arc::default());
         later.shows(shown.clone(), &silent);
         assert!(later.asks.is_none());
         later.shows(shown, &told_of);
-        assert_eq!(told(&later, &folder, "search"), [2, 1, 0]);
+        assert_eq!(told(&later, &folder, "search"), [2, 0, 1, 0]);
     }
 
     #[test]
