@@ -74,6 +74,8 @@ pub struct Run {
     pub end: Position,
     /// Records in it.
     pub items: u32,
+    /// Bytes of the log lines that these were made of.
+    pub line_bytes: u64,
     /// When its first line was written, in nanoseconds since the epoch; 0 if it does not say.
     pub begun: i64,
     /// Whether an earlier attempt, or process, may have sent some of it: then "exists already" is no surprise.
@@ -111,6 +113,8 @@ pub struct Batch {
     pub events: Events,
     /// Records in it.
     pub items: u32,
+    /// Bytes of the contents of those records that no run tells of yet.
+    content_bytes: u64,
     /// When its first record came in.
     pub opened: Option<Instant>,
 }
@@ -145,6 +149,7 @@ impl Batch {
             segments: Vec::new(),
             events: Events::default(),
             items: 0,
+            content_bytes: 0,
             opened: None,
         }
     }
@@ -208,6 +213,7 @@ impl Batch {
 
     fn append(&mut self, plan: FilePlan<'_>, id: &[u8], record: &Record<'_>, body: &Body<'_>) {
         self.items += 1;
+        self.content_bytes += record.content.len() as u64;
         let (read_at, own);
         let written = match record.time {
             Time::Text(text) => text,
@@ -257,6 +263,12 @@ impl Batch {
             }
             Format::Text { color } => append_readable(out, plan, time, body, color),
         }
+    }
+
+    /// Bytes of the log lines of the `items` records that have come in since the last time: what programs wrote, with a newline
+    /// each.
+    pub fn take_line_bytes(&mut self, items: u32) -> u64 {
+        std::mem::take(&mut self.content_bytes) + u64::from(items)
     }
 
     /// How far it is filled now.

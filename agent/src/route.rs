@@ -95,7 +95,7 @@ impl Plan {
         extent: Extent<'_>,
         target: Option<(&Template, Safe)>,
     ) -> Plan {
-        let (namespace, pod, container) = origin.place();
+        let (namespace, pod, container) = origin.names();
         let labels = match extent {
             Extent::Known(_, known) => &known.pod.labels,
             Extent::Path | Extent::Missing => origin.labels(),

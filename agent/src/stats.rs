@@ -62,8 +62,11 @@ pub struct OutputStats {
     pub records_read: Counter,
     /// Records that the destination holds by its own word.
     pub records_delivered: Counter,
-    /// Bytes of logs that such records were read from.
+    /// Bytes of the log lines that were delivered: what programs wrote, with a newline each, and nothing of what routes and rate
+    /// limits left out.
     pub delivered_bytes: Counter,
+    /// Bytes of logs that are done with, whatever of them was sent.
+    pub passed_bytes: Counter,
     /// Records passed over as older than the output's beginning.
     pub records_too_old: Counter,
     /// Records that their routes do not send.
@@ -97,7 +100,7 @@ pub struct OutputStats {
     pub timed_records: Counter,
     /// of these, the ones that were older than [`IN_TIME`] by then.
     pub late_records: Counter,
-    /// Annotations of pods that are not followed, by the numbers of their wishes: each of a container once.
+    /// Annotations of pods that are not followed, by the numbers of their wishes: each, each time that a container is taken up.
     pub suppressed: [Counter; Wish::ALL.len()],
     /// Times that a container was set aside because the destination did not take its records.
     pub parked: Counter,
@@ -232,7 +235,7 @@ pub struct ContainerStats {
     pub records_read: Counter,
     /// Records acknowledged.
     pub records_delivered: Counter,
-    /// Bytes of its log that such records were read from.
+    /// Bytes of its log lines that were delivered.
     pub delivered_bytes: Counter,
     /// Records that its route does not send.
     pub records_filtered: Counter,

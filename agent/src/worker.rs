@@ -416,6 +416,8 @@ impl Worker {
             }
             let suppressed = enrich::suppressed(&self.settings, origin, enriched.known.as_deref());
             suppressed.iter().for_each(|wish| self.stats.suppressed[*wish as usize].add(1));
+            // What the agent tells of itself is bounded, and is to arrive most of all where limits drop something.
+            let limits = self.settings.limits.as_ref().filter(|_| !origin.is_health());
             self.containers.push(Reading {
                 suppressed,
                 course: enriched.course,
@@ -431,7 +433,7 @@ impl Worker {
                 parked: None,
                 backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
                 share: Share::default(),
-                limit: self.settings.limits.as_ref().map(|all| Box::new(all.of(origin, Instant::now()))),
+                limit: limits.map(|all| Box::new(all.of(origin, Instant::now()))),
                 limited: None,
             });
             self.containers.len() - 1

@@ -187,7 +187,8 @@ fn of_outputs(families: &mut Families<'_>, shown: &Shown) -> fmt::Result {
 
 /// What pods wish for their logs and is not followed.
 fn of_annotations(families: &mut Families<'_>, shown: &Shown) -> fmt::Result {
-    let help = "Annotations of pods that are not followed, being not allowed: each of a container once";
+    let help =
+        "Annotations of pods that are not followed, being not allowed: each time a container is taken up";
     let mut family = families.counter("suppressed_annotations", help, None)?;
     for (output, stats) in &shown.view.outputs {
         for wish in Wish::ALL {

@@ -49,15 +49,31 @@ impl Origin {
         (hasher.finish() % shards.max(1) as u64) as usize
     }
 
-    /// What stands for its namespace, pod and container where these are shown. A host file has the place of none: no
-    /// namespace can be called `_host`, since Kubernetes allows no underscore there. The agent's own records have one by which
-    /// they are found.
+    /// What stands for its namespace, pod and container where these are shown, counted or given a budget. A host file has the
+    /// place of none: no namespace can be called `_host`, since Kubernetes allows no underscore there. Nor have the agent's own
+    /// records.
     pub fn place(&self) -> (&str, &str, String) {
         match self {
             Origin::Container(container) => (&container.namespace, &container.pod, container.name.clone()),
-            Origin::Host(host) if host.is_health() => (HostLog::OWN, HostLog::OWN, "health".to_owned()),
+            Origin::Host(host) if host.is_health() => {
+                (HostLog::OWN, HostLog::OWN, HostLog::OWN_CONTAINER.to_owned())
+            }
             Origin::Host(host) => (HostLog::NAMESPACE, &host.source, host.file_name()),
         }
+    }
+
+    /// Its namespace, pod and container as templates name them. Of the agent's own records that is a name that indices and
+    /// patterns are made for.
+    pub fn names(&self) -> (&str, &str, String) {
+        match self.is_health() {
+            true => (HostLog::OWN_NAME, HostLog::OWN_NAME, HostLog::OWN_CONTAINER.to_owned()),
+            false => self.place(),
+        }
+    }
+
+    /// Whether these are the agent's own health records.
+    pub fn is_health(&self) -> bool {
+        matches!(self, Origin::Host(host) if host.is_health())
     }
 
     /// What `{source}` is: `pods`, or the name of a table `[files.NAME]`.
@@ -109,8 +125,14 @@ impl HostLog {
     /// What `{namespace}` is for host files.
     pub const NAMESPACE: &str = "_host";
 
-    /// What `{namespace}` is for the agent's own records.
-    pub const OWN: &str = "taffrail";
+    /// What stands for the namespace of the agent's own records.
+    pub const OWN: &str = "_taffrail";
+
+    /// What `{namespace}` and `{pod}` are for them,
+    pub const OWN_NAME: &str = "taffrail";
+
+    /// and `{container}`.
+    pub const OWN_CONTAINER: &str = "health";
 
     /// The source of the agent's health records. No table `[files.NAME]` can be called so: a name has no dot.
     pub const HEALTH: &str = "taffrail.health";

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use super::BAD_CONFIGURATION;
 use crate::admin::{self, Admin};
@@ -53,10 +54,7 @@ pub fn run(path: Option<&Path>) -> ExitCode {
         Ok(admin) => admin,
         Err(error) => return fail(&error),
     };
-    let health = match Health::start(log.told.clone()) {
-        Ok(health) => health,
-        Err(error) => return fail(&error),
-    };
+    let mut health = Health::new(log.told.clone());
     runtime.block_on(async {
         let Some(mut signals) = Signals::listen() else { return fail(&"cannot listen for signals") };
         templates::set_up(&loaded.config).await;
@@ -66,17 +64,16 @@ pub fn run(path: Option<&Path>) -> ExitCode {
         };
         admin.shows(agent.view(), &loaded.config);
         health.shows(agent.view(), &loaded.config);
-        // Dropping the handle leaves it telling.
-        drop(tokio::spawn(backlog::tell(agent.stats().to_vec())));
+        let backlog = tokio::spawn(backlog::tell(agent.stats().to_vec())).abort_handle();
         let reload = match Reload::watch(path, loaded, reloads) {
             Ok(reload) => reload,
             Err(error) => return fail(&error),
         };
-        match live(agent, reload, (&log, &admin, &health), &mut signals).await {
+        match live(agent, reload, (&log, &admin, &mut health, &backlog), &mut signals).await {
             Ok((agent, grace, config)) => {
                 admin.set(admin::Life::Stopping);
                 // Before the last look for logs: the outputs take it along.
-                health.last();
+                health.last().await;
                 stop(agent, grace, config, &mut signals).await
             }
             Err(code) => code,
@@ -107,7 +104,7 @@ fn start(loaded: &Loaded, by_default: bool) -> Result<Agent, ExitCode> {
 async fn live(
     agent: Agent,
     mut reload: Reload,
-    (log, admin, health): (&Log, &Admin, &Health),
+    (log, admin, health, backlog): (&Log, &Admin, &mut Health, &AbortHandle),
     signals: &mut Signals,
 ) -> Result<(Box<Agent>, Duration, Config), ExitCode> {
     let mut life = Life::Agent(Box::new(agent));
@@ -129,6 +126,8 @@ async fn live(
             life
         } else {
             admin.set(admin::Life::Changing);
+            // What it goes by is another agent's from now on.
+            backlog.abort();
             let swapped = swap(life, &reload, &wanted, signals).await?;
             let life = reload.swapped(wanted, swapped);
             match &life {

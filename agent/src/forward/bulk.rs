@@ -67,6 +67,7 @@ impl Bulk {
                 end: Position::default(),
                 begun: 0,
                 items: 1,
+                line_bytes: 0,
                 // A record comes again after every failure, and the direct path may have been before us.
                 in_doubt: true,
             }),

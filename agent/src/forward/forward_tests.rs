@@ -1,5 +1,6 @@
 //! What records become: for ours exactly what the direct path sends.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::LazyLock;
 
@@ -202,6 +203,37 @@ fn our_records_become_the_direct_paths_documents_byte_for_byte() {
         let of_host: Vec<_> =
             records.iter().map(|(content, _, marks)| (content.clone(), None, *marks)).collect();
         same_both_ways(format, &host(), &of_host);
+    }
+}
+
+fn health() -> Origin {
+    let path = "/var/lib/taffrail/health/health.log".into();
+    Origin::Host(HostLog { source: HostLog::HEALTH.into(), path, labels: BTreeMap::new() })
+}
+
+#[test]
+fn health_records_come_out_the_same_and_nobody_elses_may_bear_their_fields() {
+    let record = json!({ "message": "agent on n1", "log": { "level": "info" }, "kubernetes": { "node": { "name": "n1" } },
+        "taffrail.health": { "kind": "agent", "memory": 1 } });
+    let cut = br#"{"kubernetes":{"no"#.to_vec();
+    let records = [record.to_string().into_bytes(), cut].map(|content| (content, None, Marks::default()));
+    let own = Arc::new(Treatment { own: true, ..Treatment::default() });
+    for format in FORMATS {
+        let (sent_on, _state) = forwarder("");
+        let (direct, texts, stream) = both_ways_by(Some(own.clone()), format, &health(), &records);
+        let source = Source { owner: OWNER, group: GROUP, stream: &stream };
+        assert_eq!(stream, "taffrail/taffrail/health");
+        assert_eq!(body(&sent_on, &[subscription(source, &texts)]), (direct, 0), "{format:?}");
+        assert_eq!((sent_on.stats.own.get(), sent_on.stats.foreign.get()), (2, 0));
+        // The same fields in a pod's document, and from a stream that is not the agent's own.
+        let (forged, _state) = forwarder("");
+        let pod = [(b"hi".to_vec(), None, Marks::default())];
+        let (_, mut of_pod, stream_of_pod) = both_ways(format, &container("shop", "web-0"), &pod);
+        let last = of_pod.last_mut().unwrap();
+        *last = last.replacen(r#""message":"#, r#""taffrail.health":{"kind":"lost"},"message":"#, 1);
+        let from_pod = Source { owner: OWNER, group: GROUP, stream: &stream_of_pod };
+        body(&forged, &[subscription(from_pod, &of_pod), subscription(from_pod, &texts)]);
+        assert_eq!(forged.stats.own.get(), 0, "{format:?}");
     }
 }
 

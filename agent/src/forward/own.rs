@@ -11,6 +11,7 @@ use memchr::{memchr2, memmem};
 
 use crate::catalog::file::FileKey;
 use crate::config::template::fnv1a;
+use crate::health::records;
 use crate::record::json::Scanner;
 use crate::record::{fields, time};
 
@@ -30,6 +31,8 @@ pub struct Own<'a> {
     pub time: &'a str,
     /// The document from its brace to before its `taffrail`.
     pub head: &'a str,
+    /// Whether that holds what of all records only the agent's own health records do: it is ours if the tail is one's.
+    pub is_health: bool,
     /// Its `_id`.
     pub id: &'a str,
     /// The revision of the metadata that it lacks, in a compact event.
@@ -61,11 +64,18 @@ pub fn read(text: &str) -> Option<Own<'_>> {
     // Each member at most once, in the one order that there is.
     let (mut rank, mut time, mut found) = (0, None, None);
     let mut others: BTreeSet<&str> = BTreeSet::new();
+    let mut is_health = false;
     scanner.members(|_, member| {
         let name = &text[member.name.0 + 1..member.name.1 - 1];
         let value = member.value;
         let next = match name {
             "@timestamp" => 1,
+            name if rank > 0 && is_of_health(name) => {
+                is_health = true;
+                return !others.insert(name);
+            }
+            // Its members have an order of their own.
+            "message" | "log" if is_health => return !others.insert(name),
             "message" => 2,
             "log" => 3,
             "app" => 4,
@@ -100,7 +110,7 @@ pub fn read(text: &str) -> Option<Own<'_>> {
         && meta.is_none_or(is_revision)
         && !marks.contains(r#""id""#)
         && !marks.contains(r#""meta""#);
-    legal.then(|| Own { time, head: &text[..before], id, meta, marks, tail: &text[value.1..] })
+    legal.then(|| Own { time, head: &text[..before], is_health, id, meta, marks, tail: &text[value.1..] })
 }
 
 /// Reads a metadata event: its revision, and the constant end of documents without its stream and the newline. The revision
@@ -120,6 +130,11 @@ pub fn read_meta(text: &str) -> Option<(&str, &str)> {
 /// Whether it is a name that a route may give to a field at the top of a document.
 fn is_of_route(name: &str) -> bool {
     name == fields::CREATED || (fields::may_be_given(name) && !fields::is_within(name, "app"))
+}
+
+/// Whether it is a name that no document has before its `taffrail` but a health record.
+fn is_of_health(name: &str) -> bool {
+    [records::KUBERNETES, records::FIELD].contains(&name)
 }
 
 /// What an id of ours looks like: the key of a file, the first and last offset, for a part of a record its number.

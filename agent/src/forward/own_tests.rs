@@ -39,7 +39,27 @@ fn what_a_route_gives_is_ours_and_what_only_the_agent_writes_is_not_before_it() 
         (r#","app.env":"x""#, false),
     ] {
         let text = of(fields);
-        assert_eq!(read(&text).is_some(), is, "{text}");
+        assert_eq!(read(&text).is_some_and(|own| !own.is_health), is, "{text}");
+    }
+}
+
+#[test]
+fn a_health_record_holds_each_of_its_names_once_and_behind_its_time() {
+    let of = |fields: &str| {
+        format!(
+            r#"{{"@timestamp":"2026-11-23T15:54:01Z"{fields},"taffrail":{{"id":"AAAAAAAAAAAAAAAAAAAAAA-1-2"}},"event":{{}}}}"#
+        )
+    };
+    for (fields, is) in [
+        (r#","kubernetes":{},"log":{"level":"info"},"message":"hi","taffrail.health":{}"#, true),
+        (r#","message":"hi","log":{"level":"info"},"taffrail.health":{}"#, true),
+        (r#","kubernetes":{},"taffrail.health":{},"taffrail.health":{}"#, false),
+        (r#","kubernetes":{},"message":"hi","message":"ho""#, false),
+        (r#","kubernetes":{},"kubernetes":{}"#, false),
+        (r#","kubernetes":{},"taffrail.metadata":"path""#, false),
+    ] {
+        let text = of(fields);
+        assert_eq!(read(&text).is_some_and(|own| own.is_health), is, "{text}");
     }
 }
 

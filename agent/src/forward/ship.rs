@@ -112,6 +112,10 @@ impl Shipping<'_> {
         let Some(place) = self.forwarder.state().trust.place(source, constant, own.time) else {
             return false;
         };
+        // Nobody else's document may hold what these do.
+        if own.is_health && !place.is_health {
+            return false;
+        }
         self.forwarder.stats.own.add(1);
         let pushed = self.bulk.push(
             number,

@@ -37,6 +37,8 @@ pub struct Place {
     target: Prepared,
     /// `group:stream` as the templates give it; kept where that changes with the date.
     dated: Option<Prepared>,
+    /// Whether they are the agent's own health records.
+    pub is_health: bool,
 }
 
 /// The configured pairs, and what was worked out by them.
@@ -137,6 +139,7 @@ impl Trust {
             .as_deref()
             .map(|path| Path::new(path).file_name().unwrap_or_default().to_string_lossy());
         let cluster = &said.orchestrator.cluster.name;
+        let mut is_health = false;
         let names = match (&said.kubernetes, &said.host, &said.event) {
             (Some(kubernetes), None, None) => Names {
                 cluster,
@@ -149,6 +152,23 @@ impl Trust {
                 labels: &kubernetes.labels,
                 source: "pods",
             },
+            (None, Some(host), Some(event)) if event.dataset == HostLog::HEALTH => {
+                if said.stream.is_some() || said.file.is_some() || !said.labels.is_empty() {
+                    return None;
+                }
+                is_health = true;
+                Names {
+                    cluster,
+                    namespace: HostLog::OWN_NAME,
+                    pod: HostLog::OWN_NAME,
+                    container: HostLog::OWN_CONTAINER,
+                    node: &host.name,
+                    uid: HostLog::NAMESPACE,
+                    container_id: "",
+                    labels: &said.labels,
+                    source: HostLog::HEALTH,
+                }
+            }
             (None, Some(host), Some(event)) if said.stream.is_none() => Names {
                 cluster,
                 namespace: HostLog::NAMESPACE,
@@ -174,7 +194,7 @@ impl Trust {
             }
         })?;
         let dated = agreeing.split_at_date().1.is_some().then_some(agreeing);
-        Some(Place { target: self.target.prepare(names, Safe::Index), dated })
+        Some(Place { target: self.target.prepare(names, Safe::Index), dated, is_health })
     }
 }
 

@@ -36,20 +36,30 @@ impl HealthFile {
     /// Appends a record each, all of this moment: JSON of one line.
     ///
     /// # Errors
-    /// The disk does not take it. Some of it may be written; the next call begins a line of its own.
+    /// The disk does not take it, or the file has grown and cannot be rotated: then nothing is added. Some of it may be written;
+    /// the next call begins a line of its own.
     pub fn append<T: AsRef<str>>(&mut self, records: &[T]) -> io::Result<()> {
         let now = time::format_nanos(unix_nanos());
         let text: String =
             records.iter().map(|record| format!("{now} stdout F {}\n", record.as_ref())).collect();
-        if self.open.as_ref().is_some_and(|(_, size)| *size > 0 && size + text.len() as u64 > MOST_BYTES) {
-            self.open = None;
-            let [live, rotated] = NAMES.map(|name| self.folder.join(name));
-            fs::rename(live, rotated)?;
-        }
-        let (mut file, size) = match self.open.take() {
+        let is_over = |size: u64| size > 0 && size + text.len() as u64 > MOST_BYTES;
+        let (mut file, mut size) = match self.open.take() {
             Some(open) => open,
             None => self.begin()?,
         };
+        if is_over(size) {
+            let [live, rotated] = NAMES.map(|name| self.folder.join(name));
+            match fs::rename(live, rotated) {
+                Ok(()) => {}
+                // Somebody has removed it: then there is none to be rotated.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            (file, size) = self.begin()?;
+        }
+        if is_over(size) {
+            return Err(io::Error::other("the file has grown, and could not be rotated"));
+        }
         file.write_all(text.as_bytes())?;
         self.open = Some((file, size + text.len() as u64));
         Ok(())
@@ -94,6 +104,29 @@ mod tests {
             assert!(text.len() as u64 <= MOST_BYTES && !text.is_empty());
             assert!(text.lines().all(|line| line.ends_with(&format!(" stdout F {record}"))));
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_rotated_grows_no_further_and_one_that_is_gone_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = HealthFile::new(folder.path());
+        let record = "x".repeat(400_000);
+        let [live, rotated] = NAMES.map(|name| folder.path().join(FOLDER).join(name));
+        // A folder that is not empty takes no file's place.
+        fs::create_dir_all(rotated.join("in-the-way")).unwrap();
+        file.append(&[&record, &record]).unwrap();
+        let size = fs::metadata(&live).unwrap().len();
+        for _ in 0..3 {
+            file.append(&[&record]).unwrap_err();
+            assert_eq!(fs::metadata(&live).unwrap().len(), size);
+        }
+        fs::remove_dir_all(&rotated).unwrap();
+        file.append(&[&record]).unwrap();
+        assert_eq!(fs::metadata(&rotated).unwrap().len(), size);
+        file.append(&[&record]).unwrap();
+        fs::remove_file(&live).unwrap();
+        file.append(&[&record]).unwrap();
+        assert!(fs::metadata(&live).unwrap().len() < size);
     }
 
     #[test]

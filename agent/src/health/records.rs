@@ -20,7 +20,10 @@ use crate::stats::{Loss, LossReason, OutputStats};
 
 /// The object in a document that holds what only the agent writes. With a dot in its name, since a record may have an object
 /// `taffrail` of its own.
-const FIELD: &str = "taffrail.health";
+pub const FIELD: &str = "taffrail.health";
+
+/// The object that says of what node and pod it is.
+pub const KUBERNETES: &str = "kubernetes";
 
 /// What is the same for all records of a configuration.
 #[derive(Debug, Clone)]
@@ -66,13 +69,12 @@ impl Counted {
     }
 }
 
-impl Default for Recorder {
-    /// For a process that begins now.
-    fn default() -> Recorder {
-        let now = Instant::now();
+impl Recorder {
+    /// For a process that began then.
+    pub fn new(started: Instant) -> Recorder {
         Recorder {
-            started: now,
-            at: now,
+            started,
+            at: started,
             cpu_seconds: 0.0,
             errors: 0,
             outputs: HashMap::new(),
@@ -80,9 +82,7 @@ impl Default for Recorder {
             lost_by_container: HashMap::new(),
         }
     }
-}
 
-impl Recorder {
     /// The records of the time since the last ones. `errors`: those that the agent has told of so far.
     pub fn take(&mut self, view: &View, place: &Place, errors: u64) -> Vec<String> {
         let (now, process) = (Instant::now(), Process::now());
@@ -92,9 +92,19 @@ impl Recorder {
         for (output, stats) in &view.outputs {
             records.push(self.of_output(&writer, output, stats));
             self.losses(&writer, output, stats, &mut records);
+        }
+        // Of these there may be many: what is more important stands first.
+        for (output, stats) in &view.outputs {
             of_volumes(&writer, output, &stats.take_volumes(), &mut records);
         }
         records.iter().map(Value::to_string).collect()
+    }
+
+    /// Forgets what was counted of outputs but these: one that comes later under the name of an earlier one counts from 0.
+    pub fn keep_only(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.outputs.retain(|output, _| is_kept(output));
+        self.lost.retain(|(output, _), _| is_kept(output));
+        self.lost_by_container.retain(|(output, ..), _| is_kept(output));
     }
 
     fn of_agent(&mut self, writer: &Writer<'_>, view: &View, process: &Process, errors: u64) -> Value {
@@ -167,7 +177,8 @@ impl Recorder {
         let mut fresh: BTreeMap<(LossReason, String), Loss> = BTreeMap::new();
         let mut told = HashMap::new();
         let mut known = HashMap::new();
-        for (origin, reason, loss) in stats.losses.containers() {
+        let (totals, containers) = stats.losses.all();
+        for (origin, reason, loss) in containers {
             let key = (output.to_owned(), reason, origin.clone());
             let more = less(loss, self.lost_by_container.get(&key).copied().unwrap_or_default());
             known.insert(key, loss);
@@ -179,7 +190,7 @@ impl Recorder {
         self.lost_by_container.retain(|(of, ..), _| of != output);
         self.lost_by_container.extend(known);
         for reason in LossReason::ALL {
-            let total = stats.losses.of(reason);
+            let total = totals[reason as usize];
             let before = self.lost.insert((output.to_owned(), reason), total).unwrap_or_default();
             let rest = less(less(total, before), told.get(&reason).copied().unwrap_or_default());
             if rest != Loss::default() {
@@ -255,7 +266,7 @@ impl Writer<'_> {
         let mut record = Map::new();
         record.insert("message".to_owned(), json!(message));
         record.insert("log".to_owned(), json!({ "level": level }));
-        record.insert("kubernetes".to_owned(), kubernetes);
+        record.insert(KUBERNETES.to_owned(), kubernetes);
         record.insert(FIELD.to_owned(), fields);
         Value::Object(record)
     }
@@ -263,4 +274,4 @@ impl Writer<'_> {
 
 #[cfg(test)]
 #[path = "records_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -8,8 +8,14 @@ fn origin(namespace: &str) -> Arc<Origin> {
 }
 
 fn view_of(stats: &Arc<OutputStats>) -> View {
+    view(&[("search", stats)])
+}
+
+/// An agent that has these outputs.
+pub fn view(outputs: &[(&str, &Arc<OutputStats>)]) -> View {
+    let outputs = outputs.iter().map(|(name, stats)| ((*name).to_owned(), Arc::clone(stats)));
     View {
-        outputs: vec![("search".to_owned(), stats.clone())],
+        outputs: outputs.collect(),
         workers: Vec::new(),
         catalogs: Vec::new(),
         files: Vec::new(),
@@ -39,7 +45,7 @@ fn of_kind<'a>(records: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 #[test]
 fn what_is_told_is_of_the_time_since_the_last_records() {
-    let (mut recorder, stats) = (Recorder::default(), Arc::new(OutputStats::default()));
+    let (mut recorder, stats) = (Recorder::new(Instant::now()), Arc::new(OutputStats::default()));
     let mut view = view_of(&stats);
     view.files = vec![Arc::new(Counter::default())];
     view.files[0].add(3);
@@ -89,8 +95,19 @@ fn what_is_told_is_of_the_time_since_the_last_records() {
 }
 
 #[test]
+fn what_there_may_be_much_of_is_told_last() {
+    let (mut recorder, stats) = (Recorder::new(Instant::now()), Arc::new(OutputStats::default()));
+    let view = view(&[("one", &stats), ("two", &Arc::default())]);
+    stats.container(origin("shop")).delivered_bytes.add(1);
+    stats.losses.add(&origin("shop"), LossReason::Deleted, Loss::unread(1));
+    let records = taken(&mut recorder, &view, 0);
+    let kinds: Vec<&str> = records.iter().map(|record| record[FIELD]["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["agent", "output", "lost", "output", "volume"]);
+}
+
+#[test]
 fn a_container_that_came_and_went_between_two_records_is_told_with_its_labels() {
-    let (mut recorder, stats) = (Recorder::default(), Arc::new(OutputStats::default()));
+    let (mut recorder, stats) = (Recorder::new(Instant::now()), Arc::new(OutputStats::default()));
     let view = view_of(&stats);
     for team in ["blue", "red", "blue"] {
         let container = stats.container(origin("shop"));
@@ -109,7 +126,7 @@ fn a_container_that_came_and_went_between_two_records_is_told_with_its_labels() 
 
 #[test]
 fn losses_are_told_by_namespace_and_reason_and_those_of_nobody_known_too() {
-    let (mut recorder, stats) = (Recorder::default(), Arc::new(OutputStats::default()));
+    let (mut recorder, stats) = (Recorder::new(Instant::now()), Arc::new(OutputStats::default()));
     let view = view_of(&stats);
     let told = |recorder: &mut Recorder| -> Vec<(String, String, u64)> {
         let records = taken(recorder, &view, 0);

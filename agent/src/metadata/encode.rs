@@ -19,9 +19,10 @@ pub fn fields(facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Vec<u8>
     let mut out = Vec::with_capacity(256);
     match origin {
         Origin::Container(container) => put_container(&mut out, facts, container, extent),
-        // They say of what node and pod they are themselves.
+        // They say of what node and pod they are themselves; the host is named for those who know only how a document ends.
         Origin::Host(host) if host.is_health() => {
-            put(&mut out, r#""event":{"dataset":""#, &host.source);
+            put(&mut out, r#""host":{"name":""#, &facts.node);
+            put(&mut out, r#""},"event":{"dataset":""#, &host.source);
             out.extend_from_slice(br#""}"#);
         }
         Origin::Host(host) => put_host(&mut out, facts, host),

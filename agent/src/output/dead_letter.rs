@@ -191,6 +191,7 @@ pub fn batch(body: Vec<u8>, items: usize) -> Sealed {
         end: Position::default(),
         begun: 0,
         items: items as u32,
+        line_bytes: 0,
         in_doubt: true,
     };
     Sealed {

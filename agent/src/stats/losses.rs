@@ -100,7 +100,10 @@ impl Loss {
 }
 
 /// By the number of their reason.
-type ByReason = [Loss; LossReason::COUNT];
+pub type ByReason = [Loss; LossReason::COUNT];
+
+/// What a container has lost for a reason.
+pub type OfContainer = (Arc<Origin>, LossReason, Loss);
 
 /// What one output has lost, by container and reason. The containers that lost something last are told one by one, also
 /// when they are gone; the others are summed up.
@@ -155,12 +158,17 @@ impl Losses {
     }
 
     /// What each container has lost, for each reason that there was.
-    pub fn containers(&self) -> Vec<(Arc<Origin>, LossReason, Loss)> {
+    pub fn containers(&self) -> Vec<OfContainer> {
+        self.all().1
+    }
+
+    /// The sums, and what each container has lost, of one moment.
+    pub fn all(&self) -> (ByReason, Vec<OfContainer>) {
         let table = self.lock();
         let all = table.containers.iter().flat_map(|(origin, (_, by_reason))| {
             LossReason::ALL.iter().map(move |&reason| (origin.clone(), reason, by_reason[reason as usize]))
         });
-        all.filter(|(_, _, loss)| *loss != Loss::default()).collect()
+        (table.total, all.filter(|(_, _, loss)| *loss != Loss::default()).collect())
     }
 
     fn sum(&self, of: impl Fn(LossReason) -> bool) -> Loss {

@@ -441,6 +441,7 @@ impl Cursor {
         left_out: LeftOut,
     ) {
         let now = Instant::now();
+        let line_bytes = batch.take_line_bytes(items);
         self.last_read = now;
         batch.opened.get_or_insert(now);
         let end = self.at;
@@ -450,6 +451,7 @@ impl Cursor {
         {
             last.end = end;
             last.items += items;
+            last.line_bytes += line_bytes;
             stretch.end = end.into();
             stretch.left_out.add(left_out);
             return;
@@ -461,6 +463,7 @@ impl Cursor {
             start,
             end,
             items,
+            line_bytes,
             begun,
             in_doubt: start.oldest() < self.doubtful_until,
         });

@@ -223,10 +223,10 @@ impl Worker {
             match fate {
                 Fate::Acknowledged => {
                     reading.stats.records_delivered.add(run.items.into());
+                    self.stats.passed_bytes.add(run.end.offset.saturating_sub(run.start.offset));
                     if run.items > 0 {
-                        let bytes = run.end.offset.saturating_sub(run.start.offset);
-                        reading.stats.delivered_bytes.add(bytes);
-                        self.stats.delivered_bytes.add(bytes);
+                        reading.stats.delivered_bytes.add(run.line_bytes);
+                        self.stats.delivered_bytes.add(run.line_bytes);
                         let times = (run.begun, run.end.time);
                         self.stats.count_in_time(run.items.into(), times, now);
                     }

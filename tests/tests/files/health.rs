@@ -154,7 +154,7 @@ fn only_outputs_that_are_named_send_them_and_no_route_is_asked() {
         node.path().join("other").display()
     );
     let limited =
-        "[outputs.local.rate_limit]\ncontainer = { lines = 10 }\nburst = \"1s\"\naction = \"drop\"\n";
+        "[outputs.local.rate_limit]\ncontainer = { lines = 1 }\nburst = \"1s\"\naction = \"drop\"\n";
     let config = config(&node, &format!("{limited}{other}{HEALTH}"));
     let agent = Agent::start(&config, &node);
     let documents = eventually(seconds(40), "a loss, and what the other output did", || {
@@ -170,6 +170,10 @@ fn only_outputs_that_are_named_send_them_and_no_route_is_asked() {
     );
     assert_eq!((lost.text("log.level"), number(lost, "records") > 0), ("warn", true));
     assert_eq!(agent.terminate().code, Some(0));
+    // The limit is none for what the agent tells of itself.
+    let documents = node.delivered().unwrap();
+    let own = documents.iter().filter(|document| document.get("taffrail.health").is_some());
+    assert_eq!(own.count(), written(&node));
     let others = verify::read_ndjson(&node.path().join("other")).unwrap();
     assert!(others.len() == 100 && others.iter().all(|document| document.is_of(&pod)), "{}", others.len());
 }

@@ -1,12 +1,13 @@
 //! The backlog at the start of an agent: told while it is delivered, and once it is.
 //!
 //! In: each output's counters. Out: a line now and then for an output that begins far behind, with how much is done and how
-//! long the rest will take at that rate, and one when it has caught up. Of an output that gets on without one, or that delivers
-//! nothing, which is told by itself, not a word.
+//! long the rest will take at that rate, and one when it has caught up, or has delivered as much as was behind. Of an output that
+//! gets on without one, or that delivers nothing, which is told by itself, not a word. A reload ends it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock::unix_millis;
 use crate::command::terminal::size;
 use crate::stats::OutputStats;
 
@@ -19,16 +20,22 @@ const EVERY: Duration = Duration::from_secs(10);
 /// A backlog is more than this.
 const LEAST: u64 = 64 << 20;
 
-/// What is left at any time of an output that has caught up.
-const CAUGHT_UP: u64 = 1 << 20;
-
 /// What there is to say.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Told {
-    /// So many bytes are delivered, so many are left, for about that long.
+    /// So many bytes are done, so many are left, for about that long.
     On(u64, u64, Duration),
-    /// It is done: bytes.
-    Done(u64),
+    /// It has caught up: bytes done.
+    CaughtUp(u64),
+    /// As much is done as was behind, and so much is left.
+    Passed(u64, u64),
+}
+
+/// How far an output is behind: bytes, and how long ago the oldest of them was written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Lag {
+    bytes: u64,
+    age: Duration,
 }
 
 /// What of an output was behind.
@@ -36,22 +43,31 @@ enum Told {
 struct Backlog {
     output: String,
     stats: Arc<OutputStats>,
-    /// Bytes delivered at the start, and at the last word.
+    /// Bytes that were behind.
+    behind: u64,
+    /// Bytes done at the start, and at the last word.
     base: u64,
     told: u64,
 }
 
 impl Backlog {
-    fn look(&mut self, lag: u64, delivered: u64, elapsed: Duration) -> Option<Told> {
-        let done = delivered.saturating_sub(self.base);
-        if lag <= CAUGHT_UP {
-            return Some(Told::Done(done));
+    /// `lag`: nothing where it is not known, as while containers are taken up again after a fault.
+    fn look(&mut self, lag: Option<Lag>, passed: u64, elapsed: Duration) -> Option<Told> {
+        let (lag, done) = (lag?, passed.saturating_sub(self.base));
+        // All that is left was written since the first look: on a busy node there is always something.
+        if lag.age + FIRST_LOOK <= elapsed {
+            return Some(Told::CaughtUp(done));
         }
-        if delivered == std::mem::replace(&mut self.told, delivered) {
+        let told = std::mem::replace(&mut self.told, passed);
+        // At the last look already: what is left is told a little later than what is done.
+        if told.saturating_sub(self.base) >= self.behind {
+            return Some(Told::Passed(done, lag.bytes));
+        }
+        if passed == told {
             return None;
         }
         let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
-        Some(Told::On(done, lag, Duration::from_secs_f64((lag as f64 / rate).min(1e9))))
+        Some(Told::On(done, lag.bytes, Duration::from_secs_f64((lag.bytes as f64 / rate).min(1e9))))
     }
 }
 
@@ -59,23 +75,32 @@ impl Backlog {
 pub async fn tell(outputs: Vec<(String, Arc<OutputStats>)>) {
     let begun = Instant::now();
     let of = |(output, stats): (String, Arc<OutputStats>)| {
-        let base = stats.delivered_bytes.get();
-        Backlog { output, stats, base, told: base }
+        let base = stats.passed_bytes.get();
+        Backlog { output, stats, behind: 0, base, told: base }
     };
     let mut backlogs: Vec<Backlog> = outputs.into_iter().map(of).collect();
     tokio::time::sleep(FIRST_LOOK).await;
-    backlogs.retain(|backlog| lag(&backlog.stats) > LEAST);
+    backlogs.retain_mut(|backlog| {
+        let left = lag_bytes(&backlog.stats);
+        backlog.behind = left + backlog.stats.passed_bytes.get() - backlog.base;
+        left > LEAST
+    });
     while !backlogs.is_empty() {
         backlogs.retain_mut(|backlog| {
-            let (lag, delivered) = (lag(&backlog.stats), backlog.stats.delivered_bytes.get());
-            match backlog.look(lag, delivered, begun.elapsed()) {
-                Some(Told::Done(done)) => {
-                    let seconds = begun.elapsed().as_secs();
-                    tracing::info!(output = backlog.output, delivered = size(done), seconds, "caught up");
+            let (output, seconds) = (&backlog.output.clone(), begun.elapsed().as_secs());
+            let passed = backlog.stats.passed_bytes.get();
+            match backlog.look(lag(&backlog.stats), passed, begun.elapsed()) {
+                Some(Told::CaughtUp(done)) => {
+                    tracing::info!(output, delivered = size(done), seconds, "caught up");
+                    return false;
+                }
+                Some(Told::Passed(done, left)) => {
+                    let (delivered, left) = (size(done), size(left));
+                    tracing::info!(output, delivered, left, seconds, "delivered as much as was behind");
                     return false;
                 }
                 Some(Told::On(done, left, time)) => tracing::info!(
-                    output = backlog.output,
+                    output,
                     percent = done * 100 / (done + left),
                     delivered = size(done),
                     left = size(left),
@@ -90,23 +115,58 @@ pub async fn tell(outputs: Vec<(String, Arc<OutputStats>)>) {
     }
 }
 
-fn lag(stats: &OutputStats) -> u64 {
+fn lag_bytes(stats: &OutputStats) -> u64 {
     stats.containers().iter().map(|container| container.lag_bytes.get()).sum()
+}
+
+/// Nothing where it is not known.
+fn lag(stats: &OutputStats) -> Option<Lag> {
+    let (containers, now) = (stats.containers(), unix_millis());
+    let mut lag = Lag { bytes: 0, age: Duration::ZERO };
+    for container in &containers {
+        let bytes = container.lag_bytes.get();
+        // It has not been looked yet how old these are.
+        if bytes > 0 && container.oldest.get() == 0 {
+            return None;
+        }
+        lag.bytes += bytes;
+        lag.age = lag.age.max(Duration::from_millis(container.lag_millis(now)));
+    }
+    (!containers.is_empty()).then_some(lag)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const GIB: u64 = 1 << 30;
+
+    fn backlog() -> Backlog {
+        Backlog { output: "o".into(), stats: Arc::default(), behind: GIB, base: 100, told: 100 }
+    }
+
+    fn old(bytes: u64) -> Option<Lag> {
+        Some(Lag { bytes, age: Duration::from_secs(3600) })
+    }
+
     #[test]
     fn the_rest_takes_as_long_as_the_rate_so_far_says_and_who_stands_still_is_not_spoken_of() {
-        let mut backlog = Backlog { output: "o".into(), stats: Arc::default(), base: 100, told: 100 };
-        let ten = Duration::from_secs(10);
-        assert_eq!(backlog.look(900 << 20, 100, ten), None, "nothing is delivered");
+        let (mut backlog, ten) = (backlog(), Duration::from_secs(10));
+        assert_eq!(backlog.look(old(900 << 20), 100, ten), None, "nothing is delivered");
         let done = 100 << 20;
         let on = Some(Told::On(done, 900 << 20, Duration::from_secs(90)));
-        assert_eq!(backlog.look(900 << 20, 100 + done, ten), on);
-        assert_eq!(backlog.look(900 << 20, 100 + done, 2 * ten), None, "nothing more is");
-        assert_eq!(backlog.look(CAUGHT_UP, 100 + 2 * done, 3 * ten), Some(Told::Done(2 * done)));
+        assert_eq!(backlog.look(old(900 << 20), 100 + done, ten), on);
+        assert_eq!(backlog.look(old(900 << 20), 100 + done, 2 * ten), None, "nothing more is");
+        // However much a busy node has just written.
+        let fresh = Some(Lag { bytes: 300 << 20, age: ten });
+        assert_eq!(backlog.look(fresh, 100 + 2 * done, 3 * ten), Some(Told::CaughtUp(2 * done)));
+    }
+
+    #[test]
+    fn who_has_done_what_was_behind_is_not_told_of_for_ever_and_nothing_known_is_not_nothing_left() {
+        let (mut backlog, ten) = (backlog(), Duration::from_secs(10));
+        assert_eq!(backlog.look(None, 100 + GIB / 2, ten), None);
+        assert!(matches!(backlog.look(old(7), 100 + GIB, ten), Some(Told::On(GIB, 7, _))));
+        assert_eq!(backlog.look(old(7), 100 + GIB, 2 * ten), Some(Told::Passed(GIB, 7)));
     }
 }

@@ -63,6 +63,13 @@ fn a_record_that_is_not_sent_is_counted_and_not_read_again() {
         )
     };
     assert_eq!(told(&worker), (2, 2, 2));
+    let bytes = |worker: &Worker| {
+        let container = &worker.stats.containers()[0];
+        (container.delivered_bytes.get(), worker.stats.delivered_bytes.get(), worker.stats.passed_bytes.get())
+    };
+    // What was left out is no byte of what was delivered.
+    let lines = "one\nthree\n".len() as u64;
+    assert_eq!(bytes(&worker), (lines, lines, text.len() as u64));
     let mut again = world.worker();
     world.works(&mut again);
     assert_eq!((world.messages().len(), told(&again)), (2, (0, 0, 0)));
