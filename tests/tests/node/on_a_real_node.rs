@@ -119,7 +119,7 @@ fn kubelet_containerd_and_the_api_server_may_go_and_come_back() {
 }
 
 #[test]
-fn another_configuration_and_another_annotation_count_from_then_on() {
+fn another_configuration_counts_from_then_on() {
     let world = world();
     let ns = &world.namespace("changes");
     world.node.apply(&workload("Deployment", ns, "before", writes("before", 200, 0, None)));
