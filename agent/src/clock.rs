@@ -6,6 +6,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Longer than any agent runs: the wait of whoever has nothing to wait for.
+pub const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+
 /// Nanoseconds since the epoch by the wall clock; before it, 0.
 pub fn unix_nanos() -> i64 {
     i64::try_from(since_epoch().as_nanos()).unwrap_or(i64::MAX)

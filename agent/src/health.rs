@@ -15,6 +15,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use crate::admin::told::Told;
+use crate::clock::FOR_EVER;
 use crate::config::Config;
 use crate::pipeline::View;
 use crate::stats::OutputStats;
@@ -23,9 +24,6 @@ use records::{Place, Recorder};
 
 /// How long the end of the agent waits for the last records.
 const LAST_WORD: Duration = Duration::from_secs(1);
-
-/// The wait of one who has nothing to do.
-const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 
 /// What is recorded, and how often.
 #[derive(Debug)]

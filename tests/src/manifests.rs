@@ -47,19 +47,25 @@ pub fn kustomize(folder: &str) -> Vec<Value> {
 /// As [`kustomize`].
 #[track_caller]
 pub fn kustomize_with(folder: &str, components: &[&str]) -> Vec<Value> {
-    // Only by relative paths can kustomize be led to other folders.
     let own =
         tempfile::Builder::new().prefix("overlay-").tempdir_in(target()).expect("a folder for an overlay");
-    let up = own.path().canonicalize().expect("a real path");
-    let up = "../".repeat(up.components().count() - 1);
-    let manifests = root().join("manifests").canonicalize().expect("the manifests");
-    let to =
-        |what: &str| format!("{up}{}/{what}", manifests.strip_prefix("/").expect("a whole path").display());
+    let to = |what: &str| shipped(own.path(), what);
     let components: Vec<String> = components.iter().map(|name| to(&format!("components/{name}"))).collect();
     // JSON is YAML.
     let text = json!({ "resources": [to(folder)], "components": components }).to_string();
     fs::write(own.path().join("kustomization.yaml"), text).expect("to write an overlay");
     objects(tool(&["kustomize", &own.path().to_string_lossy()]))
+}
+
+/// The path from an overlay of one's own to a folder of `manifests/`: only by relative ones can kustomize be led elsewhere.
+///
+/// # Panics
+/// When one of the two is not there.
+pub fn shipped(own: &Path, what: &str) -> String {
+    let up = own.canonicalize().expect("a real path");
+    let up = "../".repeat(up.components().count() - 1);
+    let manifests = root().join("manifests").canonicalize().expect("the manifests");
+    format!("{up}{}/{what}", manifests.strip_prefix("/").expect("a whole path").display())
 }
 
 /// What the chart renders with these values over its own.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Reading, Settings, Worker};
 use crate::catalog::origin::Origin;
+use crate::clock::FOR_EVER;
 use crate::config::Wish;
 use crate::metadata::Extent;
 use crate::metadata::facts::Known;
@@ -16,9 +17,6 @@ use crate::metadata::table::{Claim, Table};
 use crate::route::{Course, Plan};
 use crate::stats::OutputStats;
 use crate::stats::volume::Labels;
-
-/// Longer than any agent runs.
-const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 
 /// Whether a container's records wait for what is not known of its pod yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

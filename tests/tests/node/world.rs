@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
-use taffrail_tests::manifests::root;
+use taffrail_tests::manifests::{root, shipped};
 use taffrail_tests::real_node::RealNode;
 use taffrail_tests::server::{Kind, Server};
 use taffrail_tests::space::Space;
@@ -75,10 +75,7 @@ impl World {
              [[routes]]\noutputs = [\"search\"]\n"
         );
         fs::write(self.overlay.join("taffrail.toml"), config).expect("to write the configuration");
-        // kustomize is led to other folders by relative paths only.
-        let up = "../".repeat(self.overlay.components().count() - 1);
-        let shipped = root().join("manifests/overlays/elasticsearch").canonicalize().expect("the overlay");
-        let shipped = format!("{up}{}", shipped.strip_prefix("/").expect("a whole path").display());
+        let shipped = shipped(&self.overlay, "overlays/elasticsearch");
         let overlay = json!({
             "resources": [shipped], "namespace": AGENT,
             "configMapGenerator": [{ "name": "taffrail", "behavior": "replace", "files": ["taffrail.toml"] }],

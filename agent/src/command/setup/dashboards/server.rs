@@ -137,8 +137,10 @@ impl Server {
         let wanted: Vec<Value> =
             objects.iter().map(|object| json!({ "type": object.kind, "id": object.id })).collect();
         let body = Value::Array(wanted).to_string();
-        let found =
-            json_of(self.call(Method::POST, "/api/saved_objects/_bulk_get", "", JSON, body.into()).await?)?;
+        let found = json_of(
+            self.send(Method::POST, &self.within("/api/saved_objects/_bulk_get"), "", JSON, body.into())
+                .await?,
+        )?;
         let found =
             found["saved_objects"].as_array().ok_or("an answer without `saved_objects`: is it Kibana?")?;
         let failed = |one: &&Value| one["error"].is_object() && one["error"]["statusCode"] != 404;
@@ -159,7 +161,8 @@ impl Server {
         for page in 1.. {
             let query = format!("per_page={PAGE}&page={page}&fields=title&fields=description{kinds}");
             let found = json_of(
-                self.call(Method::GET, "/api/saved_objects/_find", &query, JSON, Bytes::new()).await?,
+                self.send(Method::GET, &self.within("/api/saved_objects/_find"), &query, JSON, Bytes::new())
+                    .await?,
             )?;
             let all = found["saved_objects"].as_array().cloned().unwrap_or_default();
             let full = all.len() == PAGE;
@@ -181,7 +184,13 @@ impl Server {
             let body = multipart(&ndjson(objects));
             let length = body.len();
             let reply = self
-                .call(Method::POST, "/api/saved_objects/_import", "overwrite=true", MULTIPART, body.into())
+                .send(
+                    Method::POST,
+                    &self.within("/api/saved_objects/_import"),
+                    "overwrite=true",
+                    MULTIPART,
+                    body.into(),
+                )
                 .await?;
             match reply.status {
                 StatusCode::PAYLOAD_TOO_LARGE if objects.len() > 1 => {
@@ -212,8 +221,8 @@ impl Server {
     /// # Errors
     /// It is refused.
     pub async fn delete(&self, kind: &str, id: &str) -> Result<(), String> {
-        let path = format!("/api/saved_objects/{kind}/{id}");
-        let reply = self.call(Method::DELETE, &path, "", JSON, Bytes::new()).await?;
+        let path = self.within(&format!("/api/saved_objects/{kind}/{id}"));
+        let reply = self.send(Method::DELETE, &path, "", JSON, Bytes::new()).await?;
         if reply.status.is_success() || reply.status == StatusCode::NOT_FOUND {
             Ok(())
         } else {
@@ -221,16 +230,9 @@ impl Server {
         }
     }
 
-    /// Within the space.
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        query: &str,
-        content_type: &'static str,
-        body: Bytes,
-    ) -> Result<Reply, String> {
-        self.send(method, &format!("{}{path}", self.space), query, content_type, body).await
+    /// A path as it is within the space.
+    fn within(&self, path: &str) -> String {
+        format!("{}{path}", self.space)
     }
 
     async fn send(
