@@ -2,9 +2,9 @@
 //!
 //! In: sealed batches of events, several at a time. Out: each run of them settled by the service's own word on its events.
 //! A batch is taken apart by stream: calls of one stream follow each other ([`Sender`] sees to the order), those of others
-//! go on beside them ([`lane`]). What passes (throttling, 5xx, lost connections) is tried again for as long as it takes; what
-//! refuses parks the containers that it concerns, and no others. Groups and streams are made when they are missing
-//! ([`names`]). Never decides what to read.
+//! go on beside them ([`lane`]). What passes (throttling, 5xx, lost connections) is tried again for as long as it takes; a
+//! stream that refuses, or that nothing passes for while the service is there for others, parks the containers that it
+//! concerns, and no others. Groups and streams are made when they are missing ([`names`]). Never decides what to read.
 
 pub(crate) mod client;
 mod lane;
@@ -15,7 +15,7 @@ pub(crate) mod rejected;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,12 @@ pub(crate) const MADE_BY: &str = "taffrail:made-by";
 /// After the service has denied a stream, nothing is sent there for so long.
 const DENIED_AGAIN: Duration = Duration::from_secs(30);
 
+/// What nobody has come back to for so long is of containers that are gone: a parked one is tried every minute or two.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+/// What has been told of denials is remembered for so many groups and actions; beyond it all is told anew.
+const MOST_TOLD: usize = 4096;
+
 /// How long all must go well before that is told: calls are many at a time, and one that failed says little of others.
 const WELL: Duration = Duration::from_secs(10);
 
@@ -58,9 +64,11 @@ pub struct CloudWatch {
     pace: Mutex<Pace>,
     /// Calls that may be under way at a time.
     calls: Semaphore,
-    /// Until when a stream is left alone, because it was denied.
+    /// Calls that the service has taken.
+    taken: AtomicU64,
+    /// Until when a stream is left alone, because it was denied or nothing passed for it; kept until something does.
     denied: Mutex<HashMap<Arc<str>, Instant>>,
-    /// What has been told of denials, once each.
+    /// What has been told of these, once each.
     told_denied: Mutex<HashSet<String>>,
     told_rejected: AtomicU8,
     told_linger: AtomicBool,
@@ -80,20 +88,26 @@ pub struct Sender {
     barred: Arc<Barred>,
 }
 
-/// Cursors that were parked, each with the epoch of the runs that were: what was dispatched before the worker knew of it
-/// must not be sent, since it will be read again.
+/// Cursors that were parked, each with the epoch of the runs that were, and when: what was dispatched before the worker knew
+/// of it must not be sent, since it will be read again.
 #[derive(Debug, Default)]
-struct Barred(Mutex<HashMap<u64, u32>>);
+struct Barred(Mutex<HashMap<u64, (u32, Instant)>>);
 
 impl Barred {
     fn add(&self, run: &Run) {
+        let now = Instant::now();
         let mut barred = lock(&self.0);
-        let epoch = barred.entry(run.cursor).or_default();
-        *epoch = run.epoch.max(*epoch);
+        let (epoch, at) = barred.entry(run.cursor).or_insert((run.epoch, now));
+        (*epoch, *at) = (run.epoch.max(*epoch), now);
     }
 
     fn has(&self, run: &Run) -> bool {
-        lock(&self.0).get(&run.cursor).is_some_and(|epoch| run.epoch <= *epoch)
+        lock(&self.0).get(&run.cursor).is_some_and(|(epoch, _)| run.epoch <= *epoch)
+    }
+
+    /// Forgets what was parked long ago. No batch may be under way, since it could hold runs of that time.
+    fn forget(&self, now: Instant) {
+        lock(&self.0).retain(|_, (_, at)| now.saturating_duration_since(*at) < FORGOTTEN);
     }
 }
 
@@ -142,6 +156,7 @@ impl CloudWatch {
             dead_letters,
             pace: Mutex::new(Pace::new(share, Instant::now())),
             calls: Semaphore::new(config.in_flight),
+            taken: AtomicU64::new(0),
             denied: Mutex::default(),
             told_denied: Mutex::default(),
             told_rejected: AtomicU8::new(0),
@@ -207,12 +222,12 @@ impl CloudWatch {
     fn deny(&self, target: &Arc<str>, action: &str, what: &str) {
         self.stats.fail(what);
         self.stats.auth_failures.add(1);
-        lock(&self.denied).insert(target.clone(), Instant::now() + DENIED_AGAIN);
+        self.leave(target, Instant::now());
         let (group, _) = split(target);
         let (denied, resource) = denial(what);
         let action = denied.unwrap_or_else(|| action.to_owned());
         let resource = resource.unwrap_or_else(|| format!("arn:aws:logs:*:*:log-group:{group}:*"));
-        if lock(&self.told_denied).insert(format!("{action} {group}")) {
+        if self.is_news(format!("{action} {group}")) {
             tracing::error!(
                 output = self.name,
                 action,
@@ -226,9 +241,9 @@ impl CloudWatch {
     /// A group or stream that cannot be made: told once for each group.
     fn leave_alone(&self, target: &Arc<str>, what: &str) {
         self.stats.fail(what);
-        lock(&self.denied).insert(target.clone(), Instant::now() + DENIED_AGAIN);
+        self.leave(target, Instant::now());
         let (group, _) = split(target);
-        if lock(&self.told_denied).insert(format!("make {group}")) {
+        if self.is_news(format!("make {group}")) {
             tracing::error!(
                 output = self.name,
                 group,
@@ -236,6 +251,38 @@ impl CloudWatch {
                 "CloudWatch refuses to make a log group or stream: its containers wait, and are tried again every half minute; others go on"
             );
         }
+    }
+
+    /// A stream for which nothing passes, while the service is there: told once for each group.
+    fn give_way(&self, target: &Arc<str>, what: &str) {
+        self.stats.fail(what);
+        self.leave(target, Instant::now());
+        let (group, stream) = split(target);
+        if self.is_news(format!("wait {group}")) {
+            tracing::warn!(
+                output = self.name,
+                group,
+                stream,
+                trouble = what,
+                "nothing passes for a log stream: its containers wait, and are tried again every half minute; others go on"
+            );
+        }
+    }
+
+    /// Leaves a stream alone for a while.
+    fn leave(&self, target: &Arc<str>, now: Instant) {
+        let mut denied = lock(&self.denied);
+        denied.retain(|_, until| *until + FORGOTTEN > now);
+        denied.insert(target.clone(), now + DENIED_AGAIN);
+    }
+
+    /// Whether it has not been told yet.
+    fn is_news(&self, key: String) -> bool {
+        let mut told = lock(&self.told_denied);
+        if told.len() >= MOST_TOLD {
+            told.clear();
+        }
+        told.insert(key)
     }
 
     /// Whether a stream is left alone for now.
@@ -249,7 +296,7 @@ impl CloudWatch {
         if !denied.is_empty() && denied.remove(target).is_some() {
             let (group, _) = split(target);
             lock(&self.told_denied).retain(|told| !told.ends_with(&format!(" {group}")));
-            tracing::info!(output = self.name, group, "allowed now: delivering again");
+            tracing::info!(output = self.name, group, "delivering again what was left alone");
         }
     }
 
@@ -325,6 +372,10 @@ impl Sender {
         lock(&self.client.pace).batch_of(jobs.len());
         self.client.tell_linger(jobs.len());
         self.client.stats.split.add(events.split.into());
+        // Every batch under way has it too.
+        if Arc::strong_count(&self.barred) == 1 {
+            self.barred.forget(Instant::now());
+        }
         let shipment = Shipment { body, events, runs, ends, barred: self.barred.clone() };
         self.client.clone().deliver(Arc::new(shipment), jobs)
     }
@@ -338,4 +389,59 @@ fn split(target: &str) -> (&str, &str) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every change is whole before anything could panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ByteSize;
+    use crate::position::Position;
+
+    fn client() -> CloudWatch {
+        let letters = DeadLetters::new(std::path::Path::new("/nowhere"), "cw", ByteSize::mib(1));
+        let (_stopping, stop) = watch::channel(Stop::No);
+        CloudWatch::new("cw", &CloudWatchConfig::default(), letters, Arc::default(), stop)
+    }
+
+    #[test]
+    fn what_was_parked_or_left_alone_is_forgotten_when_nobody_comes_back_to_it() {
+        let (client, now) = (client(), Instant::now());
+        for n in 0..10 {
+            client.leave(&format!("g:{n}").into(), now);
+        }
+        assert!(client.is_denied("g:9"));
+        client.leave(&"g:new".into(), now + DENIED_AGAIN + FORGOTTEN / 2);
+        assert_eq!(lock(&client.denied).len(), 11, "what is tried again is known for what it was");
+        client.leave(&"g:new".into(), now + DENIED_AGAIN + FORGOTTEN);
+        assert_eq!(lock(&client.denied).len(), 1);
+
+        let barred = Barred::default();
+        let run = |cursor, epoch| Run {
+            cursor,
+            epoch,
+            number: 0,
+            start: Position::default(),
+            end: Position::default(),
+            items: 1,
+            line_bytes: 1,
+            begun: 0,
+            in_doubt: false,
+        };
+        barred.add(&run(1, 3));
+        barred.add(&run(1, 2));
+        assert!(barred.has(&run(1, 3)) && !barred.has(&run(1, 4)) && !barred.has(&run(2, 0)));
+        barred.forget(Instant::now());
+        assert!(barred.has(&run(1, 3)));
+        barred.forget(Instant::now() + FORGOTTEN);
+        assert!(lock(&barred.0).is_empty());
+    }
+
+    #[test]
+    fn what_is_told_once_takes_no_memory_without_end() {
+        let client = client();
+        let is_news = |n: usize| client.is_news(format!("wait {n}"));
+        assert!(is_news(0) && !is_news(0));
+        assert!((1..=MOST_TOLD).all(is_news));
+        assert!(lock(&client.told_denied).len() <= MOST_TOLD);
+    }
 }

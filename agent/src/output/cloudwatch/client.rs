@@ -36,6 +36,8 @@ pub struct Service {
     config: CloudWatchConfig,
     credentials: Arc<Credentials>,
     client: OnceCell<(Client, String)>,
+    /// Calls to which it answered that they fail, each for itself.
+    answered: AtomicU64,
 }
 
 /// What the SDK asks for credentials: found, kept and renewed by the signer that other outputs use.
@@ -87,7 +89,12 @@ impl Service {
     pub fn new(config: &CloudWatchConfig) -> Service {
         let credentials =
             Credentials { signer: Signer::new(&config.auth(), &[]), generation: AtomicU64::new(0) };
-        Service { config: config.clone(), credentials: Arc::new(credentials), client: OnceCell::new() }
+        Service {
+            config: config.clone(),
+            credentials: Arc::new(credentials),
+            client: OnceCell::new(),
+            answered: AtomicU64::new(0),
+        }
     }
 
     /// The client and its region.
@@ -164,6 +171,11 @@ impl Service {
         Ok((Client::from_conf(config.build()), region))
     }
 
+    /// How many calls it has answered with a failure of their own: where that grows, it is there.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     /// What an error of `action` on a group means. Where credentials were refused, others are looked for.
     pub async fn fault<E>(&self, error: SdkError<E>) -> Fault
     where
@@ -171,6 +183,11 @@ impl Service {
     {
         let in_doubt = may_be_done(&error);
         let fault = classify(&error, in_doubt);
+        // That the caller is not known, or not welcome, it would say to any call.
+        let of_all = matches!(fault, Fault::Passing { in_doubt: false, .. });
+        if matches!(error, SdkError::ServiceError(_)) && !of_all {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
         if matches!(&fault, Fault::Passing { in_doubt: false, what } if is_identity(what)) {
             let renewing = self.credentials.signer.renew(self.credentials.generation.load(Ordering::Relaxed));
             // As in `client`.
@@ -180,14 +197,14 @@ impl Service {
     }
 }
 
-/// Codes that say that the caller is not who it says, or no longer: others may be there soon.
-const IDENTITY: [&str; 7] = [
+/// What codes begin with that say that the caller is not who it says, or no longer: others may be there soon. Some end in
+/// "Exception" or not, by who answers.
+const IDENTITY: [&str; 6] = [
     "UnrecognizedClientException",
-    "ExpiredTokenException",
     "ExpiredToken",
     "InvalidSignatureException",
-    "IncompleteSignatureException",
-    "MissingAuthenticationTokenException",
+    "IncompleteSignature",
+    "MissingAuthenticationToken",
     "InvalidClientTokenId",
 ];
 
@@ -222,17 +239,31 @@ fn classify<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>, in_d
     };
     let code = service.err().code().unwrap_or("no code");
     let what = format!("{code}: {}", words::line(service.err().message().unwrap_or("without a word")));
+    meaning(code, status, what, in_doubt)
+}
+
+/// What the service's code and status mean, by its API reference: PutLogEvents, and "Common Errors".
+fn meaning(code: &str, status: u16, what: String, in_doubt: bool) -> Fault {
     match code {
         "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => {
             Fault::Throttled(what)
         }
         "ResourceNotFoundException" => Fault::Missing,
         "ResourceAlreadyExistsException" | "OperationAbortedException" => Fault::Exists,
-        "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" | "KMSAccessDeniedException" => {
-            Fault::Denied(what)
-        }
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "UnauthorizedOperation"
+        | "NotAuthorized"
+        | "KMSAccessDeniedException" => Fault::Denied(what),
         _ if is_identity(code) => Fault::Passing { what, in_doubt: false },
+        // Of the account and of this machine's clock, whatever is sent.
+        "OptInRequired" | "RequestExpired" => Fault::Passing { what, in_doubt: false },
+        // Broken off on the way, by whichever side: who knows when.
+        "RequestAbortedException" | "RequestAborted" => Fault::Passing { what, in_doubt: true },
+        _ if status == 408 => Fault::Passing { what, in_doubt: true },
         _ if status == 429 => Fault::Throttled(what),
+        // Of who sends, not of what is sent.
+        _ if status == 401 || status == 403 => Fault::Denied(what),
         _ if (400..500).contains(&status) => Fault::Refused(what),
         _ => Fault::Passing { what, in_doubt },
     }
@@ -263,5 +294,41 @@ fn may_be_done<E: Error + 'static>(error: &SdkError<E>) -> bool {
         }
         SdkError::ServiceError(service) => service.raw().status().as_u16() >= 500,
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_the_caller_or_the_way_is_no_fault_of_the_events() {
+        let said = |code, status| meaning(code, status, String::new(), status >= 500);
+        let what = String::new;
+        let passing = |in_doubt| Fault::Passing { what: what(), in_doubt };
+        for (code, status, meant) in [
+            ("InvalidParameterException", 400, Fault::Refused(what())),
+            ("ValidationException", 400, Fault::Refused(what())),
+            ("LimitExceededException", 400, Fault::Refused(what())),
+            ("RequestEntityTooLargeException", 413, Fault::Refused(what())),
+            ("AccessDeniedException", 400, Fault::Denied(what())),
+            ("NotAuthorized", 401, Fault::Denied(what())),
+            ("NotAuthorized", 400, Fault::Denied(what())),
+            ("no code", 403, Fault::Denied(what())),
+            ("OptInRequired", 403, passing(false)),
+            ("RequestExpired", 400, passing(false)),
+            ("ExpiredTokenException", 403, passing(false)),
+            ("IncompleteSignature", 403, passing(false)),
+            ("IncompleteSignatureException", 400, passing(false)),
+            ("UnrecognizedClientException", 400, passing(false)),
+            ("RequestAbortedException", 400, passing(true)),
+            ("RequestTimeoutException", 408, passing(true)),
+            ("ThrottlingException", 400, Fault::Throttled(what())),
+            ("no code", 429, Fault::Throttled(what())),
+            ("ServiceUnavailableException", 503, passing(true)),
+            ("ResourceNotFoundException", 400, Fault::Missing),
+        ] {
+            assert_eq!(said(code, status), meant, "{code} {status}");
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! One stream's share of a batch, on its way: cut into calls, one after the other, each until its end is known.
 //!
 //! In: events of one stream, sorted, and the end of the stream's earlier calls. Out: [`End`]: the runs that the service
-//! does not take for now, and what was lost. A call that failed in a way that passes is made again with back-off; one that
-//! is refused as a whole is made in halves, so that one bad event stands in the way of no other.
+//! does not take for now, and what was lost. A call that failed in a way that passes is made again with back-off, and after
+//! some tries its stream is left alone, so that it holds up no other; one that is refused as a whole is made in halves, so
+//! that one bad event stands in the way of no other.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
@@ -31,6 +33,14 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 
 /// After so many tries throttling is told.
 const THROTTLED: u32 = 4;
+
+/// So many tries in a row fail, in some 15 seconds, before a stream is left alone for which nothing passes while other streams
+/// are served.
+const TRIES: u32 = 8;
+
+/// The same where no other call was taken meanwhile, in some three minutes. It may be all of the service that fails, and then
+/// there is nothing better to do; or it may be that others have no credit, since this stream holds all of it.
+const TRIES_ALONE: u32 = 24;
 
 /// What a raw line is given in front when it is sent with another time: brackets, thirty letters, a space.
 const STAMP_BYTES: usize = 40;
@@ -117,25 +127,32 @@ impl CloudWatch {
         });
         let mut parts = self.parts(shipment, events, false);
         let (mut accepted, mut suspects) = (false, Vec::new());
+        // Refused as a whole, behind an event that was refused alone, while nothing was taken. It may be the stream: cut into
+        // single events, a batch of thousands would cost thousands of calls to learn that.
+        let mut whole: Vec<Part> = Vec::new();
         while let Some(part) = parts.pop_front() {
             match self.call(shipment, &job.target, &part, accepted, room.take()).await {
                 Outcome::Taken(info) => {
                     accepted = true;
+                    // It is not the stream: the events that are refused are looked for.
+                    whole.drain(..).rev().for_each(|part| halve(part, &mut parts));
                     let again = self.take_in(shipment, &job.target, &part, info, &mut end).await;
                     parts.extend(self.parts(shipment, again, true));
                 }
                 Outcome::Refused(what) if part.events.len() > 1 => {
                     self.tell_trouble(&what);
-                    let Part { mut events, restamped } = part;
-                    let rest = events.split_off(events.len() / 2);
-                    parts.push_front(Part { events: rest, restamped });
-                    parts.push_front(Part { events, restamped });
+                    if accepted || suspects.is_empty() {
+                        halve(part, &mut parts);
+                    } else {
+                        whole.push(part);
+                    }
                 }
                 Outcome::Refused(what) => {
                     suspects.extend(part.events.into_iter().map(|event| (event, what.clone())))
                 }
                 Outcome::Parked => {
-                    let rest = part.events.iter().chain(parts.iter().flat_map(|part| &part.events));
+                    let rest = parts.iter().chain(&whole).flat_map(|part| &part.events);
+                    let rest = part.events.iter().chain(rest);
                     let rest = rest.chain(suspects.iter().map(|(event, _)| event));
                     for event in rest {
                         let run = shipment.run(event);
@@ -145,7 +162,8 @@ impl CloudWatch {
                     return end;
                 }
                 Outcome::Stopped => {
-                    let rest = part.events.iter().chain(parts.iter().flat_map(|part| &part.events));
+                    let rest = parts.iter().chain(&whole).flat_map(|part| &part.events);
+                    let rest = part.events.iter().chain(rest);
                     let rest = rest.chain(suspects.iter().map(|(event, _)| event));
                     end.abandoned.extend(rest.map(|event| shipment.run(event)));
                     return end;
@@ -165,6 +183,11 @@ impl CloudWatch {
                 end.parked.insert(run);
             }
         }
+        for event in whole.iter().flat_map(|part| &part.events) {
+            let run = shipment.run(event);
+            shipment.barred.add(&shipment.runs[run]);
+            end.parked.insert(run);
+        }
         // The one behind begins.
         drop(job.done);
         end
@@ -181,7 +204,8 @@ impl CloudWatch {
         parts
     }
 
-    /// Makes a call until its end is known. `begun`: something of the share has been taken before. `room`: for the first try.
+    /// Makes a call until its end is known, or the stream is left alone. `begun`: something of the share has been taken before.
+    /// `room`: for the first try.
     async fn call<'r>(
         &'r self,
         shipment: &Shipment,
@@ -194,6 +218,10 @@ impl CloudWatch {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         // What has been taken, or may have been, would stand twice if it were given up.
         let mut sent = begun;
+        let before = self.signs();
+        // It has been left alone, and nothing has passed since: one try shows whether it is well.
+        let left = lock(&self.denied).contains_key(target);
+        let mut made = false;
         loop {
             if self.is_denied(target) {
                 return Outcome::Parked;
@@ -204,6 +232,7 @@ impl CloudWatch {
             };
             let mut fault = match attempt {
                 Ok(info) => {
+                    self.taken.fetch_add(1, Ordering::Relaxed);
                     self.tell_recovery();
                     self.allow(target);
                     return Outcome::Taken(info);
@@ -213,10 +242,15 @@ impl CloudWatch {
             let mut action = "logs:PutLogEvents";
             if fault == Fault::Missing {
                 action = "logs:CreateLogStream";
-                let made = self.names.make(&self.service, group, stream);
-                match self.unless_stopped(made).await {
+                let making = self.names.make(&self.service, group, stream);
+                match self.unless_stopped(making).await {
                     None => return Outcome::Stopped,
-                    Some(Ok(())) => continue,
+                    Some(Ok(())) if !made => {
+                        made = true;
+                        continue;
+                    }
+                    // It was there already, or was made, and still is not there.
+                    Some(Ok(())) => {}
                     // What cannot be made can take no event.
                     Some(Err(Fault::Refused(what))) => {
                         self.leave_alone(target, &what);
@@ -225,6 +259,8 @@ impl CloudWatch {
                     Some(Err(other)) => fault = other,
                 }
             }
+            // Throttling is part of the trade, until it lasts.
+            let usual = matches!(fault, Fault::Throttled(_)) && backoff.tries() < THROTTLED;
             let what = match fault {
                 Fault::Denied(what) => {
                     self.deny(target, action, &what);
@@ -232,10 +268,12 @@ impl CloudWatch {
                 }
                 Fault::Refused(what) => return Outcome::Refused(what),
                 Fault::Throttled(what) => {
-                    lock(&self.pace).throttled(Instant::now());
+                    // What makes streams has a pace of its own: others are sent no slower for it.
+                    if action == "logs:PutLogEvents" {
+                        lock(&self.pace).throttled(Instant::now());
+                    }
                     self.stats.fail(&what);
-                    // Part of the trade, until it lasts.
-                    if backoff.tries() < THROTTLED { String::new() } else { what }
+                    what
                 }
                 Fault::Passing { what, in_doubt } => {
                     self.stats.auth_failures.add(is_identity(&what).into());
@@ -249,8 +287,12 @@ impl CloudWatch {
                     format!("the service says of {target} that it is there, and is not")
                 }
             };
-            if !what.is_empty() {
+            if !usual {
                 self.tell_trouble(&what);
+            }
+            if backoff.tries() + 1 >= self.patience(before, begun, left) {
+                self.give_way(target, &what);
+                return Outcome::Parked;
             }
             self.stats.retries.add(1);
             let mut stop = self.stop.clone();
@@ -259,6 +301,28 @@ impl CloudWatch {
                 _ = stop.wait_for(|stop| *stop == Stop::Now || (!sent && *stop == Stop::Unsent)) => return Outcome::Stopped,
             }
         }
+    }
+
+    /// Signs that the service is there: calls that it has taken, and calls that it has answered otherwise.
+    fn signs(&self) -> (u64, u64) {
+        (self.taken.load(Ordering::Relaxed), self.service.answered())
+    }
+
+    /// How many tries of a call may fail, since which there were these signs `before`, until its stream is left alone.
+    fn patience(&self, before: (u64, u64), begun: bool, left: bool) -> u32 {
+        let (taken, answered) = self.signs();
+        let tries = if (taken, answered) == before {
+            // Nobody is there, for any stream.
+            return u32::MAX;
+        } else if left {
+            1
+        } else if taken != before.0 {
+            TRIES
+        } else {
+            TRIES_ALONE
+        };
+        // What was taken of the run in which the call begins is sent once more if that is parked: so rather later.
+        if begun { 2 * tries } else { tries }
     }
 
     /// Makes a call once, in this room or when there is some.
@@ -405,6 +469,14 @@ impl CloudWatch {
     }
 }
 
+/// Puts a part in front again, in two.
+fn halve(part: Part, parts: &mut VecDeque<Part>) {
+    let Part { mut events, restamped } = part;
+    let rest = events.split_off(events.len() / 2);
+    parts.push_front(Part { events: rest, restamped });
+    parts.push_front(Part { events, restamped });
+}
+
 /// A PutLogEvents request that is being written: JSON, as the service's API reference has it.
 struct Request {
     json: Vec<u8>,
@@ -469,13 +541,31 @@ mod tests {
         assert_eq!(bytes as usize, texts.iter().map(|text| text.len()).sum::<usize>());
     }
 
-    #[test]
-    fn shares_that_wait_by_the_thousand_are_small() {
+    fn client() -> CloudWatch {
         let stats = Arc::new(OutputStats::default());
         let letters =
             DeadLetters::new(std::path::Path::new("/nowhere"), "cw", crate::config::ByteSize::mib(1));
         let (_stopping, stop) = tokio::sync::watch::channel(Stop::No);
-        let client = Arc::new(CloudWatch::new("cw", &CloudWatchConfig::default(), letters, stats, stop));
+        CloudWatch::new("cw", &CloudWatchConfig::default(), letters, stats, stop)
+    }
+
+    #[test]
+    fn a_stream_is_left_alone_where_others_are_served_and_waited_for_where_nobody_is() {
+        let client = client();
+        let before = client.signs();
+        for (begun, left) in [(false, false), (true, false), (false, true)] {
+            assert_eq!(client.patience(before, begun, left), u32::MAX);
+        }
+        client.taken.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(client.patience(before, false, false), TRIES);
+        assert_eq!(client.patience(before, true, false), 2 * TRIES);
+        assert_eq!(client.patience(before, false, true), 1);
+        assert_eq!(client.patience(client.signs(), false, false), u32::MAX);
+    }
+
+    #[test]
+    fn shares_that_wait_by_the_thousand_are_small() {
+        let client = Arc::new(client());
         let shipment = Arc::new(Shipment {
             body: Vec::new(),
             events: Default::default(),

@@ -59,10 +59,7 @@ impl Names {
             Err(Fault::Missing) => {}
             made => return made,
         }
-        let making = {
-            let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-            making.entry(group.to_owned()).or_default().clone()
-        };
+        let making = self.turn(group);
         let _alone = making.lock().await;
         match self.make_stream(service, group, stream).await {
             Err(Fault::Missing) => {}
@@ -77,6 +74,14 @@ impl Names {
             }
             made => made,
         }
+    }
+
+    /// The turn at making a group.
+    fn turn(&self, group: &str) -> Arc<AsyncMutex<()>> {
+        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        // What nobody else has is not being made: it is handed out here only.
+        making.retain(|_, turn| Arc::strong_count(turn) > 1);
+        making.entry(group.to_owned()).or_default().clone()
     }
 
     async fn make_stream(&self, service: &Service, group: &str, stream: &str) -> Result<(), Fault> {
@@ -215,5 +220,21 @@ fn named(action: &str, group: &str, fault: Fault) -> Fault {
         // Making something twice does no harm.
         Fault::Passing { what, .. } => Fault::Passing { what, in_doubt: false },
         fault => fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_kept_for_groups_that_are_being_made_only() {
+        let names = Names::new("cw", &CloudWatchConfig::default());
+        let first = names.turn("a");
+        for n in 0..100 {
+            names.turn(&n.to_string());
+        }
+        assert!(Arc::ptr_eq(&first, &names.turn("a")));
+        assert!(names.making.lock().unwrap().len() <= 2);
     }
 }

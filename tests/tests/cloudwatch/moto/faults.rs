@@ -2,7 +2,7 @@
 
 use super::kit::World;
 use serde_json::json;
-use taffrail_tests::cloudwatch::Action;
+use taffrail_tests::cloudwatch::{Action, Call};
 use taffrail_tests::moto::Moto;
 use taffrail_tests::node::Container;
 use taffrail_tests::{eventually, let_pass, seconds, seed, verify};
@@ -58,6 +58,97 @@ fn a_group_that_is_denied_holds_up_no_other_and_comes_when_it_is_allowed() {
     world.service.obeys(|_| Action::Do);
     verify::exactly_once(seconds(150), || Ok(of(&bank)), &[&bank]);
     assert_eq!(agent.stderr().matches("not allowed").count(), 1);
+    world.clean();
+}
+
+/// Show: others go on for more batches than may be under way, each with lines of a stream that fails; that one is asked
+/// rarely, told once, and has every line once when it is well.
+fn holds_up_no_other(rule: fn(&Call<'_>) -> Action) {
+    let world = World::new(rule);
+    let mut well = world.node.pod("well").container("app");
+    let mut sick = world.node.pod("sick").container("app");
+    sick.writes(50);
+    let agent = world.agent("");
+    for round in 1..=8 {
+        well.writes(10);
+        sick.writes(10);
+        world.takes(round * 10);
+    }
+    verify::exactly_once(seconds(60), || Ok(world.documents(&[&well])), &[&well]);
+    eventually(seconds(120), "a message", || {
+        let said = agent.stderr();
+        if said.contains("nothing passes for a log stream") { Ok(()) } else { Err(said) }
+    });
+    let spoilt = world.service.seen().spoilt;
+    assert!(spoilt < 100, "{spoilt} calls for a stream that fails");
+    world.service.obeys(|_| Action::Do);
+    world.exactly_once(&[&well, &sick]);
+    assert_eq!(agent.stderr().matches("nothing passes for a log stream").count(), 1);
+}
+
+#[test]
+fn a_stream_that_always_fails_holds_up_no_other_and_comes_once_when_it_is_well() {
+    holds_up_no_other(|call| if call.stream.contains("/sick/") { Action::Fail } else { Action::Do });
+}
+
+#[test]
+fn a_stream_whose_making_is_throttled_holds_up_no_other_and_comes_once_when_it_is_made() {
+    holds_up_no_other(|call| {
+        let is_made = call.action == "CreateLogStream" && call.stream.contains("/sick/");
+        if is_made { Action::Throttle } else { Action::Do }
+    });
+}
+
+#[test]
+fn a_stream_that_is_there_and_is_not_holds_up_no_other_and_is_asked_rarely() {
+    holds_up_no_other(|call| match call.action {
+        _ if !call.stream.contains("/sick/") => Action::Do,
+        "CreateLogStream" => Action::Say("ResourceAlreadyExistsException", "It exists.".into()),
+        _ => Action::Say("ResourceNotFoundException", "It does not exist.".into()),
+    });
+}
+
+#[test]
+fn a_stream_that_is_refused_costs_few_calls() {
+    let world = World::new(|call| match call.action {
+        "PutLogEvents" => Action::Say("UnheardOfException", "No.".into()),
+        _ => Action::Do,
+    });
+    let mut web = world.node.pod("web").container("app");
+    web.writes(1_000);
+    let agent = world.agent("linger = \"1s\"");
+    eventually(seconds(60), "a message", || {
+        let said = agent.stderr();
+        if said.contains("set aside and tried again") { Ok(()) } else { Err(said) }
+    });
+    let spoilt = world.service.seen().spoilt;
+    assert!((2..100).contains(&spoilt), "{spoilt} calls for 1,000 events");
+    world.service.obeys(|_| Action::Do);
+    world.exactly_once(&[&web]);
+}
+
+#[test]
+fn events_that_are_refused_alone_are_kept_and_the_others_of_their_stream_arrive() {
+    // 64, 32, 16, 8, 4, 2, and one event, which is refused; then the one beside it, and the two behind them as a whole.
+    let mut left = 9;
+    let world = World::new(move |call| {
+        if call.action != "PutLogEvents" || left == 0 {
+            return Action::Do;
+        }
+        left -= 1;
+        Action::Say("InvalidParameterException", "No.".into())
+    });
+    let mut web = world.node.pod("web").container("app");
+    web.writes(64);
+    let agent = world.agent("linger = \"1s\"");
+    let letters = world.node.state().join("dead-letters/cw.ndjson");
+    eventually(seconds(60), "dead letters and events", || {
+        let kept = std::fs::read_to_string(&letters).unwrap_or_default().lines().count();
+        let taken = world.service.seen().events;
+        if (kept, taken) == (2, 62) { Ok(()) } else { Err(format!("{kept} kept, {taken} taken")) }
+    });
+    assert_eq!(agent.terminate().code, Some(0));
+    assert_eq!(world.documents(&[&web]).len(), 62);
     world.clean();
 }
 

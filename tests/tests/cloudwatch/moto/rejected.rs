@@ -98,6 +98,11 @@ fn dead_letters_are_listed_and_sent_again_and_what_is_rejected_once_more_stays()
             again.stdout,
             again.stderr
         );
+        assert!(
+            again.code == Some(1) && again.stderr.contains("10 of 10 were refused once more, and are kept"),
+            "{}",
+            again.stderr
+        );
         assert_eq!((letters().lines().count(), world.stored(&web).len()), (10, before));
         let again =
             world.runs(&["dead-letter", "replay"], &format!("format = \"{format}\"\nrejected = \"now\""));
