@@ -9,7 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -49,18 +49,20 @@ pub struct Letter {
 }
 
 /// The dead letters of one output.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DeadLetters {
     path: PathBuf,
     limit: u64,
-    writing: Mutex<()>,
+    writing: Arc<Mutex<()>>,
+    /// Who is next to write on a thread of its own.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl DeadLetters {
     /// Those of `output`, below the state directory, of which `limit` is kept.
     pub fn new(state_dir: &Path, output: &str, limit: ByteSize) -> DeadLetters {
         let path = state_dir.join("dead-letters").join(format!("{output}.ndjson"));
-        DeadLetters { path, limit: limit.bytes(), writing: Mutex::new(()) }
+        DeadLetters { path, limit: limit.bytes(), writing: Arc::default(), turn: Arc::default() }
     }
 
     /// Where they are.
@@ -85,6 +87,18 @@ impl DeadLetters {
         Ok(lock)
     }
 
+    /// Appends letters, as [`append`](Self::append) does, on a thread that may wait for a slow disk or for a replay: those of
+    /// the network belong to all outputs.
+    ///
+    /// # Errors
+    /// They could not be written, or not be flushed to the disk.
+    pub async fn keep(&self, letters: Vec<Letter>) -> io::Result<u64> {
+        // One such thread, however many requests had something refused.
+        let _turn = self.turn.lock().await;
+        let disk = self.clone();
+        tokio::task::spawn_blocking(move || disk.append(&letters)).await.map_err(io::Error::other)?
+    }
+
     /// Appends letters; on return they are on disk. Returns how many old ones had to go.
     pub fn append(&self, letters: &[Letter]) -> io::Result<u64> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,12 +120,18 @@ impl DeadLetters {
             // A crash left half a letter, which must not take the next one with it.
             text.insert(0, b'\n');
         }
-        if let Err(error) = file.write_all(&text).and_then(|()| file.sync_data()) {
+        let written = file.write_all(&text).and_then(|()| file.sync_data());
+        if let Err(error) = written.and_then(|()| if before == 0 { self.sync_folders() } else { Ok(()) }) {
             // Half a letter would spoil the next.
             let _ = file.set_len(before);
             return Err(error);
         }
         Ok(dropped)
+    }
+
+    /// A file that was made or renamed is so on disk only when its folder is there, which may be new itself.
+    fn sync_folders(&self) -> io::Result<()> {
+        self.path.ancestors().skip(1).take(2).try_for_each(|folder| File::open(folder)?.sync_all())
     }
 
     /// All letters, the oldest first; one for each `_id`, since a crash can make a record be refused again.
@@ -129,6 +149,7 @@ impl DeadLetters {
                 file => io::copy(&mut file?, &mut aside)?,
             };
             aside.sync_data()?;
+            self.sync_folders()?;
             fs::remove_file(path)?;
         }
         read(&[self.replaying()])
@@ -253,6 +274,19 @@ mod tests {
         assert_eq!(letters.list().unwrap().len(), 2, "a replay that is cut short loses nothing");
         letters.end_replay().unwrap();
         assert_eq!(letters.list().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn letters_that_wait_for_the_disk_keep_nobody_else_waiting() {
+        let state = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::new(state.path(), "search", ByteSize::mib(100));
+        // As a replay holds it in another process. On this one thread it would never be let go, if the letters waited there.
+        let locked = letters.lock().unwrap();
+        let others = async { drop(locked) };
+        let (first, second, ()) =
+            tokio::join!(letters.keep(vec![letter("a")]), letters.keep(vec![letter("b")]), others);
+        assert_eq!((first.unwrap(), second.unwrap()), (0, 0));
+        assert_eq!(letters.list().unwrap().len(), 2);
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! The `elasticsearch` output: bulk requests to Elasticsearch or OpenSearch.
 //!
 //! In: sealed batches, several at a time. Out: each settled by the server's own word on every item. A request that
-//! failed is sent again with back-off, one that is too large in halves; items that were refused for now are sent again
-//! alone, and after some tries their container is set aside; items refused for good are sent once more in safe form, and
-//! then go to the dead letters. Never decides what to read, never builds a tree of a reply. No call but `_bulk` is made.
+//! failed is sent again with back-off, one that is too large in halves, and likewise one that is refused while others are
+//! taken; items that were refused for now are sent again alone, and after some tries their container is set aside; items
+//! refused for good are sent once more in safe form, and then go to the dead letters. Never decides what to read, never
+//! builds a tree of a reply. No call but `_bulk` is made.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use reqwest::StatusCode;
@@ -19,8 +20,8 @@ use super::backoff::Backoff;
 use super::credit::Credit;
 use super::dead_letter::DeadLetters;
 use super::http::{HttpClient, SetupError};
-use super::load::{Load, Taken, Target};
-use super::refused::{self, Verdict};
+use super::load::{self, BatchLimit, Load, Taken, Target};
+use super::refused::{self, Refusals, Verdict};
 use super::reply::{self, Item};
 use super::rollover::{self, Unknown};
 use super::{Fate, Settled, Stop};
@@ -39,7 +40,9 @@ pub struct Elasticsearch {
     retry: Backoff,
     level: Option<u32>,
     dead_letters: DeadLetters,
-    batch_limit: AtomicU64,
+    batch_limit: BatchLimit,
+    /// When a part of a body was taken that had been refused as a whole.
+    part_taken: Mutex<Option<Instant>>,
     /// Whether records in doubt are looked for where a data stream has rolled over.
     looks_back: bool,
     /// Whether documents name their own `_id`.
@@ -52,6 +55,7 @@ pub struct Elasticsearch {
     doubt_began: SystemTime,
     told_rollover: AtomicBool,
     told_refused: AtomicBool,
+    told_apart: AtomicBool,
     stats: Arc<OutputStats>,
     stop: watch::Receiver<Stop>,
     /// What is left of batches is sent one request at a time, beyond those in flight.
@@ -69,6 +73,8 @@ struct Trouble {
     in_doubt: bool,
     /// The server takes no request of this size (413).
     too_large: bool,
+    /// What is in it may be the reason (403, 400 and the like).
+    of_body: bool,
 }
 
 /// How the delivery of a batch stands.
@@ -77,14 +83,22 @@ struct Standing {
     whole: Bytes,
     /// What it holds of the output's credit; `None` where nobody counts.
     credit: Option<Credit>,
-    /// When it was first sent.
+    /// When it was first sent, by the server's kind of clock.
     begun: SystemTime,
+    /// The same by a clock that does not jump.
+    started: Instant,
     /// Runs that the destination does not take for now.
     parked: BTreeSet<usize>,
     /// A request's end was not seen: what it held may be there already.
     in_doubt: bool,
     /// The server has judged some of it.
     answered: bool,
+    /// It was taken apart, for its size or for what is in it.
+    apart: bool,
+    /// How often some of it was refused as a whole.
+    refusals: Option<Refusals>,
+    /// The waits before what is taken apart for that is sent.
+    pace: Backoff,
 }
 
 impl Standing {
@@ -116,7 +130,8 @@ impl Elasticsearch {
             retry: Backoff::new(config.retry_initial, config.retry_max),
             level: config.gzip_level(),
             dead_letters,
-            batch_limit: AtomicU64::new(u64::MAX),
+            batch_limit: BatchLimit::new(config.reading.batch.bytes()),
+            part_taken: Mutex::default(),
             looks_back: config.document_id && matches!(config.target, config::Target::DataStream(_)),
             ids: config.document_id,
             pipeline: config.pipeline.is_some(),
@@ -124,6 +139,7 @@ impl Elasticsearch {
             doubt_began: doubt_began(previous_end),
             told_rollover: AtomicBool::new(false),
             told_refused: AtomicBool::new(false),
+            told_apart: AtomicBool::new(false),
             stats,
             stop,
             remainders: Semaphore::new(1),
@@ -139,13 +155,24 @@ impl Elasticsearch {
             whole: Bytes::from(body),
             credit,
             begun: SystemTime::now(),
+            started: Instant::now(),
             parked: BTreeSet::new(),
             in_doubt: false,
             answered: false,
+            apart: false,
+            refusals: None,
+            pace: self.retry.clone(),
         };
         let first = Load::whole(standing.whole.clone(), self.level.filter(|_| compressed), items);
         let mut loads = VecDeque::from([first]);
         while let Some(load) = loads.pop_front() {
+            // What stands beside the fault is read again with it. Sent piece by piece it would be thousands of requests.
+            if standing.apart
+                && !load.safe
+                && (0..load.items).all(|item| standing.parked.contains(&run_of(&runs, load.place(item))))
+            {
+                continue;
+            }
             match self.send(load, &runs, &mut standing).await {
                 Some(more) => more.into_iter().rev().for_each(|load| loads.push_front(load)),
                 None => return settle(runs, |_| Fate::Abandoned, standing.whole),
@@ -169,7 +196,7 @@ impl Elasticsearch {
             standing.in_doubt || runs.iter().any(|run| run.in_doubt && (self.follows || run.epoch > 0));
         loop {
             let doubt = doubtful.then(|| self.doubt_began(standing));
-            let patient = standing.begun.elapsed().is_ok_and(|waited| waited < SHARDS_COME_BACK);
+            let patient = standing.started.elapsed() < SHARDS_COME_BACK;
             let is_remainder = standing.whole.is_empty();
             let attempt = async {
                 // It is never closed.
@@ -186,12 +213,15 @@ impl Elasticsearch {
             let wait = match attempt {
                 Err(trouble) if trouble.too_large => {
                     self.tell_trouble(&trouble.what);
-                    let parts = if load.items > 1 {
-                        self.halves(&load)
-                    } else {
-                        let item = Item { index: 0, status: 413, reason: trouble.what, ..Item::default() };
-                        self.put_aside(&load, vec![item])
-                    };
+                    let parts = self.make_smaller(&load, trouble.what, runs, standing).await;
+                    more.extend(self.or_park(&load, parts, runs, standing));
+                    return Some(more);
+                }
+                Err(trouble) if trouble.of_body && self.blames_the_body(standing) => {
+                    self.tell_apart(&trouble.what);
+                    let wait = standing.pace.next(trouble.retry_after);
+                    self.wait(wait, standing).await?;
+                    let parts = take_apart(&load, runs, standing);
                     more.extend(self.or_park(&load, parts, runs, standing));
                     return Some(more);
                 }
@@ -206,9 +236,14 @@ impl Elasticsearch {
                     self.tell_recovery();
                     doubtful = false;
                     standing.answered = true;
+                    if standing.apart && standing.refusals.is_some() {
+                        *self.part_taken.lock().unwrap_or_else(PoisonError::into_inner) =
+                            Some(Instant::now());
+                    }
                     let (again, refused) = self.judge(&load, failed, runs, standing);
                     if !refused.is_empty() {
-                        more.extend(self.or_park(&load, self.put_aside(&load, refused), runs, standing));
+                        let parts = self.put_aside(&load, refused).await;
+                        more.extend(self.or_park(&load, parts, runs, standing));
                     }
                     if again.is_empty() {
                         return Some(more);
@@ -235,13 +270,31 @@ impl Elasticsearch {
                     backoff.next(None)
                 }
             };
-            // A batch of which the server may hold a part is tried to the last: it should not go elsewhere as well.
-            let unsent = !standing.in_doubt && !standing.answered;
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                _ = stop.wait_for(|stop| *stop == Stop::Now || (unsent && *stop == Stop::Unsent)) => return None,
-            }
+            self.wait(wait, standing).await?;
         }
+    }
+
+    /// Lets a time pass before a batch is sent again; `None` if the agent stops.
+    async fn wait(&self, time: Duration, standing: &Standing) -> Option<()> {
+        // A batch of which the server may hold a part is tried to the last: it should not go elsewhere as well.
+        let unsent = !standing.in_doubt && !standing.answered;
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = tokio::time::sleep(time) => Some(()),
+            _ = stop.wait_for(|stop| *stop == Stop::Now || (unsent && *stop == Stop::Unsent)) => None,
+        }
+    }
+
+    /// What is in a body was one time more the likely reason that it was refused as a whole: whether it is to be taken apart.
+    fn blames_the_body(&self, standing: &mut Standing) -> bool {
+        let (taken, now) = (self.stats.requests.get(), Instant::now());
+        let part_taken = *self.part_taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let refusals = standing.refusals.get_or_insert_with(|| Refusals::new(taken, now));
+        let likely = refusals.concern_the_body(taken, part_taken, now);
+        if likely {
+            standing.pace.reset();
+        }
+        refusals.are_enough(likely, now)
     }
 
     /// Further loads, or, if they could not be made (a dead letter that could not be written), the whole load's runs
@@ -340,6 +393,7 @@ impl Elasticsearch {
             retry_after: reply.retry_after,
             in_doubt: reply.status.is_success() || reply.status.is_server_error(),
             too_large: reply.status == StatusCode::PAYLOAD_TOO_LARGE,
+            of_body: refused::may_be_for_its_body(reply.status.as_u16(), &reply.body),
         };
         if matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             self.stats.auth_failures.add(1);
@@ -347,6 +401,7 @@ impl Elasticsearch {
         if reply.status != StatusCode::OK {
             return Err(trouble(format!("{}{}", reply.told(), advice(reply.status))));
         }
+        self.batch_limit.taken(Instant::now());
         self.stats.requests.add(1);
         self.stats.sent_bytes.add(load.body.len() as u64);
         reply::judge(&reply.body, load.items)
@@ -396,7 +451,7 @@ impl Elasticsearch {
     }
 
     /// Refused items: once more in safe form, in a load of their own, or to the dead letters.
-    fn put_aside(&self, load: &Load, refused: Vec<Item>) -> io::Result<Vec<Load>> {
+    async fn put_aside(&self, load: &Load, refused: Vec<Item>) -> io::Result<Vec<Load>> {
         let indices: Vec<u32> = refused.iter().map(|item| item.index).collect();
         let (mut safe, mut letters) = (Vec::new(), Vec::new());
         for (item, taken) in refused.into_iter().zip(load.take(&indices)?) {
@@ -407,9 +462,9 @@ impl Elasticsearch {
             }
         }
         if !letters.is_empty() {
-            // A few milliseconds for the disk, and rarely: the other requests go on in the runtime's second thread.
-            self.stats.dead_letters_dropped.add(self.dead_letters.append(&letters)?);
-            self.stats.refused.add(letters.len() as u64);
+            let count = letters.len() as u64;
+            self.stats.dead_letters_dropped.add(self.dead_letters.keep(letters).await?);
+            self.stats.refused.add(count);
         }
         if safe.is_empty() {
             return Ok(Vec::new());
@@ -418,18 +473,29 @@ impl Elasticsearch {
         Ok(vec![load.with(safe, true)?])
     }
 
-    /// The load in two, since the server takes no request of its size. Batches to come are made no larger.
-    fn halves(&self, load: &Load) -> io::Result<Vec<Load>> {
-        let middle = load.items / 2;
-        let plain = load.plain()?;
-        self.batch_limit.fetch_min(plain.len() as u64 / 2, Ordering::Relaxed);
-        let half = |items: std::ops::Range<u32>| load.with(load.take(&items.collect::<Vec<_>>())?, load.safe);
-        Ok(vec![half(0..middle)?, half(middle..load.items)?])
+    /// A load of which the server takes no request of its size, as its answer `what` says: in halves, and batches to come
+    /// are made no larger. A record that is too large by itself is put aside. One that is not waits: whoever refuses it
+    /// refuses everything now.
+    async fn make_smaller(
+        &self,
+        load: &Load,
+        what: String,
+        runs: &[Run],
+        standing: &mut Standing,
+    ) -> io::Result<Vec<Load>> {
+        let bytes = load.plain()?.len() as u64;
+        if load.items > 1 {
+            self.batch_limit.refused(bytes, Instant::now());
+        } else if bytes > load::LEAST {
+            let item = Item { index: 0, status: 413, reason: what, ..Item::default() };
+            return self.put_aside(load, vec![item]).await;
+        }
+        take_apart(load, runs, standing)
     }
 
     /// Bytes that a batch may have before compression, as far as the server's refusals have taught.
     pub fn batch_limit(&self) -> u64 {
-        self.batch_limit.load(Ordering::Relaxed)
+        self.batch_limit.get()
     }
 
     #[cold]
@@ -451,6 +517,17 @@ impl Elasticsearch {
                 output = self.name,
                 trouble = what,
                 "cannot deliver; trying again until it works, nothing is lost meanwhile"
+            );
+        }
+    }
+
+    fn tell_apart(&self, what: &str) {
+        self.stats.fail(what);
+        if !self.told_apart.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                output = self.name,
+                answer = what,
+                "a request is refused for what is in it: it is sent in halves, and the container of a record that is refused by itself is set aside; look for a proxy's rule"
             );
         }
     }
@@ -481,6 +558,16 @@ fn settle(runs: Vec<Run>, fate: impl Fn(usize) -> Fate, body: Bytes) -> Settled 
     Settled { runs, spare, lost: Vec::new() }
 }
 
+/// A load in halves. A single record has none: its run waits.
+fn take_apart(load: &Load, runs: &[Run], standing: &mut Standing) -> io::Result<Vec<Load>> {
+    standing.apart = true;
+    if load.items > 1 {
+        return load.halves();
+    }
+    standing.parked.insert(run_of(runs, load.place(0)));
+    Ok(Vec::new())
+}
+
 /// Which run an item belongs to.
 fn run_of(runs: &[Run], item: u32) -> usize {
     let mut end = 0;
@@ -495,7 +582,9 @@ fn run_of(runs: &[Run], item: u32) -> usize {
 fn advice(status: StatusCode) -> &'static str {
     match status.as_u16() {
         401 => " (the server wants credentials, or others)",
-        403 => " (the credentials lack the permission to create documents)",
+        403 => {
+            " (the credentials lack the permission to create documents, or a proxy forbids what is in them)"
+        }
         404 => " (is the endpoint that of Elasticsearch or OpenSearch, and not of Kibana?)",
         413 => " (the batch is sent in halves, and later ones are made smaller)",
         301 | 302 | 307 | 308 => " (the endpoint redirects: name the place that it redirects to)",

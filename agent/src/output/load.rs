@@ -1,10 +1,14 @@
 //! What one bulk request carries: a batch, or items taken out of one.
 //!
 //! In: a batch's body, as [`crate::batch`] wrote it. Out: its items, and new bodies of some of them, each of which knows
-//! its place in the batch. Only what did not go well comes here; a batch that is taken is never taken apart.
+//! its place in the batch; and how large batches may be. Only what did not go well comes here; a batch that is taken is
+//! never taken apart.
 
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -29,6 +33,21 @@ pub struct Load {
     pub safe: bool,
     /// For each item its place in the batch; empty for a whole batch.
     places: Vec<u32>,
+}
+
+/// Batches are never made smaller than this for a server's refusals, which may have been a proxy's mistake; and it is the
+/// least that a batch may be by the configuration. A record below it is too large for no server.
+pub const LEAST: u64 = 64 << 10;
+
+/// After so long without a refusal, batches may be twice as large again.
+const GROWS_AFTER: Duration = Duration::from_secs(300);
+
+/// Bytes that a batch may have before compression, as the server's refusals have taught.
+#[derive(Debug)]
+pub struct BatchLimit {
+    most: u64,
+    now: AtomicU64,
+    changed: Mutex<Instant>,
 }
 
 /// One item taken out of a load.
@@ -104,6 +123,13 @@ impl Load {
         Ok(taken)
     }
 
+    /// The load in two.
+    pub fn halves(&self) -> io::Result<Vec<Load>> {
+        let middle = self.items / 2;
+        let half = |items: std::ops::Range<u32>| self.with(self.take(&items.collect::<Vec<_>>())?, self.safe);
+        Ok(vec![half(0..middle)?, half(middle..self.items)?])
+    }
+
     /// A load of these items, compressed as this one is.
     pub fn with(&self, items: Vec<Taken>, safe: bool) -> io::Result<Load> {
         let mut body = Vec::new();
@@ -118,6 +144,37 @@ impl Load {
         }
         let places: Vec<u32> = items.iter().map(|item| item.place).collect();
         Ok(Load { body: body.into(), level: self.level, items: places.len() as u32, safe, places })
+    }
+}
+
+impl BatchLimit {
+    /// `most`, until the server refuses that much.
+    pub fn new(most: u64) -> BatchLimit {
+        BatchLimit { most, now: AtomicU64::new(most), changed: Mutex::new(Instant::now()) }
+    }
+
+    /// Bytes that a batch may have now.
+    pub fn get(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// The server took no request of so many bytes: batches to come are half as large.
+    pub fn refused(&self, bytes: u64, at: Instant) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        *changed = at;
+        self.now.fetch_min((bytes / 2).max(LEAST), Ordering::Relaxed);
+    }
+
+    /// The server took a request: after long enough, it may take larger ones again.
+    pub fn taken(&self, at: Instant) {
+        if self.get() >= self.most {
+            return;
+        }
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if at.saturating_duration_since(*changed) >= GROWS_AFTER {
+            *changed = at;
+            self.now.store(self.get().saturating_mul(2).min(self.most), Ordering::Relaxed);
+        }
     }
 }
 
@@ -169,7 +226,35 @@ mod tests {
             assert_eq!(fewer.plain().unwrap().to_vec(), (line(1) + &line(4)).into_bytes());
             let (op, target) = fewer.take(&[1]).unwrap()[0].target().unwrap();
             assert_eq!((op, target.index.as_str(), target.id.as_str()), (BulkOp::Create, "i", "4"));
+            let halves = some.halves().unwrap();
+            let places = halves.iter().map(|half| (0..half.items).map(|item| half.place(item)).collect());
+            assert_eq!(places.collect::<Vec<Vec<u32>>>(), [vec![1], vec![3, 4]]);
         }
+    }
+
+    #[test]
+    fn batches_become_smaller_to_a_bound_and_larger_again_in_time() {
+        let (limit, start) = (BatchLimit::new(4 << 20), Instant::now());
+        let minutes = |minutes: u64| start + Duration::from_secs(minutes * 60);
+        limit.taken(minutes(60));
+        assert_eq!(limit.get(), 4 << 20);
+        for bytes in [4 << 20, 2 << 20, 3 << 20, 100_000, 300] {
+            limit.refused(bytes, minutes(60));
+        }
+        assert_eq!(limit.get(), LEAST, "whoever refuses 300 bytes refuses everything");
+        limit.taken(minutes(64));
+        assert_eq!(limit.get(), LEAST);
+        limit.taken(minutes(65));
+        limit.taken(minutes(66));
+        assert_eq!(limit.get(), 2 * LEAST, "once in five minutes");
+        limit.refused(200_000, minutes(69));
+        assert_eq!(limit.get(), 100_000);
+        limit.taken(minutes(71));
+        assert_eq!(limit.get(), 100_000, "five minutes after the last refusal");
+        for minute in 74..120 {
+            limit.taken(minutes(minute));
+        }
+        assert_eq!(limit.get(), 4 << 20, "as configured, and no larger");
     }
 
     #[test]

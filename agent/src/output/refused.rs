@@ -1,10 +1,12 @@
 //! Records that the destination does not take: what follows from its reason, and the form in which it takes them.
 //!
 //! In: an item of a bulk reply that was not created. Out: a [`Verdict`]; for a document whose own JSON was the trouble,
-//! the same document with that JSON as text. Fluent Bit takes a chunk for done when one of its items was, and Vector
+//! the same document with that JSON as text. Also in: that a request was refused as a whole. Out: whether what is in it is
+//! to be told apart. Fluent Bit takes a chunk for done when one of its items was, and Vector
 //! drops what was refused unless told otherwise; here every item gets an answer of its own.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -88,6 +90,58 @@ pub fn verdict(item: &Item, pipeline: bool) -> Verdict {
             if theirs { Verdict::Park } else { Verdict::Refused }
         }
         _ => Verdict::Refused,
+    }
+}
+
+/// Whether a request's status may be for what is in its body, as a proxy gives it that takes a log line for an attack. The
+/// others mean any request: 401 and 407 the credentials, 404 and 421 the endpoint, 408, 425 and 429 the moment, 413 the size;
+/// and so does an `answer` that speaks of the caller's rights, as the servers' own security and Amazon's do.
+pub fn may_be_for_its_body(status: u16, answer: &[u8]) -> bool {
+    let of_rights = || RIGHTS.iter().any(|word| memchr::memmem::find(answer, word.as_bytes()).is_some());
+    matches!(status, 400..500)
+        && !matches!(status, 401 | 404 | 407 | 408 | 413 | 421 | 425 | 429)
+        && !of_rights()
+}
+
+/// What is in an answer that refuses the caller.
+const RIGHTS: [&str; 4] = ["security_exception", "not authorized", "AccessDenied", "no permissions"];
+
+/// So often a body is refused as a whole before it is taken apart.
+const BODY_TRIES: u32 = 3;
+
+/// While no request is taken, all may be refused, for credentials or by a proxy that has had too many: then one is taken
+/// apart only after so long. That long a container could keep its output waiting that has a fault in every batch.
+const ALL_MAY_BE_REFUSED: Duration = Duration::from_secs(60);
+
+/// How long it is remembered that a part of a refused body was taken: until then a fault is looked for in the next at once.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// The refusals of one batch's bodies as a whole.
+#[derive(Debug)]
+pub struct Refusals {
+    times: u32,
+    since: Instant,
+    taken: u64,
+}
+
+impl Refusals {
+    /// None yet; `taken` requests of the output have been taken so far.
+    pub fn new(taken: u64, now: Instant) -> Refusals {
+        Refusals { times: 0, since: now, taken }
+    }
+
+    /// Whether the fault is likely to be the body's: other requests were taken since the first refusal, or, a while ago, a
+    /// part of such a body was.
+    pub fn concern_the_body(&self, taken: u64, part_taken: Option<Instant>, now: Instant) -> bool {
+        taken != self.taken || part_taken.is_some_and(|at| now.saturating_duration_since(at) < REMEMBERED)
+    }
+
+    /// One refusal more; whether they are enough to take the body apart. `likely`: as said by
+    /// [`concern_the_body`](Self::concern_the_body).
+    pub fn are_enough(&mut self, likely: bool, now: Instant) -> bool {
+        self.times += 1;
+        let long = now.saturating_duration_since(self.since) >= ALL_MAY_BE_REFUSED;
+        self.times >= BODY_TRIES && (likely || long)
     }
 }
 
@@ -251,6 +305,35 @@ mod tests {
         // Only a pipeline makes of a fault of Java's own one of the record.
         let fault = item(500, "null_pointer_exception", "");
         assert_eq!((verdict(&fault, false), verdict(&fault, true)), (Verdict::Again, Verdict::Refused));
+    }
+
+    #[test]
+    fn a_body_is_taken_apart_when_others_are_taken_or_nothing_is_for_long() {
+        for status in [400, 403, 405, 406, 422, 451] {
+            assert!(may_be_for_its_body(status, b"<html>no</html>"), "{status}");
+        }
+        let rights = br#"{"error":{"type":"security_exception","reason":"no permissions for [indices:data/write/bulk]"}}"#;
+        assert!(!may_be_for_its_body(403, rights));
+        for status in [200, 302, 401, 404, 407, 408, 413, 429, 500, 503] {
+            assert!(!may_be_for_its_body(status, b""), "{status}");
+        }
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        // Whether the n-th of three refusals in the first seconds is enough, where so many requests were taken by then.
+        let enough = |taken: [u64; 3], part_taken| {
+            let mut refusals = Refusals::new(7, start);
+            [0, 1, 2].map(|n| {
+                let likely = refusals.concern_the_body(taken[n], part_taken, at(n as u64));
+                refusals.are_enough(likely, at(n as u64))
+            })
+        };
+        assert_eq!(enough([7, 7, 7], None), [false; 3], "everything is refused");
+        assert_eq!(enough([7, 8, 8], None), [false, false, true]);
+        assert_eq!(enough([7, 7, 7], Some(start)), [false, false, true]);
+        let mut long = Refusals::new(7, start);
+        let told = [0, 1, 59, 60].map(|seconds| long.are_enough(false, at(seconds)));
+        assert_eq!(told, [false, false, false, true]);
+        assert!(!long.concern_the_body(7, Some(start), at(600)), "it may have been mended since");
     }
 
     #[test]

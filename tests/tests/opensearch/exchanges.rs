@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use taffrail_tests::agent::Agent;
+use taffrail_tests::fake_clock::FakeClock;
 use taffrail_tests::node::Node;
 use taffrail_tests::proxy::{Action, Proxy, Welcome};
 use taffrail_tests::server::{Kind, Server};
@@ -97,12 +98,21 @@ fn a_refused_record_is_not_forgotten_when_the_rest_of_its_batch_is_too_large() {
 /// answer to a bulk request has been lost, and the looks are answered as `answer` says, by their number and their request.
 /// Everything arrives once, and more than `spoilt` looks are taken.
 fn looks_for_a_rollover(spoilt: usize, answer: fn(usize, &http::Request) -> Action) {
+    looks_for_a_rollover_by(&[], &Node::new(), spoilt, answer);
+}
+
+/// The same by an agent that is started in a way of its own.
+fn looks_for_a_rollover_by(
+    way: &[String],
+    node: &Node,
+    spoilt: usize,
+    answer: impl Fn(usize, &http::Request) -> Action + Send + 'static,
+) {
     let server = Server::shared(Kind::OpenSearch);
     let space = server.space().takes_data_streams();
-    let node = Node::new();
     let mut web = node.pod("web").container("app");
     web.writes(50);
-    let agent = Agent::start(&space.stream(&node), &node);
+    let agent = Agent::start(&space.stream(node), node);
     verify::exactly_once(seconds(60), || space.documents(), &[&web]);
     assert_eq!(agent.terminate().code, Some(0));
 
@@ -127,9 +137,9 @@ fn looks_for_a_rollover(spoilt: usize, answer: fn(usize, &http::Request) -> Acti
     })
     .spoils_all();
     web.writes(50);
-    let config = space.config_at(&node, proxy.address(), Target::DataStreams, "{namespace}") + "\n" + QUICK;
+    let config = space.config_at(node, proxy.address(), Target::DataStreams, "{namespace}") + "\n" + QUICK;
     // What is there at a start is in doubt: the first look comes before anything is sent.
-    let agent = Agent::start(&config, &node);
+    let agent = Agent::start_by(way, &config, node);
     verify::exactly_once(seconds(60), || space.documents(), &[&web]);
     eventually(seconds(60), "looks that went well", || {
         let looks = looks.load(Ordering::SeqCst);
@@ -163,16 +173,34 @@ fn a_look_for_a_rollover_that_is_not_answered_truly_is_taken_again() {
 /// index, or of each document, under statuses that say of themselves that all is well.
 #[test]
 fn a_server_that_has_just_begun_is_asked_for_a_rollover_until_it_knows() {
-    looks_for_a_rollover(16, |look, request| {
-        let asks_for_documents = request.target.contains("/_mget");
-        match look {
-            0 => Action::Forward,
-            1..8 if asks_for_documents => Action::Answer(lies::not_recovered()),
-            1..8 => Action::Answer(lies::no_such_index()),
-            8..16 if asks_for_documents => Action::Falsify(lies::no_shards),
-            _ => Action::Forward,
-        }
-    });
+    looks_for_a_rollover(16, has_just_begun);
+}
+
+fn has_just_begun(look: usize, request: &http::Request) -> Action {
+    let asks_for_documents = request.target.contains("/_mget");
+    match look {
+        0 => Action::Forward,
+        1..8 if asks_for_documents => Action::Answer(lies::not_recovered()),
+        1..8 => Action::Answer(lies::no_such_index()),
+        8..16 if asks_for_documents => Action::Falsify(lies::no_shards),
+        _ => Action::Forward,
+    }
+}
+
+/// How long it is asked is no matter of what the wall clock says, which is set meanwhile.
+#[test]
+fn a_clock_that_is_set_gives_no_index_up_that_is_about_to_be_served() {
+    for hours in [1, -1] {
+        let node = Node::new();
+        let Some(clock) = FakeClock::new(&node, "a_clock_that_is_set_gives_no_index_up") else { return };
+        let way = clock.way();
+        looks_for_a_rollover_by(&way, &node, 16, move |look, request| {
+            if look == 8 {
+                clock.jumps(hours);
+            }
+            has_just_begun(look, request)
+        });
+    }
 }
 
 /// What is left of a batch waits for its next try, even if that is long in coming, and the only request that may be in

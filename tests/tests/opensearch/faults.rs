@@ -2,13 +2,15 @@
 
 use serde_json::json;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use taffrail_tests::agent::Agent;
-use taffrail_tests::http::Reply;
+use taffrail_tests::http::{Reply, Request};
 use taffrail_tests::node::Node;
 use taffrail_tests::proxy::{Action, Proxy};
 use taffrail_tests::server::{Kind, Server};
 use taffrail_tests::space::{Space, Target};
-use taffrail_tests::{eventually, seconds, verify};
+use taffrail_tests::{eventually, lies, seconds, verify};
 
 fn through(space: &Space, node: &Node, address: SocketAddr) -> String {
     space.config_at(node, address, Target::Indices, "{date}")
@@ -136,4 +138,70 @@ fn a_lost_reply_and_a_kill_double_nothing_in_a_data_stream() {
     agent.kill9();
     let _agent = Agent::start(&space.stream(&node), &node);
     verify::exactly_once(seconds(60), || space.documents(), &[&web]);
+}
+
+/// What is too much for a while: the answer to requests of which `is_too_much` is true, until the switch is put off.
+fn for_a_while(space: &Space, answer: Reply, is_too_much: fn(&Request) -> bool) -> (Proxy, Arc<AtomicBool>) {
+    let switch = Arc::new(AtomicBool::new(true));
+    let lasts = Arc::clone(&switch);
+    let proxy = Proxy::open(space.server.address(), move |_, request| {
+        if lasts.load(Ordering::SeqCst) && is_too_much(request) {
+            Action::Answer(answer.clone())
+        } else {
+            Action::Forward
+        }
+    });
+    (proxy, switch)
+}
+
+/// A proxy that looks for attacks finds one in a log line. It says so of the whole request, which holds others' lines too.
+#[test]
+fn a_line_that_a_proxy_takes_for_an_attack_stops_its_own_container_only() {
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
+    let node = Node::new();
+    let (mut web, mut api) = (node.pod("web").container("app"), node.pod("api").container("app"));
+    let (proxy, lasts) = for_a_while(&space, lies::page(403), |request| {
+        String::from_utf8_lossy(&request.plain_body().unwrap_or_default()).contains("line 7 of web")
+    });
+    let quick = "\nin_flight = 2\nretry_initial = \"20ms\"\nretry_max = \"100ms\"\n";
+    web.writes(50);
+    api.writes(50);
+    let agent = Agent::start(&(through(&space, &node, proxy.address()) + quick), &node);
+    eventually(seconds(60), "a request that is refused again", || match proxy.tally().requests(403) {
+        0 | 1 => Err(format!("{:?}", proxy.tally())),
+        _ => Ok(()),
+    });
+    // That others are taken meanwhile shows whose fault it is.
+    for _ in 0..5 {
+        api.writes(20);
+        verify::exactly_once(seconds(60), || space.documents(), &[&api]);
+    }
+    agent.has_said("set aside and tried again", 1);
+    web.writes(20);
+    lasts.store(false, Ordering::SeqCst);
+    verify::exactly_once(seconds(90), || space.documents(), &[&web, &api]);
+    assert!(!node.state().join("dead-letters/search.ndjson").exists(), "nothing is wrong with the line");
+    let ended = agent.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    verify::clean(&space.documents().unwrap(), &[&web, &api]);
+    assert!(!ended.stderr.contains("never sent before"), "{}", ended.stderr);
+}
+
+/// A proxy that is badly configured for a while finds everything too large, single lines too.
+#[test]
+fn what_is_too_large_only_for_a_while_is_no_dead_letter() {
+    let space = Server::shared(Kind::OpenSearch).space().takes_indices();
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.writes(200);
+    let (proxy, lasts) = for_a_while(&space, lies::too_large(), |_| true);
+    let agent = Agent::start(&through(&space, &node, proxy.address()), &node);
+    agent.has_said("set aside and tried again", 1);
+    // From the whole batch to a single line, and not to each of them.
+    assert!(proxy.bulks() < 100, "{} requests", proxy.bulks());
+    lasts.store(false, Ordering::SeqCst);
+    verify::exactly_once(seconds(90), || space.documents(), &[&web]);
+    assert!(!node.state().join("dead-letters/search.ndjson").exists(), "nothing is wrong with any line");
+    assert_eq!(agent.terminate().code, Some(0));
+    verify::clean(&space.documents().unwrap(), &[&web]);
 }
