@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{StatVfs, fstatvfs};
+use rustix::fs::{StatVfs, fstatvfs, statvfs};
 
 use crate::catalog::file::LogFile;
 use crate::catalog::origin::Origin;
@@ -40,6 +40,9 @@ const QUIET_LOOK: Duration = Duration::from_secs(10);
 
 /// A look is followed by a rest of so many times what it took: 1% of a core.
 const REST: u32 = 99;
+
+/// Containers that are remembered as told of: what is told twice costs less than what is remembered for ever.
+const MOST_TOLD: usize = 1000;
 
 /// How long a file that its runtime has left waits for its link: most have been read before, and need none.
 const SETTLED_FIRST: Duration = Duration::from_secs(1);
@@ -329,6 +332,12 @@ impl Warden {
         (bytes, config.min_free_inodes.of(disk.f_files).saturating_sub(disk.f_favail))
     }
 
+    /// Bytes that a disk has more free than must be.
+    fn room(&self, disk: &StatVfs) -> u64 {
+        let free = disk.f_bavail * disk.f_frsize;
+        free.saturating_sub(self.settings.config.min_free.of(disk.f_blocks * disk.f_frsize))
+    }
+
     fn let_go(&mut self, members: Vec<usize>, bytes: u64, files: u64, reason: LossReason) {
         let members: Vec<usize> =
             members.into_iter().filter(|at| self.charges[*at].file.loss().is_none()).collect();
@@ -347,6 +356,9 @@ impl Warden {
             let freed = std::mem::take(&mut charge.bytes);
             let kept = if charge.file.is_gone() {
                 self.stats.let_go_bytes.add(freed);
+                if self.told.lost.len() >= MOST_TOLD {
+                    self.told.lost.clear();
+                }
                 if self.told.lost.insert(charge.file.origin.clone()) {
                     tracing::error!(container = %charge.file.origin, bytes = freed, reason = reason.as_str(),
                         "unread logs had to go: more lies unread than `retain` allows; what is lost of this container is counted from now on");
@@ -367,6 +379,9 @@ impl Warden {
     fn copy_unlinkable(&mut self, last: bool) {
         let (config, mut sum) =
             (&self.settings.config, self.charges.iter().map(|charge| charge.bytes).sum::<u64>());
+        let disk = statvfs(&self.settings.state_dir).ok();
+        // A copy that the disk has no room for would be let go at the next look: the descriptor keeps the file until then.
+        let mut room = disk.filter(|_| !last).map_or(u64::MAX, |disk| self.room(&disk));
         for charge in self.charges.iter_mut().filter(|charge| charge.needs_copy(config.copy_after, last)) {
             let copied = charge.file.bytes().and_then(|opened| {
                 let begins = if charge.file.is_packed() {
@@ -375,9 +390,10 @@ impl Warden {
                     unread_from(&self.settings.ledgers, &charge.file)
                 };
                 let size = opened.metadata()?.len().saturating_sub(begins);
-                if sum.saturating_sub(charge.bytes) + size > config.max_bytes.bytes() {
+                if sum.saturating_sub(charge.bytes) + size > config.max_bytes.bytes() || size > room {
                     return Ok(());
                 }
+                room = room.saturating_sub(size);
                 let (path, copy) = self.store.copy(&charge.file, &opened, begins)?;
                 sum = sum.saturating_sub(charge.bytes) + size;
                 charge.bytes = size;

@@ -233,6 +233,8 @@ pub struct Worker {
     looks: Looks,
     /// When silent partial lines were last looked for, and whether it has been told that they cannot be ended.
     cuts_looked: Instant,
+    /// How long the last save of them took.
+    cuts_took: Duration,
     cuts_told: bool,
     /// When it was last looked for containers of which too much is unread.
     lag_looked: Instant,
@@ -279,6 +281,7 @@ impl Worker {
             oldest_looked: None,
             looks: Looks::new(),
             cuts_looked: Instant::now(),
+            cuts_took: Duration::ZERO,
             cuts_told: false,
             lag_looked: Instant::now(),
             revision: 0,
@@ -536,7 +539,7 @@ impl Worker {
             .cursors
             .iter()
             .filter_map(|c| c.silent_at(gap, timeout).or(c.held.then_some(self.cuts_looked)));
-        retries.chain(silent.map(|at| at.max(self.cuts_looked + turns::LOOK_FOR_CUTS))).min()
+        retries.chain(silent.map(|at| at.max(self.cuts_looked + self.cuts_pause()))).min()
     }
 }
 

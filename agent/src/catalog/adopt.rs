@@ -18,8 +18,11 @@ use crate::read::Framing;
 use crate::retain::{Kept, Whose};
 
 impl Scanner {
-    /// Once, after the first listing.
+    /// Once, after the first listing that could be made: what cannot be seen is not taken for gone.
     pub(super) fn adopt(&mut self) {
+        if self.told.root || self.inbox.is_stopping() {
+            return;
+        }
         for kept in std::mem::take(&mut self.settings.kept) {
             let Whose::Container(container, restart) = &kept.whose else { continue };
             let path = container.directory();
@@ -49,11 +52,15 @@ impl Scanner {
                     });
                     directory.files.push(Known { file: file.clone(), replaced_since: None, missed: true });
                     self.subscribers.iter().for_each(|subscriber| drop(subscriber.files.send(file.clone())));
+                    if let Some(retention) = self.settings.retention.as_ref().filter(|_| self.started) {
+                        retention.keep(file);
+                        self.news = true;
+                    }
                 }
                 Err(error) => self.tell_unreadable(&kept.path, &error),
             }
         }
-        if let Some(retention) = &self.settings.retention {
+        if let Some(retention) = self.settings.retention.as_ref().filter(|_| !self.started) {
             let files = self.directories.values().flat_map(|directory| &directory.files);
             files.for_each(|known| retention.keep(known.file.clone()));
         }

@@ -291,6 +291,12 @@ impl Scanner {
                 if !(old.is_safe() || plain_is_there) {
                     *old = place;
                 }
+                drop(old);
+                // A line whose write had begun before the rotation may end after the file was taken for settled.
+                if entry.name.packed && !known.name.packed && size > known.size() {
+                    known.set_size(size);
+                    self.news = true;
+                }
                 return Ok(false);
             }
             key = key.salted(entry.stamp);
@@ -311,7 +317,7 @@ impl Scanner {
             origin: directory.origin.clone(),
             framing: Framing::Runtime,
             roots: self.settings.roots.clone(),
-            name: entry.name.clone(),
+            name: directory.order_of(&entry.name),
             sequence: self.sequence,
             at_start: !self.started,
             past: None,

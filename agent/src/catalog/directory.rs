@@ -10,6 +10,7 @@ use std::time::Instant;
 use rustix::fs::{fstat, stat};
 
 use super::file::LogFile;
+use super::name::{LogName, Rotation};
 use super::origin::{Container, Origin};
 use super::{QUIET, Seen};
 
@@ -137,6 +138,19 @@ impl Directory {
             }
         }
         self.files.retain(|known| !known.file.is_gone() || known.file.is_wanted());
+    }
+
+    /// The name that orders a new file: its own, but where a file that was found as the live one has been rotated before
+    /// it. That one is called live still, and comes first: so then is this one, and they go by when they were found.
+    pub fn order_of(&self, name: &LogName) -> LogName {
+        let is_before = |known: &Known| {
+            let now =
+                known.file.place().path.file_name().and_then(|now| now.to_str()).and_then(LogName::parse);
+            known.file.name.is_live()
+                && now.is_some_and(|now| now.restart == name.restart && !now.is_live() && now < *name)
+        };
+        let rotation = if self.files.iter().any(is_before) { Rotation::Live } else { name.rotation.clone() };
+        LogName { rotation, ..name.clone() }
     }
 
     pub fn list_again_at(&mut self, at: Instant) {

@@ -389,6 +389,14 @@ impl LogFile {
         self.set_adrift()
     }
 
+    /// Whether somebody has cut a file shorter that nobody writes to any more.
+    pub(crate) fn is_truncated(&self) -> bool {
+        let is_shorter = |found: std::fs::Metadata| found.len() < self.size();
+        self.is_settled()
+            && !self.is_packed()
+            && self.bytes().and_then(|file| file.metadata()).is_ok_and(is_shorter)
+    }
+
     /// Why its bytes are to be had no more.
     pub fn loss(&self) -> Option<LossReason> {
         self.loss.get().copied()
@@ -491,6 +499,15 @@ impl Source {
                 Source::Plain(file) => file.read_at(rest, offset + filled as u64),
                 Source::Packed { decoder, next, behind, damage } => {
                     inflate_at(decoder, next, behind, rest, offset + filled as u64).or_else(|error| {
+                        // What the disk could not read may be read later; what is not gzip is never.
+                        if !matches!(
+                            error.kind(),
+                            io::ErrorKind::InvalidData
+                                | io::ErrorKind::InvalidInput
+                                | io::ErrorKind::UnexpectedEof
+                        ) {
+                            return Err(error);
+                        }
                         *damage = Some(error.to_string());
                         Ok(0)
                     })

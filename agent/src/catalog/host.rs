@@ -64,7 +64,7 @@ pub struct Settings {
     pub sources: Vec<Source>,
     /// Where links may lead, beside the folder of the pattern that found them.
     pub links: Vec<PathBuf>,
-    /// Beginnings of paths that are never read: the agent's own files, and the pod logs.
+    /// Beginnings of paths that are never read, nor by another way that leads there: the agent's own files, and the pod logs.
     pub never: Vec<String>,
     /// How keys are made.
     pub keys: KeyMaker,
@@ -138,6 +138,11 @@ impl HostCatalog {
         self.inbox.files.clone()
     }
 
+    /// How many files it was not allowed to read when it last looked at everything.
+    pub fn unreadable(&self) -> u64 {
+        self.inbox.unreadable.get()
+    }
+
     /// Asks the thread to end, without waiting for it: nothing new will be found.
     pub fn halt(&self) {
         self.inbox.post(|r| r.stop = true);
@@ -182,6 +187,8 @@ struct HostScanner {
     started: bool,
     news: bool,
     told_unreadable: HashSet<PathBuf>,
+    /// Files that could not be read for want of a right, in this look through the patterns.
+    denied: u64,
     told_unsaved: bool,
     /// What a catalog before this one knew, and this one has not found yet.
     carried: Vec<Arc<LogFile>>,
@@ -203,6 +210,7 @@ impl HostScanner {
             started: false,
             news: false,
             told_unreadable: HashSet::new(),
+            denied: 0,
             told_unsaved: false,
             carried: Vec::new(),
         })

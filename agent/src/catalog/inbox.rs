@@ -47,6 +47,8 @@ pub(super) struct Inbox {
     pub pulse: Arc<Pulse>,
     /// How many files it knows, as of its last look through everything.
     pub files: Arc<Counter>,
+    /// How many logs it could not read in that look.
+    pub unreadable: Counter,
 }
 
 impl Inbox {

@@ -332,6 +332,7 @@ impl Scanner {
         self.scan_root(Which::All);
         self.tell_readable();
         if self.started {
+            self.adopt();
             self.adopt_carried();
         }
         self.inbox.files.set(self.directories.values().map(|directory| directory.files.len() as u64).sum());

@@ -14,7 +14,7 @@ use rustix::fs::{Dir, fstat};
 use super::directory::Directory;
 use super::name::PodName;
 use super::origin::Container;
-use super::{Parent, Scanner, Seen, beneath};
+use super::{Catalog, Parent, Scanner, Seen, beneath};
 
 /// Which pods to list.
 pub(super) enum Which {
@@ -22,6 +22,13 @@ pub(super) enum Which {
     All,
     /// Those that were hinted at, and new ones.
     Changed(HashSet<PathBuf>),
+}
+
+impl Catalog {
+    /// How many logs, or folders of logs, could not be read when they were last looked at.
+    pub fn unreadable(&self) -> u64 {
+        self.inbox.unreadable.get()
+    }
 }
 
 impl Scanner {
@@ -57,6 +64,11 @@ impl Scanner {
             if self.inbox.is_stopping() {
                 return;
             }
+        }
+        if matches!(which, Which::All) {
+            let round = self.told.rescans;
+            let unreadable = self.told.unreadable.values().filter(|seen| **seen == round).count();
+            self.inbox.unreadable.set(unreadable as u64);
         }
     }
 

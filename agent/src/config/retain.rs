@@ -21,8 +21,8 @@ pub struct RetainConfig {
     /// Bytes on disk that unread files may take once nobody but the agent has them. 0 keeps none beyond what is held open.
     /// Default `"2GiB"`.
     pub max_bytes: ByteSize,
-    /// What of the disk must stay free, in percent, 0% to 95%; below it, retained files go. Kubelet evicts pods at 10% and
-    /// collects images at 15%. Default `"20%"`.
+    /// What of the disk must stay free, in percent, 0% to 95%; below it, retained files go. Kubelet evicts pods at 10%, and
+    /// collects images between 15% and 20%, where a node's disk therefore is for most of its life. Default `"12%"`.
     pub min_free: Percent,
     /// What of the inodes of the disk must stay free, likewise. Default `"10%"`.
     pub min_free_inodes: Percent,
@@ -37,7 +37,7 @@ impl Default for RetainConfig {
     fn default() -> RetainConfig {
         RetainConfig {
             max_bytes: ByteSize::mib(2 << 10),
-            min_free: Percent(20),
+            min_free: Percent(12),
             min_free_inodes: Percent(10),
             copy_after: Duration::from_secs(30),
         }

@@ -9,7 +9,9 @@ use super::limits::Dropped;
 use crate::batch::{Batch, Run};
 use crate::catalog::file::{LogFile, Source};
 use crate::catalog::name::LogName;
+use crate::catalog::origin::Origin;
 use crate::position::{Cut, Entry, Held, OpenGroup, Position, Skipped};
+use crate::read::Framing;
 use crate::stats::{Loss, LossReason};
 
 /// How long a file that could not be read is left alone.
@@ -26,6 +28,8 @@ pub struct Cursor {
     pub id_text: Vec<u8>,
     /// Where reading goes on.
     pub at: Position,
+    /// Where this reading of the file began.
+    began: Position,
     /// Groups that our clock has ended.
     pub cuts: Vec<Cut>,
     /// Not all of them are saved: until they are, nothing may be read that could tell.
@@ -54,7 +58,7 @@ pub struct Cursor {
     state: State,
     /// The agent stops, and there is a next file: nobody waits to be told that this one is settled.
     is_left: bool,
-    /// How far the first lines of the next file belong to the last records of this one, as it was read last.
+    /// How far the first lines of the next file belong to the last records of this one, as far as this reading has found.
     pub taken: Skipped,
     /// The next file, where a record of this one goes on there and its end has not come.
     following: Option<Box<Following>>,
@@ -149,6 +153,7 @@ impl Cursor {
             id_text: format!("{}-", file.key).into_bytes(),
             file,
             at: known.position,
+            began: known.position,
             cuts: known.cuts,
             held: false,
             past: known.past,
@@ -302,6 +307,38 @@ impl Cursor {
         self.set_back();
     }
 
+    /// How far the first lines of the next file belong to the last records of this one, where an earlier reading has found
+    /// that it is as far as `had`: that stands where this reading had nothing more to read of a stream.
+    pub fn taken_after(&self, had: Skipped) -> Skipped {
+        let read_nothing = self.began.offset == self.at.offset;
+        Skipped([0, 1].map(|lane| match self.began.open[lane] {
+            None if read_nothing => had.0[lane],
+            _ => self.taken.0[lane],
+        }))
+    }
+
+    /// What is left of it was delivered before, by another reading: there is no need to inflate all of it for that. A log
+    /// that a container runtime has compressed has one member, so that its trailer tells the size of all.
+    pub fn is_packed_and_done(&self) -> bool {
+        self.file.name.packed
+            && matches!(*self.file.origin, Origin::Container(_))
+            && self.at.offset > 0
+            && self.at.offset == self.file.size()
+            && self.source.is_none()
+            && !self.has_open()
+    }
+
+    /// Its end is reached without a look at it.
+    pub fn finish(&mut self) {
+        self.end_seen = self.at.offset;
+        self.state = State::Finished;
+    }
+
+    /// The file in which a record was looked for cannot be looked into any more: what is open ends in this one.
+    pub fn follow_no_more(&mut self) {
+        self.following = None;
+    }
+
     /// Whether a record waits for its end of which it is not known yet that our clock ended it.
     pub fn lacks_cuts(&self) -> bool {
         let is_cut = |group: &OpenGroup| self.cuts.contains(&Cut { first: group.first, end: group.end });
@@ -338,9 +375,19 @@ impl Cursor {
         cuts
     }
 
-    /// Bytes on disk that are not acknowledged.
+    /// Bytes on disk that are not acknowledged, but for a host file's last line whose end has not come.
     pub fn lag(&self) -> u64 {
-        if self.is_delivered() { 0 } else { self.file.size().saturating_sub(self.acknowledged().offset) }
+        if self.is_delivered() {
+            return 0;
+        }
+        (self.file.size() - self.unended()).saturating_sub(self.acknowledged().offset)
+    }
+
+    /// Bytes behind the last whole line of a host's file, which may grow: they are its writer's, and wait in the file.
+    fn unended(&self) -> u64 {
+        let size = self.file.size();
+        let is_read = self.state == State::Reading && self.has_seen(size) && !self.is_settled();
+        if is_read && self.file.framing == Framing::Lines { size.saturating_sub(self.at.offset) } else { 0 }
     }
 
     /// Where the oldest record begins that is not acknowledged.
@@ -394,14 +441,14 @@ impl Cursor {
     /// its end.
     pub fn fail(&mut self, error: &io::Error) -> Failure {
         (self.source, self.following) = (None, None);
-        if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
-            && self.file.is_gone()
-        {
+        let is_missing = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
+        if is_missing && (self.file.is_gone() || self.file.is_truncated()) {
             let size = self.file.size();
             self.end_seen = size;
             self.state = State::Finished;
             self.retry_at = None;
-            let reason = self.file.loss().unwrap_or(LossReason::Deleted);
+            let otherwise = if self.file.is_gone() { LossReason::Deleted } else { LossReason::Cut };
+            let reason = self.file.loss().unwrap_or(otherwise);
             return Failure { lost: Some((self.lose_to(size), reason)), first: true };
         }
         self.retry_at = Some(Instant::now() + RETRY);
@@ -416,9 +463,9 @@ impl Cursor {
         end.min(known.unwrap_or(end)).saturating_sub(unread)
     }
 
-    /// A turn reached the end of the file, which had `size` bytes and was `settled` when it began. Returns the damage if
-    /// the end is not the true one.
-    pub fn reached_end(&mut self, size: u64, settled: bool, source: Source) -> Option<String> {
+    /// A turn reached the end of the file, which had `size` bytes and was `settled` when it began. Returns what is wrong
+    /// if the end is not the true one.
+    pub fn reached_end(&mut self, size: u64, settled: bool, source: Source) -> Option<(LossReason, String)> {
         self.end_seen = size.max(self.at.offset);
         self.told = false;
         self.following = None;
@@ -427,7 +474,11 @@ impl Cursor {
         }
         self.state = State::Finished;
         match source {
-            Source::Packed { damage, .. } => damage,
+            Source::Packed { damage, .. } => damage.map(|damage| (LossReason::Damaged, damage)),
+            // Nobody writes to it any more, but somebody may empty it to get room on the disk.
+            Source::Plain(_) if self.at.offset < size => {
+                Some((LossReason::Cut, "it was truncated".to_owned()))
+            }
             Source::Plain(_) => None,
         }
     }
@@ -535,6 +586,7 @@ impl Cursor {
         self.first_under_way += self.under_way.len() as u64;
         self.under_way.clear();
         self.at = self.acknowledged();
+        self.began = self.at;
         self.end_seen = 0;
         (self.source, self.following, self.taken) = (None, None, Skipped::default());
         if self.state == State::Finished {

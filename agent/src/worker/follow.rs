@@ -43,12 +43,17 @@ impl Worker {
     /// The file in which the open records of a file that is read to its end may go on; none if there is none, or if it has
     /// been read without them already.
     pub(super) fn next_of(&mut self, place: usize, at: usize) -> Option<Next> {
-        let is_last = at + 1 == self.containers[place].cursors.len();
-        if is_last {
+        let cursors = &self.containers[place].cursors;
+        let id = cursors[at].id;
+        if at + 1 == cursors.len() {
             self.take_up(place);
         }
         let reading = &self.containers[place];
         let (cursor, next) = (&reading.cursors[at], reading.cursors.get(at + 1)?);
+        // What was taken up comes before it.
+        if cursor.id != id {
+            return None;
+        }
         if !is_same_run(&cursor.file, &next.file) || next.file.begins > 0 {
             return None;
         }
@@ -87,9 +92,10 @@ impl Worker {
     /// the first: then what was taken from the next one before may be its own after all, and is not to be lost.
     pub(super) fn settle_next(&mut self, place: usize, at: usize) {
         let reading = &mut self.containers[place];
-        let (file, taken) = (reading.cursors[at].file.clone(), reading.cursors[at].taken);
-        let waits = reading.cursors[at].has_open();
-        if let Some(next) = reading.cursors.get_mut(at + 1) {
+        let [cursor, rest @ ..] = &mut reading.cursors[at..] else { return };
+        let (file, waits) = (cursor.file.clone(), cursor.has_open());
+        if let Some(next) = rest.first_mut() {
+            let taken = cursor.taken_after(next.at.skipped);
             if !is_same_run(&file, &next.file) || next.at.skipped == taken {
                 return;
             }
@@ -104,8 +110,9 @@ impl Worker {
             return self.ledger.change(|state| state.begin_with(next.file.key, taken));
         }
         let Some(next) = reading.shelf.next().filter(|next| is_same_run(&file, next)) else { return };
-        let known = self.ledger.read(|state| state.entry(next.key));
-        if !waits && known.is_some_and(|known| known.position.skipped != taken) {
+        let Some(known) = self.ledger.read(|state| state.entry(next.key)) else { return };
+        let taken = cursor.taken_after(known.position.skipped);
+        if !waits && known.position.skipped != taken {
             self.ledger.change(|state| state.begin_with(next.key, taken));
         }
     }

@@ -50,11 +50,15 @@ impl Worker {
     fn pass_over(&mut self, place: usize, mut excess: u64, left: &mut u64) -> bool {
         let mut progress = false;
         for at in 0..self.containers[place].cursors.len() {
-            let cursor = &mut self.containers[place].cursors[at];
-            let unread = cursor.unread();
+            let unread = self.containers[place].cursors[at].unread();
             if unread == 0 {
                 continue;
             }
+            // Which of its first lines are its own is not known yet.
+            if self.containers[place].is_held_back(&self.containers[place].cursors[at]) {
+                break;
+            }
+            let cursor = &mut self.containers[place].cursors[at];
             if unread <= excess && cursor.file.is_settled() {
                 excess -= unread;
                 let moved = cursor.pass_to_end();

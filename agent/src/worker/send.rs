@@ -232,7 +232,16 @@ impl Worker {
                     }
                     if let Some(position) = cursor.acknowledge(&run) {
                         moved.push((cursor.file.key, position.to));
-                        reading.backoff.reset();
+                        // What lands of it while it is set aside, of another of its files, says nothing yet.
+                        if reading.parked.is_none() && reading.backoff.tries() > 0 {
+                            reading.backoff.reset();
+                            let container = &reading.plan.label;
+                            tracing::info!(
+                                output = self.settings.output,
+                                container,
+                                "the destination takes the container's records again"
+                            );
+                        }
                         places.push(place);
                         self.count_left_out(place, position.left_out);
                     }
@@ -253,6 +262,9 @@ impl Worker {
                 files.note(state);
             }
         });
+        if let Sink::Files(files) = &mut self.sink {
+            files.trim();
+        }
         // At once: small files are read by the thousand, and each would keep its cursor until there is time.
         places.dedup();
         places.into_iter().for_each(|place| self.shelve(place));

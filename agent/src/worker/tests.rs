@@ -16,6 +16,7 @@ use crate::config::Oversize;
 use crate::output::Fate;
 
 mod metadata;
+mod rotated;
 mod routes;
 
 const LINE: &str = "2026-11-23T10:00:00Z stdout F";
@@ -197,6 +198,33 @@ fn a_container_that_is_parked_is_read_again_from_what_is_acknowledged_and_late_n
     assert_eq!((again[0].start, again[0].end, again[0].items, again[0].in_doubt), (start, end, 2, true));
     land(&mut worker, again, Fate::Acknowledged);
     assert_eq!(acknowledged(&worker, 0), end.offset);
+}
+
+#[test]
+fn a_container_that_was_set_aside_is_said_to_be_taken_again_once_it_is() {
+    use crate::admin::told::{Listening, Told};
+    use tracing_subscriber::layer::SubscriberExt;
+
+    let world = World::with(&[("a_b_u/app/0.log", &format!("{LINE} one\n"))]);
+    let mut worker = world.worker();
+    let told = Arc::new(Told::default());
+    let subscriber = tracing_subscriber::registry().with(Listening(told.clone()));
+    tracing::subscriber::with_default(subscriber, || {
+        for _ in 0..2 {
+            assert!(worker.round());
+            let runs = send(&mut worker);
+            land(&mut worker, runs, Fate::Parked);
+            worker.containers[0].parked = None;
+        }
+        let said = told.all();
+        assert_eq!((said.len(), said[0].count, said[0].over), (1, 1, None));
+        assert_eq!(said[0].container.as_deref(), Some("a/b/app"));
+        assert!(worker.round());
+        let runs = send(&mut worker);
+        land(&mut worker, runs, Fate::Acknowledged);
+    });
+    assert!(told.all()[0].over.is_some(), "{:?}", told.all());
+    assert_eq!(worker.containers[0].backoff.tries(), 0);
 }
 
 #[test]

@@ -13,10 +13,16 @@ use crate::batch::Pushed;
 use crate::catalog::file::Source;
 use crate::position::Position;
 use crate::read::{End, Manner, TURN, Turn};
-use crate::stats::{Loss, LossReason};
+use crate::stats::Loss;
 
 /// How often partial lines that have fallen silent are looked for, whatever else there is to do.
 pub(super) const LOOK_FOR_CUTS: Duration = Duration::from_millis(250);
+
+/// A save of where they end is followed by so many times its length without one: at most a tenth of the time goes into it.
+const REST_AFTER_CUTS: u32 = 9;
+
+/// But by no more than this.
+const MOST_REST_AFTER_CUTS: Duration = Duration::from_secs(10);
 
 /// Compressed files that are in the middle of being read, at most: each keeps some 50 KiB of inflating state, and
 /// closing one would mean to inflate it again from its beginning.
@@ -149,15 +155,27 @@ impl Worker {
         let (size, settled) = (cursor.file.size(), cursor.is_settled());
         // That a plain file is settled is our clock's word: the lines that it ends are cut first, and that is saved.
         let ended = settled && (cursor.file.name.packed || cursor.has_seen(size));
+        if cursor.is_packed_and_done() {
+            cursor.finish();
+            return true;
+        }
         // The end of a compressed file may come with this turn.
         let may_go_on = cursor.has_open() || (cursor.file.name.packed && cursor.unread() <= TURN as u64);
+        let id = cursor.id;
         let mut next = if ended && may_go_on { self.next_of(place, at) } else { None };
         let reading = &mut self.containers[place];
         let cursor = &mut reading.cursors[at];
-        if ended && next.is_none() && cursor.lacks_cuts() {
-            let cuts = cursor.cut();
-            self.ledger.change(|state| cuts.iter().for_each(|cut| state.cut(cursor.file.key, *cut)));
+        if cursor.id != id {
+            // A file that comes before it was taken up.
             return true;
+        }
+        if ended && next.is_none() {
+            cursor.follow_no_more();
+            if cursor.lacks_cuts() {
+                let cuts = cursor.cut();
+                self.ledger.change(|state| cuts.iter().for_each(|cut| state.cut(cursor.file.key, *cut)));
+                return true;
+            }
         }
         cursor.read_on();
         self.reader.past = cursor.past;
@@ -229,17 +247,18 @@ impl Worker {
                     self.settle_next(place, at);
                 }
                 let cursor = &mut self.containers[place].cursors[at];
-                if let Some(damage) = cursor.reached_end(size, ended, source) {
+                if let Some((reason, damage)) = cursor.reached_end(size, ended, source) {
                     let lost = cursor.lose_to(size);
                     let reading = &self.containers[place];
                     tracing::error!(
                         output = self.settings.output,
                         container = reading.plan.label,
                         bytes = lost,
+                        reason = reason.as_str(),
                         damage,
-                        "a compressed log file is damaged: what lies behind the damage is lost"
+                        "a rotated log file is not whole: what is not there of it any more is lost"
                     );
-                    self.stats.losses.add(&reading.stats.origin, LossReason::Damaged, Loss::unread(lost));
+                    self.stats.losses.add(&reading.stats.origin, reason, Loss::unread(lost));
                 }
             }
             Err(error) => {
@@ -291,7 +310,7 @@ impl Worker {
     /// saved before they are sent: read again, they must end there too. Not left to quiet times: a busy container must
     /// not hold back the last line of a silent one.
     pub(super) fn cut_silent_groups(&mut self) -> bool {
-        if self.cuts_looked.elapsed() < LOOK_FOR_CUTS || self.is_full() {
+        if self.cuts_looked.elapsed() < self.cuts_pause() || self.is_full() {
             return false;
         }
         self.cuts_looked = Instant::now();
@@ -322,7 +341,10 @@ impl Worker {
         if due.is_empty() {
             return false;
         }
-        if let Err(error) = self.ledger.save() {
+        let begun = Instant::now();
+        let saved = self.ledger.save();
+        self.cuts_took = begun.elapsed();
+        if let Err(error) = saved {
             if !std::mem::replace(&mut self.cuts_told, true) {
                 tracing::warn!(output = self.settings.output, %error,
                     "cannot save where partial lines end; they wait until that works");
@@ -340,6 +362,12 @@ impl Worker {
             }
         }
         true
+    }
+
+    /// Time between two looks for them: on a slow disk a save takes long, and nothing is read meanwhile.
+    pub(super) fn cuts_pause(&self) -> Duration {
+        let rest = if self.phase.is_draining() { Duration::ZERO } else { self.cuts_took * REST_AFTER_CUTS };
+        rest.clamp(LOOK_FOR_CUTS, MOST_REST_AFTER_CUTS)
     }
 
     fn close_groups(&mut self, place: usize, at: usize) {

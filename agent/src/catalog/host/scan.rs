@@ -2,10 +2,10 @@
 //!
 //! In: what the patterns find. Out: changes to the [`HostScanner`]'s picture, and keys in its register.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,6 +53,7 @@ impl HostScanner {
     /// Looks through all patterns; returns what that took of the processor.
     pub(super) fn rescan(&mut self) -> Duration {
         let begun = cpu_time();
+        self.denied = 0;
         let listed = self.expand();
         let mut candidates = Vec::with_capacity(listed.len());
         for listed in listed {
@@ -90,6 +91,7 @@ impl HostScanner {
         self.let_go();
         self.publish();
         self.inbox.files.set(self.known.len() as u64);
+        self.inbox.unreadable.set(self.denied);
         self.started = true;
         cpu_time().saturating_sub(begun)
     }
@@ -146,7 +148,24 @@ impl HostScanner {
                 }
             }
         }
+        // After the listing: a folder that an output has only just made is known by now.
+        let (never, mut known) = (self.never(), Identities::new());
+        found.retain(|path, listed| {
+            let is_own = self.settings.sources[listed.source].name == HostLog::HEALTH;
+            is_own || !leads_to(path, &never, &mut known)
+        });
         found.into_values().collect()
+    }
+
+    /// The folders that hold what is never read, by what they are and not by a name of theirs, and how the names in each
+    /// begin.
+    fn never(&self) -> Vec<(Identity, &[u8])> {
+        let never = self.settings.never.iter().filter_map(|never| {
+            let slash = never.rfind('/')?;
+            let folder = identity(Path::new(&never[..slash.max(1)]))?;
+            Some((folder, &never.as_bytes()[slash + 1..]))
+        });
+        never.collect()
     }
 
     fn is_never(&self, path: &Path) -> bool {
@@ -345,6 +364,8 @@ impl HostScanner {
     }
 
     pub(super) fn tell_unreadable(&mut self, path: PathBuf, error: &io::Error) {
+        // A folder that a pattern finds too, or a link that leads out, lacks nothing.
+        self.denied += u64::from(error.kind() == io::ErrorKind::PermissionDenied);
         if !self.told_unreadable.contains(&path) {
             tracing::warn!(path = %path.display(), %error, "cannot read a host file; trying again at every rescan");
             self.told_unreadable.insert(path);
@@ -376,6 +397,28 @@ pub fn fixed_folder(pattern: &str) -> PathBuf {
 
 fn is_compressed(path: &Path) -> bool {
     path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| COMPRESSED.contains(&ending))
+}
+
+/// Device and inode of a folder: the same by whatever link or mount one comes to it.
+type Identity = (u64, u64);
+
+fn identity(folder: &Path) -> Option<Identity> {
+    fs::metadata(folder).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Those of folders that were looked at.
+type Identities = HashMap<PathBuf, Option<Identity>>;
+
+/// Whether a path leads to what is never read.
+fn leads_to(path: &Path, never: &[(Identity, &[u8])], known: &mut Identities) -> bool {
+    let Ok(path) = fs::canonicalize(path) else { return false };
+    path.ancestors().skip(1).any(|folder| {
+        let found = known.get(folder).copied();
+        let found =
+            found.unwrap_or_else(|| *known.entry(folder.to_owned()).or_insert_with(|| identity(folder)));
+        let below = path.strip_prefix(folder).unwrap_or(&path).as_os_str().as_encoded_bytes();
+        never.iter().any(|(folder, begins)| found == Some(*folder) && below.starts_with(begins))
+    })
 }
 
 /// Opens the file that was looked at, and no other that has taken its place meanwhile.

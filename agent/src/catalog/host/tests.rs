@@ -131,6 +131,18 @@ fn files_are_found_by_patterns_and_only_what_may_be_read() {
 }
 
 #[test]
+fn what_the_agent_writes_is_left_out_by_whatever_way_a_pattern_comes_to_it() {
+    let mut world = World::new(&["link/*.log"]);
+    std::os::unix::fs::symlink(world.folder.path().join("log"), world.path("link")).unwrap();
+    for name in ["a.log", "own-out.log"] {
+        world.append(name, "one\n");
+    }
+    std::os::unix::fs::symlink(world.path("own-out.log"), world.path("b.log")).unwrap();
+    assert_eq!(world.rescan_one().origin.to_string(), world.path("link/a.log").display().to_string());
+    assert!(world.scanner.told_unreadable.is_empty());
+}
+
+#[test]
 fn a_file_that_grows_and_one_that_comes_are_seen() {
     let mut world = World::new(&["*.log"]);
     world.append("a.log", "one\n");
