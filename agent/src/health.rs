@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::admin::told::Told;
 use crate::clock::FOR_EVER;
 use crate::config::Config;
-use crate::pipeline::View;
+use crate::pipeline::{View, own_pod};
 use crate::stats::OutputStats;
 use file::HealthFile;
 use records::{Place, Recorder};
@@ -63,12 +63,11 @@ impl Health {
     pub fn shows(&mut self, view: View, config: &Config) {
         let shown = config.health.is_wanted().then(|| {
             let kinds = config.outputs.iter().map(|(name, output)| (name.clone(), output.kind()));
-            let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
             Box::new(Shown {
                 view,
                 place: Place {
                     node: config.node.clone(),
-                    pod: env("POD_NAMESPACE").zip(env("POD_NAME")),
+                    pod: own_pod(),
                     retained_limit: config.retain.max_bytes.bytes(),
                     kinds: kinds.collect(),
                 },

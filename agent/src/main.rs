@@ -49,9 +49,19 @@ enum Command {
         file: ConfigFile,
     },
     /// Show what the running agent reads and delivers
-    Top(top::TopArgs),
+    Top {
+        #[command(flatten)]
+        args: top::TopArgs,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// Show the live documents of a pod as the running agent sends them
-    Tap(tap::TapArgs),
+    Tap {
+        #[command(flatten)]
+        args: tap::TapArgs,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// List the records that a destination refused, or send them again
     DeadLetter {
         #[command(subcommand)]
@@ -100,8 +110,8 @@ fn main() -> ExitCode {
         Command::Config { action } => config::config(action),
         Command::Explain { args, file } => explain::explain(file.config.as_deref(), &args),
         Command::Test { args, file } => test::test(file.config.as_deref(), &args),
-        Command::Top(args) => top::top(&args),
-        Command::Tap(args) => tap::tap(&args),
+        Command::Top { args, file } => top::top(file.config.as_deref(), &args),
+        Command::Tap { args, file } => tap::tap(file.config.as_deref(), &args),
         Command::DeadLetter { action, file } => dead_letter::dead_letter(file.config.as_deref(), action),
         Command::Forward { args, file } => forward::forward(file.config.as_deref(), &args),
         Command::Cleanup { args, file } => cleanup::cleanup(file.config.as_deref(), &args),

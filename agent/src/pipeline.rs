@@ -41,7 +41,7 @@ use crate::wake::Wake;
 use crate::worker::{self, Event, Phase, Standing};
 use budget::descriptor_budget;
 pub use budget::{batch_size, memory_shares};
-pub(crate) use outputs::{Form, facts_for, form_of, hash_key, rules_of};
+pub(crate) use outputs::{Form, facts_for, form_of, hash_key, own_pod, rules_of};
 use outputs::{Ready, host_settings, start_retention};
 pub use progress::{ContainerProgress, OutputProgress};
 pub use stop::{Carried, Hasten, Outcome, PutOff, lock_state};

@@ -378,7 +378,7 @@ impl Ledger {
                     fs::rename(&candidate, &aside)?;
                     tracing::error!(
                         file = %candidate.display(), %error, kept = %aside.display(),
-                        "the positions of an output were damaged: going on from the ones saved before them, or from the beginning; what is read again is recognised by its _id"
+                        "the positions of an output were damaged: going on from the ones saved before them, or from the beginning; what is read again is sent again: Elasticsearch and OpenSearch recognise it by its _id, files, standard output and CloudWatch have it twice"
                     );
                 }
                 Err(error) => return Err(error),

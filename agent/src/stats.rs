@@ -13,12 +13,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::catalog::origin::Origin;
+use crate::clock::unix_millis;
 use crate::config::Wish;
 pub use losses::{Loss, LossReason, Losses};
 use volume::{Gone, Labels, Owner, Volume, Volumes};
 
 /// Records that are delivered within this time of their writing are in time.
 pub const IN_TIME: Duration = Duration::from_secs(60);
+
+/// For so long at least an error is told as the one that an output has: what is refused of one container is tried again
+/// only now and then, while requests succeed for the others.
+const LASTS: Duration = Duration::from_secs(60);
+
+/// The last error of an output.
+#[derive(Debug)]
+struct Failed {
+    error: String,
+    /// When that was, in milliseconds since the epoch.
+    at: u64,
+    /// Requests that had succeeded by then.
+    requests: u64,
+}
 
 /// A number that only grows, or a level that is set.
 #[derive(Debug, Default)]
@@ -114,7 +129,7 @@ pub struct OutputStats {
     pub in_flight_bytes: Counter,
     nowhere: AtomicU64,
     excluded: AtomicU64,
-    last_error: Mutex<Option<String>>,
+    last_error: Mutex<Option<Failed>>,
     containers: Mutex<Vec<Arc<ContainerStats>>>,
     gone: Gone,
 }
@@ -139,12 +154,23 @@ impl OutputStats {
 
     /// Remembers the last error, for people.
     pub fn fail(&self, error: impl fmt::Display) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        let failed = Failed { error: error.to_string(), at: unix_millis(), requests: self.requests.get() };
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
     }
 
     /// The last error.
     pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let failed = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.as_ref().map(|failed| failed.error.clone())
+    }
+
+    /// The last error and when that was, while it is not over: while no request has succeeded since, or for a minute.
+    pub fn error_now(&self, now: u64) -> Option<(String, u64)> {
+        let failed = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = |failed: &Failed| {
+            self.requests.get() > failed.requests && now.saturating_sub(failed.at) >= LASTS.as_millis() as u64
+        };
+        failed.as_ref().filter(|failed| !is_over(failed)).map(|failed| (failed.error.clone(), failed.at))
     }
 
     /// Counters for a container that this output begins to read.
@@ -311,6 +337,19 @@ impl ContainerStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_over_a_while_after_requests_succeed_again() {
+        let (stats, lasts) = (OutputStats::default(), LASTS.as_millis() as u64);
+        stats.requests.add(1);
+        stats.fail("refused");
+        let now = |later: u64| unix_millis() + later;
+        assert!(stats.error_now(now(10 * lasts)).is_some_and(|(error, _)| error == "refused"));
+        stats.requests.add(1);
+        assert!(stats.error_now(now(0)).is_some(), "others go on while one is refused");
+        assert_eq!(stats.error_now(now(lasts)), None);
+        assert_eq!(stats.last_error().as_deref(), Some("refused"));
+    }
 
     #[test]
     fn records_are_late_by_when_they_were_written_and_those_between_two_times_by_their_share() {

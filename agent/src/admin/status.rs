@@ -92,8 +92,11 @@ pub struct OutputStatus {
     pub waiting_metadata: u64,
     /// Containers that no route matches.
     pub nowhere: u64,
-    /// The last thing that went wrong.
+    /// The last thing that went wrong; none once that has been over for a minute.
     pub last_error: Option<String>,
+    /// When that was: milliseconds since the epoch.
+    #[serde(default)]
+    pub last_error_at: Option<u64>,
 }
 
 /// A container at an output.
@@ -192,6 +195,7 @@ pub fn status(shared: &Shared) -> Status {
             containers(name, stats, &looks, |origin| of_containers.get(origin).copied().unwrap_or(0));
         let (kind, destination) = shown.outputs.get(name).cloned().unwrap_or_default();
         let rates = looks.rate(&(name.clone(), None));
+        let (last_error, last_error_at) = stats.error_now(unix_millis()).unzip();
         let lost = LossReason::ALL
             .into_iter()
             .map(|reason| (reason.as_str().to_owned(), stats.losses.of(reason).bytes));
@@ -213,7 +217,8 @@ pub fn status(shared: &Shared) -> Status {
             parked: count("parked"),
             waiting_metadata: count("waiting"),
             nowhere: stats.nowhere(),
-            last_error: stats.last_error(),
+            last_error,
+            last_error_at,
         });
         status.containers.extend(containers);
     }

@@ -1,8 +1,8 @@
 //! What the agent has warned of: the last of it, kept for the page and `taffrail top`.
 //!
 //! In: every event of the agent's own log, as a layer of tracing. Out: warnings and errors with how often and when, the
-//! latest first, up to a bound; what was said before of the same thing counts up. A message says what to do, as it does in
-//! the log. Never a line of anybody's log.
+//! latest first, up to a bound; what was said before of the same thing counts up, and what was said to have ended comes
+//! last, with when. A message says what to do, as it does in the log. Never a line of anybody's log.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
@@ -15,6 +15,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use crate::clock::unix_millis;
+use crate::record::time;
 use crate::stats::Counter;
 
 /// So many different ones are kept.
@@ -22,6 +23,18 @@ const MOST: usize = 100;
 
 /// Characters of one, at most.
 const MOST_TEXT: usize = 2000;
+
+/// What is said when a trouble has ended, and how its warning begins: of the same output and container.
+const ENDS: [(&str, &str); 8] = [
+    ("delivering again", "cannot deliver; "),
+    ("writing again", "cannot write; "),
+    ("the destination takes the container's records again", "the destination does not take a container's"),
+    ("positions are saved again", "cannot save positions; "),
+    ("metadata comes from the API server again", "no metadata from the API server"),
+    ("the pod logs can be listed now", "cannot list the pod logs"),
+    ("reloaded the configuration", "the new configuration "),
+    ("the configuration is the one that runs again", "the new configuration "),
+];
 
 /// One warning or error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +57,9 @@ pub struct Saying {
     pub first: u64,
     /// See `first`.
     pub last: u64,
+    /// When it was over, where that was said: likewise. It is said in `details` too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<u64>,
 }
 
 /// What is kept of them.
@@ -54,9 +70,17 @@ pub struct Told {
 }
 
 impl Told {
-    /// All, the latest first.
+    /// All, the latest first, and behind them those that are over.
     pub fn all(&self) -> Vec<Saying> {
-        self.lock().iter().rev().cloned().collect()
+        let mut all: Vec<Saying> = self.lock().iter().rev().cloned().collect();
+        all.sort_by_key(|saying| saying.over.is_some());
+        for saying in &mut all {
+            let Some(over) = saying.over else { continue };
+            let before = if saying.details.is_empty() { "" } else { " " };
+            // Writing to a string cannot fail.
+            let _ = write!(saying.details, "{before}(over since {})", second(over));
+        }
+        all
     }
 
     /// How many errors there were since the start.
@@ -72,12 +96,25 @@ impl Told {
         let is_same = |old: &Saying| {
             (&old.message, &old.output, &old.container) == (&new.message, &new.output, &new.container)
         };
+        // What begins again is not over.
         let known = sayings.iter().position(is_same).and_then(|at| sayings.remove(at));
         let known = known.map_or((0, new.first), |known| (known.count, known.first));
         if sayings.len() >= MOST {
             sayings.pop_front();
         }
         sayings.push_back(Saying { count: known.0 + new.count, first: known.1, ..new });
+    }
+
+    /// What was said of a trouble is over, if this is the end of one.
+    fn end(&self, message: &str, output: Option<&str>, container: Option<&str>) {
+        for (_, begins) in ENDS.iter().filter(|(end, _)| *end == message) {
+            let is_it = |old: &&mut Saying| {
+                old.over.is_none()
+                    && old.message.starts_with(begins)
+                    && (old.output.as_deref(), old.container.as_deref()) == (output, container)
+            };
+            self.lock().iter_mut().filter(is_it).for_each(|old| old.over = Some(unix_millis()));
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Saying>> {
@@ -93,11 +130,15 @@ impl<S: Subscriber> Layer<S> for Listening {
         let level = match *event.metadata().level() {
             Level::ERROR => "error",
             Level::WARN => "warn",
+            Level::INFO => "info",
             _ => return,
         };
         let mut fields = Fields::default();
         event.record(&mut fields);
         let Fields { message, output, container, details } = fields;
+        if level == "info" {
+            return self.0.end(&message, output.as_deref(), container.as_deref());
+        }
         let now = unix_millis();
         self.0.keep(Saying {
             level: level.to_owned(),
@@ -108,8 +149,15 @@ impl<S: Subscriber> Layer<S> for Listening {
             count: 1,
             first: now,
             last: now,
+            over: None,
         });
     }
+}
+
+/// A time to the second.
+fn second(millis: u64) -> String {
+    let nanos = i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    format!("{}Z", time::format_nanos(nanos).get(..19).unwrap_or_default())
 }
 
 /// An event's fields.
@@ -179,5 +227,46 @@ mod tests {
         }
         assert_eq!(told.all().len(), MOST);
         assert!(told.all().iter().all(|saying| saying.message != message.as_str()));
+    }
+
+    #[test]
+    fn what_is_over_is_told_last_and_with_when_and_may_begin_again() {
+        let told = Arc::new(Told::default());
+        let subscriber = tracing_subscriber::registry().with(Listening(told.clone()));
+        let of = |all: &[Saying]| -> Vec<(Option<String>, Option<String>, bool)> {
+            all.iter().map(|s| (s.output.clone(), s.container.clone(), s.over.is_some())).collect()
+        };
+        let (a, b, c) = (Some("a".to_owned()), Some("b".to_owned()), Some("shop/web/app".to_owned()));
+        tracing::subscriber::with_default(subscriber, || {
+            for output in ["b", "a"] {
+                tracing::warn!(output, trouble = "503", "cannot deliver; trying again until it works");
+            }
+            tracing::warn!(
+                output = "a",
+                container = "shop/web/app",
+                "the destination does not take a container's records: set aside"
+            );
+            tracing::info!(output = "a", "delivering again");
+            assert_eq!(
+                of(&told.all()),
+                [(a.clone(), c.clone(), false), (b.clone(), None, false), (a.clone(), None, true)]
+            );
+            let details = told.all()[2].details.clone();
+            assert!(details.starts_with("trouble=503 (over since 2") && details.ends_with("Z)"), "{details}");
+            tracing::info!(
+                output = "a",
+                container = "shop/web/app",
+                "the destination takes the container's records again"
+            );
+            tracing::warn!(output = "a", trouble = "429", "cannot deliver; trying again until it works");
+        });
+        let all = told.all();
+        assert_eq!(of(&all), [(a.clone(), None, false), (b, None, false), (a, c, true)]);
+        assert_eq!((all[0].count, all[0].details.as_str()), (2, "trouble=429"), "it is the same trouble");
+    }
+
+    #[test]
+    fn a_time_is_told_to_the_second() {
+        assert_eq!(second(1_500), "1970-01-01T00:00:01Z");
     }
 }

@@ -11,9 +11,12 @@ mod routes;
 
 pub(super) use routes::treatment as route_treatment;
 
+use std::env;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -25,7 +28,8 @@ use crate::config::connection::TlsVersion;
 use crate::config::units::show_duration;
 use crate::config::{
     AuthConfig, BulkOp, ByteSize, Changes, Color, Config, ElasticsearchConfig, FileConfig, LimitAction,
-    OutputConfig, Oversize, Rate, ReadingConfig, RetainConfig, Start, StdoutFormat, Target, TlsConfig,
+    Listen, OutputConfig, Oversize, Rate, ReadingConfig, RetainConfig, Start, StdoutFormat, Target,
+    TlsConfig,
 };
 use crate::metadata::connection::{self, Access};
 use crate::output::http::secret::read_secret;
@@ -305,6 +309,18 @@ fn warnings(config: &Config) -> Vec<String> {
     }
     warnings.extend(not_writable("state_dir", &config.state_dir));
     warnings.extend(not_linkable(config));
+    if let Listen::At(address) = config.listen
+        && !address.ip().is_loopback()
+    {
+        warnings.push(format!(
+            "listen: whoever reaches {address} can look at live log lines there, for nobody is asked who he is; write \
+             \"127.0.0.1:{}\", and look by `kubectl port-forward`",
+            address.port()
+        ));
+    }
+    if let Some(Access::Kubeconfig(files)) = connection::access(&config.metadata) {
+        warnings.extend(unreadable(&files));
+    }
     warnings.extend(obstacles(config));
     warnings.extend(routes::warnings(config));
     for (name, output) in &config.outputs {
@@ -329,6 +345,12 @@ fn warnings(config: &Config) -> Vec<String> {
                 "outputs.{name}: every pod gets an index of its own, which a cluster cannot bear for long; \
                  leave {{pod}} and {{uid}} out of the name: they are fields of each document"
             ));
+        }
+        for (at, endpoint) in search.endpoints.iter().enumerate() {
+            if search.endpoints[..at].contains(endpoint) {
+                warnings
+                    .push(format!("outputs.{name}.endpoints: {endpoint} stands there twice; leave one out"));
+            }
         }
         warnings.extend(security(name, search));
     }
@@ -360,6 +382,19 @@ pub(super) fn obstacles(config: &Config) -> Vec<String> {
         }
     }
     obstacles
+}
+
+/// Files of KUBECONFIG that cannot be read.
+fn unreadable(files: &OsStr) -> Vec<String> {
+    let told = |path: PathBuf| {
+        let error = File::open(&path).err()?;
+        let path = path.display();
+        Some(format!(
+            "metadata: KUBECONFIG names {path}, which cannot be read: {error}; nothing is known of pods without it but what \
+             the paths of their logs say"
+        ))
+    };
+    env::split_paths(files).filter(|path| !path.as_os_str().is_empty()).filter_map(told).collect()
 }
 
 /// Whether unread files cannot be kept by hard links: those need one mount.
@@ -499,6 +534,22 @@ output search, elasticsearch
         config.outputs = [("f".to_owned(), OutputConfig::File(FileConfig::new(path)))].into();
         let said = warnings(&config);
         assert!(said.len() == 1 && said[0].contains("file is not a folder"), "{said:?}");
+    }
+
+    #[test]
+    fn what_is_open_or_stands_twice_or_cannot_be_read_is_told() {
+        let text = "listen = \"0.0.0.0:9600\"\nmetadata.source = \"path\"\n[outputs.s]\ntype = \"opensearch\"\nindex = \"a\"\n\
+                    endpoints = [\"http://a\", \"http://b\", \"http://a/\"]\n";
+        let mut config = Config::parse(text, "f").expect("a valid configuration");
+        config.pod_logs = "/".into();
+        config.state_dir = std::env::temp_dir();
+        let said = warnings(&config).join("\n");
+        assert!(said.contains("whoever reaches 0.0.0.0:9600") && said.contains("127.0.0.1:9600"), "{said}");
+        assert!(said.contains("outputs.s.endpoints: http://a/ stands there twice"), "{said}");
+        let files = tempfile::NamedTempFile::new().expect("a file");
+        let names = format!("/none/config:{}", files.path().display());
+        let said = unreadable(OsStr::new(&names));
+        assert!(said.len() == 1 && said[0].contains("KUBECONFIG names /none/config"), "{said:?}");
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! nothing else is in it. Removes what is by its name the agent's, and nothing else; never while an agent runs;
 //! never what file outputs have written, which is the user's.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,13 +18,16 @@ use super::terminal::agreed;
 use crate::admin::ADDRESSES;
 use crate::config::ByteSize;
 use crate::health;
-use crate::pipeline::lock_state;
+use crate::pipeline::{StartError, lock_state};
 
 /// The exit code for a configuration with mistakes, and where nobody has said yes.
 const NOT_DONE: u8 = 2;
 
 /// Folders in the state directory that are wholly the agent's.
-const FOLDERS: [&str; 4] = ["retained", "dead-letters", "metadata", health::file::FOLDER];
+const FOLDERS: [&str; 4] = ["retained", DEAD_LETTERS, "metadata", health::file::FOLDER];
+
+/// The one of what destinations refused, a record on a line.
+const DEAD_LETTERS: &str = "dead-letters";
 
 /// Endings of the agent's files in it, beside the lock: positions and marks of outputs that are removed, the register of
 /// host files, the configuration that ran last, what was set aside as damaged, what a crash left half written.
@@ -62,6 +65,11 @@ pub fn cleanup(path: Option<&Path>, args: &CleanupArgs) -> ExitCode {
     // Held until everything is gone: an agent that starts meanwhile would find half of it.
     let _lock = match lock_state(&config) {
         Ok(lock) => lock,
+        Err(StartError::Locked { .. }) => {
+            return fail(&format!(
+                "an agent runs over {folder}: stop it first, and what would start it again"
+            ));
+        }
         Err(error) => return fail(&error),
     };
     let left = match find(&config.state_dir) {
@@ -74,6 +82,15 @@ pub fn cleanup(path: Option<&Path>, args: &CleanupArgs) -> ExitCode {
     };
     let freed = ByteSize::new(left.bytes);
     println!("{folder}: {count} of the agent's, {freed} on disk that nobody else has");
+    match left.letters {
+        0 => {}
+        1 => println!(
+            "1 record that a destination refused is among it; `taffrail dead-letter replay` would send it again"
+        ),
+        letters => println!(
+            "{letters} records that destinations refused are among it; `taffrail dead-letter replay` would send them again"
+        ),
+    }
     if !args.yes && !agreed("Remove it? What is unread of deleted logs, and dead letters, go with it.") {
         eprintln!("nothing was removed; say --yes to remove it");
         return ExitCode::from(NOT_DONE);
@@ -94,6 +111,8 @@ struct Left {
     folders: Vec<PathBuf>,
     /// Bytes of disk that their going frees.
     bytes: u64,
+    /// Records among it that no destination has taken.
+    letters: u64,
 }
 
 fn find(state_dir: &Path) -> io::Result<Left> {
@@ -110,7 +129,18 @@ fn find(state_dir: &Path) -> io::Result<Left> {
             left.take_file(entry.path())?;
         }
     }
+    let letters = state_dir.join(DEAD_LETTERS);
+    let is_letters = |file: &&PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        file.starts_with(&letters) && name.contains(".ndjson")
+    };
+    left.letters = left.files.iter().filter(is_letters).map(|file| records(file)).sum::<io::Result<u64>>()?;
     Ok(left)
+}
+
+fn records(file: &Path) -> io::Result<u64> {
+    let lines = BufReader::new(File::open(file)?).split(b'\n');
+    lines.map(|line| line.map(|line| u64::from(!line.is_empty()))).sum()
 }
 
 impl Left {

@@ -1,8 +1,10 @@
 //! `taffrail dead-letter`: the records that a destination refused, to look at and to send again.
 
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use tokio::sync::watch;
@@ -19,6 +21,12 @@ use crate::stats::OutputStats;
 
 /// Records sent in one request of a replay.
 const AT_ONCE: usize = 500;
+
+/// How long a destination that does not take a request is asked again before a replay ends: somebody waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at what keeps a request.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What to do with the dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
@@ -76,10 +84,10 @@ fn replay(
     again: DeadLetters,
 ) -> Result<(), String> {
     let stats = Arc::new(OutputStats::default());
-    let (_never, stop) = watch::channel(Stop::No);
+    let (stop, stopped) = watch::channel(Stop::No);
     let client =
-        Elasticsearch::new(name, output, again, None, stats.clone(), stop).map_err(|e| e.to_string())?;
-    resend(name, letters, &stats, async |some| client.deliver(dead_letter::sealed(some), None).await)
+        Elasticsearch::new(name, output, again, None, stats.clone(), stopped).map_err(|e| e.to_string())?;
+    resend(name, letters, &stats, &stop, async |some| client.deliver(dead_letter::sealed(some), None).await)
 }
 
 /// The same for CloudWatch. What is still too old or too new stays, unless the output sends it with the time now.
@@ -90,33 +98,75 @@ fn replay_events(
     again: DeadLetters,
 ) -> Result<(), String> {
     let stats = Arc::new(OutputStats::default());
-    let (_never, stop) = watch::channel(Stop::No);
+    let (stop, stopped) = watch::channel(Stop::No);
     // What is rejected once more is not to be dropped by a replay.
     let rejected = if output.rejected == Rejected::Now { Rejected::Now } else { Rejected::DeadLetter };
     let output = CloudWatchConfig { rejected, ..output.clone() };
-    let mut sender = Sender::new(Arc::new(CloudWatch::new(name, &output, again, stats.clone(), stop)));
-    resend(name, letters, &stats, async |some| sender.send(events(some)).await)
+    let mut sender = Sender::new(Arc::new(CloudWatch::new(name, &output, again, stats.clone(), stopped)));
+    resend(name, letters, &stats, &stop, async |some| sender.send(events(some)).await)
 }
 
-/// Takes all letters aside and delivers them, so many at a time.
+/// Takes all letters aside and delivers them, so many at a time. It is an error where some of them stay.
 fn resend(
     name: &str,
     letters: &DeadLetters,
     stats: &OutputStats,
+    stop: &watch::Sender<Stop>,
     mut deliver: impl AsyncFnMut(&[Letter]) -> Settled,
 ) -> Result<(), String> {
     let aside = letters.begin_replay().map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    if !aside.is_empty() {
+        eprintln!("{name}: {} to be sent again", aside.len());
+    }
     for some in aside.chunks(AT_ONCE) {
-        let settled = runtime.block_on(deliver(some));
+        let settled = runtime.block_on(patiently(name, stats, stop, PATIENCE, deliver(some)));
         if settled.runs.iter().any(|(_, fate)| *fate != Fate::Acknowledged) || !settled.lost.is_empty() {
             let why = stats.last_error().unwrap_or_default();
             return Err(format!("the destination does not take them now ({why}); they are kept"));
         }
     }
     letters.end_replay().map_err(|e| e.to_string())?;
-    println!("{name}: {} sent again, {} refused once more", aside.len(), stats.refused.get());
+    let refused = stats.refused.get();
+    println!("{name}: {} sent again, {refused} refused once more", aside.len());
+    if refused > 0 {
+        return Err(format!(
+            "{refused} of {} were refused once more, and are kept; `taffrail dead-letter list` says why",
+            aside.len()
+        ));
+    }
     Ok(())
+}
+
+/// Waits for a delivery, tells what keeps it, and after `patience` with that gives it up.
+async fn patiently(
+    name: &str,
+    stats: &OutputStats,
+    stop: &watch::Sender<Stop>,
+    patience: Duration,
+    delivery: impl Future<Output = Settled>,
+) -> Settled {
+    let mut delivery = pin!(delivery);
+    let retries = stats.retries.get();
+    let (mut since, mut told) = (None, None);
+    loop {
+        if let Ok(settled) = tokio::time::timeout(LOOK_EVERY, delivery.as_mut()).await {
+            return settled;
+        }
+        if stats.retries.get() == retries {
+            continue;
+        }
+        let since = *since.get_or_insert_with(Instant::now);
+        let trouble = stats.last_error();
+        if trouble != told {
+            let what = trouble.as_deref().unwrap_or_default();
+            eprintln!("{name}: {what}; trying again for up to {} s", patience.as_secs());
+            told = trouble;
+        }
+        if since.elapsed() >= patience {
+            stop.send_replace(Stop::Now);
+        }
+    }
 }
 
 fn events(letters: &[Letter]) -> Sealed {
@@ -141,4 +191,24 @@ fn events(letters: &[Letter]) -> Sealed {
         sealed.body.extend_from_slice(text.as_bytes());
     }
     sealed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_destination_that_takes_nothing_is_given_up() {
+        let stats = OutputStats::default();
+        let (stop, mut stopped) = watch::channel(Stop::No);
+        let delivery = async {
+            stats.fail("nobody is there");
+            stats.retries.add(1);
+            let ended = stopped.wait_for(|stop| *stop == Stop::Now).await.is_ok();
+            assert!(ended);
+            Settled { runs: Vec::new(), spare: Vec::new(), lost: Vec::new() }
+        };
+        let settled = patiently("search", &stats, &stop, Duration::ZERO, delivery);
+        assert!(tokio::time::timeout(Duration::from_secs(60), settled).await.is_ok());
+    }
 }

@@ -83,9 +83,15 @@ fn subject(config: &Config, args: &ExplainArgs) -> Result<(Subject, String), Str
             .map_err(|error| format!("cannot read standard input: {error}"))?;
         return given(config, args, &bytes);
     }
-    if Path::new(&args.what).is_file() {
+    if fs::metadata(&args.what).is_ok_and(|found| !found.is_dir()) {
         let bytes = fs::read(&args.what).map_err(|error| format!("cannot read {}: {error}", args.what))?;
         return given(config, args, &bytes);
+    }
+    // No namespace begins so: it is a file that is meant.
+    if args.what.starts_with(['/', '.', '~']) {
+        let why =
+            fs::metadata(&args.what).err().map_or("it is a folder".to_owned(), |error| error.to_string());
+        return Err(format!("cannot read {}: {why}", args.what));
     }
     let parts: Vec<&str> = args.what.split('/').collect();
     match parts[..] {

@@ -250,6 +250,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Those that other collectors flush or reopen by: unheard they would end the process at once.
+    user: [Signal; 2],
     /// How often the end was asked for.
     ends: u32,
     first_end: Option<Instant>,
@@ -257,18 +259,32 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Option<Signals> {
-        let [terminate, interrupt, hangup] =
-            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()]
-                .map(|kind| signal(kind).ok());
-        let (terminate, interrupt, hangup) = (terminate?, interrupt?, hangup?);
-        Some(Signals { terminate, interrupt, hangup, ends: 0, first_end: None })
+        let [terminate, interrupt, hangup, first, second] = [
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::hangup(),
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+        ]
+        .map(|kind| signal(kind).ok());
+        let (terminate, interrupt, hangup, user) = (terminate?, interrupt?, hangup?, [first?, second?]);
+        Some(Signals { terminate, interrupt, hangup, user, ends: 0, first_end: None })
     }
 
     async fn next(&mut self) -> Heard {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => return Heard::Reload,
+        let [first, second] = &mut self.user;
+        loop {
+            let unused = tokio::select! {
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+                _ = self.hangup.recv() => return Heard::Reload,
+                _ = first.recv() => "SIGUSR1",
+                _ = second.recv() => "SIGUSR2",
+            };
+            tracing::info!(
+                signal = unused,
+                "this signal asks for nothing here: what lingers is sent by itself, SIGHUP reloads the configuration, SIGTERM ends"
+            );
         }
         self.ends += 1;
         self.first_end.get_or_insert_with(Instant::now);

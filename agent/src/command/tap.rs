@@ -5,6 +5,7 @@
 //! slows the agent.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -12,8 +13,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::client::{ADDRESS, Asked, runtime};
+use super::client::{Asked, address, runtime};
 use super::terminal::{escaped, wants_colour};
+use crate::admin::status::ContainerStatus;
 use crate::record::Level;
 
 /// What may be said to it.
@@ -22,12 +24,12 @@ pub struct TapArgs {
     /// Whose documents: NAMESPACE/POD, or NAMESPACE/POD/CONTAINER
     #[arg(value_name = "NAMESPACE/POD[/CONTAINER]")]
     pod: String,
-    /// As this output sends them [default: the first]
+    /// As this output sends them [default: the first by the alphabet]
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
-    /// Where the agent listens: its `listen`
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = ADDRESS)]
-    address: String,
+    /// Where the agent listens [default: `listen` of the configuration]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    address: Option<String>,
 }
 
 /// A line of the agent's answer.
@@ -40,12 +42,16 @@ struct Line<'a> {
     tap: Option<Value>,
 }
 
-/// Shows documents until it is interrupted, or the agent ends.
-pub fn tap(args: &TapArgs) -> ExitCode {
+/// Shows documents until it is interrupted, or the agent ends. `config`: that of the agent, for its address.
+pub fn tap(config: Option<&Path>, args: &TapArgs) -> ExitCode {
     let mut parts = args.pod.splitn(3, '/');
     let (Some(namespace), Some(pod), container) = (parts.next(), parts.next(), parts.next()) else {
         eprintln!("error: `{}` is no pod: write NAMESPACE/POD or NAMESPACE/POD/CONTAINER", args.pod);
         return ExitCode::from(2);
+    };
+    let address = match address(args.address.as_deref(), config) {
+        Ok(address) => address,
+        Err(code) => return code,
     };
     let mut query = vec![("namespace", namespace), ("pod", pod)];
     query.extend(container.map(|container| ("container", container)));
@@ -53,7 +59,7 @@ pub fn tap(args: &TapArgs) -> ExitCode {
     let url = reqwest::Url::parse_with_params("http://localhost/api/v1/tap", query);
     let followed = url.map_err(|error| error.to_string()).and_then(|url| {
         let target = format!("{}?{}", url.path(), url.query().unwrap_or_default());
-        runtime()?.block_on(follow(&args.address, &target))
+        runtime()?.block_on(follow(&address, &target, (namespace, pod, container)))
     });
     match followed {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,8 +70,28 @@ pub fn tap(args: &TapArgs) -> ExitCode {
     }
 }
 
-async fn follow(address: &str, target: &str) -> Result<(), String> {
-    let mut answer = Asked::at(address)?.get(target).await?;
+async fn follow(
+    address: &str,
+    target: &str,
+    (namespace, pod, container): (&str, &str, Option<&str>),
+) -> Result<(), String> {
+    let agent = Asked::at(address)?;
+    let mut answer = agent.get(target).await?;
+    // A name with a slip in it would look like a pod that is quiet. It may also be one that is yet to come.
+    let is_it = |one: &ContainerStatus| {
+        (one.namespace.as_str(), one.pod.as_str()) == (namespace, pod)
+            && container.is_none_or(|container| one.container == container)
+    };
+    if let Ok(status) = agent.status().await
+        && !status.containers.iter().any(is_it)
+    {
+        let container = container.map(|name| format!("/{name}")).unwrap_or_default();
+        eprintln!(
+            "the agent on {} reads no log of {}; waiting for one",
+            escaped(&status.agent.node),
+            escaped(&format!("{namespace}/{pod}{container}"))
+        );
+    }
     let colour = io::stdout().is_terminal() && wants_colour();
     let mut rest = Vec::new();
     while let Some(bytes) = answer.chunk().await.map_err(|error| format!("the agent has ended: {error}"))? {

@@ -6,6 +6,7 @@
 mod table;
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use ratatui::crossterm::terminal::enable_raw_mode;
 use tokio::runtime::Runtime;
 
-use super::client::{ADDRESS, Asked, runtime};
+use super::client::{Asked, address, runtime};
 use super::terminal::{Live, say};
 use crate::admin::status::Status;
 use table::{Order, View, draw, plain};
@@ -28,17 +29,21 @@ const ONCE: Duration = Duration::from_millis(1100);
 /// What may be said to it.
 #[derive(Debug, Clone, Args)]
 pub struct TopArgs {
-    /// Where the agent listens: its `listen`
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = ADDRESS)]
-    address: String,
+    /// Where the agent listens [default: `listen` of the configuration]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    address: Option<String>,
     /// Print the table once, over a second, and end: as where stdout is no terminal
     #[arg(long)]
     once: bool,
 }
 
-/// Shows the table until it is told to end.
-pub fn top(args: &TopArgs) -> ExitCode {
-    match run(args) {
+/// Shows the table until it is told to end. `config`: that of the agent, for its address.
+pub fn top(config: Option<&Path>, args: &TopArgs) -> ExitCode {
+    let address = match address(args.address.as_deref(), config) {
+        Ok(address) => address,
+        Err(code) => return code,
+    };
+    match run(&address, args.once) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", error.replace(|c: char| c.is_control() && c != '\n', " "));
@@ -47,11 +52,11 @@ pub fn top(args: &TopArgs) -> ExitCode {
     }
 }
 
-fn run(args: &TopArgs) -> Result<(), String> {
-    let (runtime, agent) = (runtime()?, Asked::at(&args.address)?);
+fn run(address: &str, once: bool) -> Result<(), String> {
+    let (runtime, agent) = (runtime()?, Asked::at(address)?);
     // Before the screen is taken: an error is told where it can be read.
     let first = runtime.block_on(agent.status())?;
-    let live = if args.once { None } else { Live::open() };
+    let live = if once { None } else { Live::open() };
     let Some(mut live) = live else {
         std::thread::sleep(ONCE);
         say(plain(&runtime.block_on(agent.status())?).trim_end());

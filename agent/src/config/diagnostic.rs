@@ -266,7 +266,10 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 
 /// What to say of a name that is none of the known ones: the nearest, else all of them.
 pub fn suggestion(name: &str, known: &[&str]) -> String {
-    match nearest(name, known.iter().copied()) {
+    // `elastic` is too short to be near what it is the beginning of.
+    let mut longer = known.iter().copied().filter(|known| name.len() >= 3 && known.starts_with(name));
+    let beginning = longer.next().filter(|_| longer.next().is_none());
+    match nearest(name, known.iter().copied()).or(beginning) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("allowed here: {}", listed(known)),
     }
@@ -424,6 +427,9 @@ mod tests {
         ] {
             assert_eq!(nearest(name, known), expected, "{name}");
         }
+        let types = ["elasticsearch", "opensearch", "file"];
+        assert_eq!(suggestion("elastic", &types), "did you mean `elasticsearch`?");
+        assert!(suggestion("el", &types).starts_with("allowed here"));
         assert_eq!(suggestion("zzz", &["a", "b", "c"]), "allowed here: `a`, `b` or `c`");
     }
 

@@ -19,6 +19,11 @@ fn host_files_are_named_by_patterns_that_can_be_looked_for() {
         ("paths = [\"/var/log/taffrail/*\"]", "lies within `state_dir`", "leave it out"),
         ("paths = [\"/a\"]\nformat = \"cri\"", "`format` cannot be `cri`", "`plain` or `container`"),
         ("paths = [\"/a\"]\nlabels = { a = 1 }", "`labels` cannot be", "expected a string"),
+        (
+            "paths = [\"/a\"]\nlabels = { a = \"${TEAM}\" }",
+            "`labels`: the environment's variables are not put into values",
+            "write the value itself",
+        ),
         ("pths = [\"/a\"]", "unknown key `pths`", "did you mean `paths`?"),
         ("exclude = [\"/a\"]", "missing key `paths`", "add the files"),
     ] {
@@ -26,6 +31,8 @@ fn host_files_are_named_by_patterns_that_can_be_looked_for() {
         assert!(said.contains(message) && said.contains(help), "{line}: {said}");
         assert_eq!(said.matches("error:").count(), 1, "{said}");
     }
+    let said = mistakes("[outputs.o]\ntype = \"stdout\"\n[files.pods]\npaths = [\"/a\"]\n");
+    assert!(said.contains("`pods` cannot be the name of host files") && said.contains(":3:"), "{said}");
     let said = mistakes("[outputs.o]\ntype = \"stdout\"\n[files]\nSys = { paths = [\"/a\"] }\nx = 1\n");
     assert!(
         said.contains("`Sys` cannot be the name of host files") && said.contains("`files.x` must be a table"),

@@ -52,6 +52,17 @@ impl Listen {
         said.unwrap_or(Listen::loopback(9601))
     }
 
+    /// Whether the system would not let both be listened at.
+    pub fn clashes_with(self, other: Listen) -> bool {
+        let (Listen::At(one), Listen::At(other)) = (self, other) else { return false };
+        let (ours, theirs) = (one.ip(), other.ip());
+        // `[::]` is every address, `0.0.0.0` every one of IPv4.
+        let has = |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+        one.port() != 0
+            && one.port() == other.port()
+            && (ours == theirs || has(ours, theirs) || has(theirs, ours))
+    }
+
     /// Reads `"ADDRESS:PORT"`, or nothing.
     pub fn parse(text: &str) -> Result<Listen, Refusal> {
         if matches!(text, "" | "off") {
@@ -100,6 +111,27 @@ mod tests {
         }
         for text in ["9600", "example.com:80", "127.0.0.1", "::1", "on", "127.0.0.1:99999"] {
             assert!(Listen::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_listeners_are_not_at_one_address() {
+        for (page, metrics, clash) in [
+            ("127.0.0.1:9600", "127.0.0.1:9601", false),
+            ("127.0.0.1:9600", "127.0.0.1:9600", true),
+            ("127.0.0.1:9600", "[::]:9600", true),
+            ("127.0.0.1:9600", "0.0.0.0:9600", true),
+            ("127.0.0.1:9600", "[::1]:9600", false),
+            ("[::1]:9600", "0.0.0.0:9600", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("off", "off", false),
+        ] {
+            let text = format!(
+                "listen = \"{page}\"\nmetrics_listen = \"{metrics}\"\n[outputs.o]\ntype = \"stdout\"\n"
+            );
+            let said = Config::parse(&text, "t").err().map(|told| told.to_string()).unwrap_or_default();
+            assert_eq!(said.contains("are at one address"), clash, "{page} and {metrics}: {said}");
+            assert!(!clash || said.contains("t:2:"), "{said}");
         }
     }
 

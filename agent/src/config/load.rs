@@ -269,7 +269,18 @@ impl<'a> Loader<'a> {
             let message = format!("there is no output {}", quoted(name));
             self.problem(table.value_span("outputs"), &message, &suggestion(name, &names));
         }
+        self.no_name_twice(&table, "outputs", &read.outputs);
         Some(read)
+    }
+
+    /// A list of names has each of them once.
+    fn no_name_twice(&mut self, table: &Table<'_>, key: &str, names: &[String]) {
+        for (at, name) in names.iter().enumerate() {
+            if names[..at].contains(name) {
+                let message = format!("{} stands here twice", quoted(name));
+                self.problem(table.value_span(key), &message, "leave one of them out");
+            }
+        }
     }
 
     /// Takes a table out of another.
@@ -358,6 +369,15 @@ impl<'a> Loader<'a> {
         self.time(table, "grace", config.grace, Duration::from_secs(1)..=24 * hour);
         self.time(table, "rescan", config.rescan, soon..=hour);
         self.time(table, "join_timeout", config.join_timeout, soon..=hour);
+        if config.listen.clashes_with(config.metrics_listen) {
+            let keys = ["metrics_listen", "listen"];
+            let key = keys.into_iter().find(|key| table.entries.contains_key(*key)).unwrap_or("listen");
+            self.problem(
+                table.value_span(key),
+                "`listen` and `metrics_listen` are at one address",
+                "give each a port of its own, such as 9600 and 9601",
+            );
+        }
         if config.state_dir.starts_with(&config.pod_logs) {
             let key = if table.entries.contains_key("state_dir") { "state_dir" } else { "pod_logs" };
             self.problem(
@@ -431,6 +451,7 @@ fn explained(key: &str, said: &str, found: &str) -> (String, String) {
         }
         Some((_, "a boolean")) => "expected a boolean: true or false, without quotes".to_owned(),
         Some((_, "a sequence")) => "expected a list, as in [\"…\"]".to_owned(),
+        Some((_, "a map")) => "expected a table, as in { KEY = … }".to_owned(),
         Some((_, expected)) => format!("expected {expected}"),
         None => "expected a string".to_owned(),
     };

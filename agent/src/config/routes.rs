@@ -26,7 +26,7 @@ use crate::record::hash::HashKey;
 use crate::record::parse::ROOTS;
 use crate::record::redact::{Builtin, Redactor};
 use matches::texts;
-pub use matches::{Globs, MatchConfig};
+pub use matches::{Earlier, Globs, MatchConfig};
 pub use multiline::Lines;
 pub use parse::Parse;
 pub use time::TimeConfig;
@@ -253,7 +253,7 @@ fn all_of(table: toml::Table) -> Result<Vec<ConditionConfig>, Refusal> {
         match (key.as_str(), value) {
             ("level", value) => all.push(level(value)?),
             ("message", value) => all.push(condition(Field::Message, value)?),
-            ("stream", value) => all.push(condition(Field::Stream, exact(value))?),
+            ("stream", value) => all.push(stream(value)?),
             ("app", Value::Table(inner)) => app(&mut Vec::new(), inner, &mut all)?,
             (root, Value::Table(inner)) if ROOTS.contains(&root) || root == "user_agent" => {
                 parsed(root, inner, &mut all)?;
@@ -302,9 +302,29 @@ fn app(path: &mut Vec<String>, table: toml::Table, all: &mut Vec<ConditionConfig
     Ok(())
 }
 
-/// A stream has one of two names: it is not searched in.
+/// A condition on the stream, which has one of two names.
+fn stream(value: Value) -> Result<ConditionConfig, Refusal> {
+    const NAMES: [&str; 2] = ["stdout", "stderr"];
+    let condition = condition(Field::Stream, exact(value))?;
+    let may_hold = |test: &TestConfig| match test {
+        TestConfig::Is(name) => NAMES.contains(&name.as_str()),
+        TestConfig::Contains(part) => NAMES.iter().any(|name| name.contains(part.as_str())),
+        TestConfig::Regex(_) => true,
+        TestConfig::Levels(_) | TestConfig::Number(..) => false,
+    };
+    if !condition.any.iter().all(may_hold) {
+        return Err(Refusal::new(
+            "a stream is `stdout` or `stderr`, and nothing else",
+            "write \"stdout\" or \"stderr\"",
+        ));
+    }
+    Ok(condition)
+}
+
+/// The name of a stream is not searched in.
 fn exact(value: Value) -> Value {
     match value {
+        Value::Array(list) => Value::Array(list.into_iter().map(exact).collect()),
         Value::String(text) if !text.starts_with(['!', '=', '/']) => Value::String(format!("= {text}")),
         other => other,
     }
@@ -533,6 +553,15 @@ fn redaction(value: Value) -> Result<Redaction, Refusal> {
         Value::Table(table) => match (table.get("name"), table.get("regex"), table.len()) {
             (Some(Value::String(name)), Some(Value::String(regex)), 2) => {
                 checked_regex(regex)?;
+                if Regex::new(regex).is_ok_and(|regex| regex.is_match(b"")) {
+                    return Err(Refusal::new(
+                        format!(
+                            "{} matches the empty text too: there would be marks between all letters",
+                            quoted(regex)
+                        ),
+                        "let it ask for something, as `a+` does and `a*` does not",
+                    ));
+                }
                 let plain = !name.is_empty()
                     && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
                 if !plain {

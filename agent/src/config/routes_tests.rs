@@ -208,6 +208,22 @@ fn mistakes_are_told_with_what_would_be_right() {
         ("match = { namespce = \"a\" }", "did you mean `namespace`?"),
         ("namespace = \"a\"", "`namespace` is for which logs a route is for: move it into the `match`"),
         ("match = { namespace = \"[\" }", "is not a pattern"),
+        ("match = { namespace = \"\" }", "`match`: `namespace` is empty nowhere"),
+        ("match = { pod = [\"a\", \"!\"] }", "`match`: `pod` is empty nowhere"),
+        ("match = { namespace = \"${NAMESPACE}\" }", "variables are not put into values"),
+        ("match = { labels = \"a\" }", "expected labels or annotations by their keys"),
+        ("add = { labels.team = \"${TEAM}\" }", "variables are not put into values"),
+        ("add = { stream = 1, log.x = 1 }", "`stream` is no field that can be given to a record"),
+        ("add = { stream = 1, log.x = 1 }", "`log.x` is no field that can be given to a record"),
+        (
+            "remove = [\"app.x\", \"stream\", \"log.level\"]",
+            "`stream` is no field that can be changed; `log.level` is no field",
+        ),
+        ("keep = { stream = \"stdin\" }", "a stream is `stdout` or `stderr`, and nothing else"),
+        ("drop = { stream = [\"stderr\", \"err\"] }", "write \"stdout\" or \"stderr\""),
+        ("redact = [{ name = \"x\", regex = \"\" }]", "matches the empty text too"),
+        ("redact = [{ name = \"x\", regex = \"a*\" }]", "`a*` matches the empty text too"),
+        ("selectable_outputs = [\"b\", \"b\"]", "`b` stands here twice"),
         ("match = { namespace = 1 }", "expected a pattern in quotes"),
         ("keep = { level = \"warm\" }", "did you mean `warn`?"),
         ("keep = { status = 1 }", "records have no field"),
@@ -230,6 +246,13 @@ fn mistakes_are_told_with_what_would_be_right() {
 }
 
 #[test]
+fn what_is_empty_or_of_one_stream_may_be_meant() {
+    let text = "[[routes]]\nmatch = { labels.app = \"\", annotations.note = \"${x}\" }\nkeep = { message = \"${jndi:\" }\n\
+                drop = { stream = [\"stderr\", \"!out\"] }\nredact = [{ name = \"x\", regex = \"a+\" }]\noutputs = [\"a\"]\n";
+    assert_eq!(routes(text).len(), 1);
+}
+
+#[test]
 fn routes_that_cannot_be_meant_are_told() {
     let all = "[[routes]]\noutputs = [\"a\"]\n";
     let more = "[[routes]]\ncontinue = true\noutputs = [\"a\"]\n";
@@ -242,6 +265,7 @@ fn routes_that_cannot_be_meant_are_told() {
             "nothing reaches this route: number 1 (namespace team-*) takes all that it matches",
         ),
         (format!("{more}{all}"), "an earlier route with `continue = true` sends to `a` as well"),
+        ("[[routes]]\noutputs = [\"a\", \"a\"]\n".to_owned(), "`a` stands here twice"),
         ("[[routes]]\noutputs = [\"c\"]\n".to_owned(), "there is no output `c`"),
         ("[[routes]]\n".to_owned(), "missing key `outputs`"),
         ("[routes]\noutputs = [\"a\"]\n".to_owned(), "must be a list of tables"),

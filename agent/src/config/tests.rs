@@ -339,6 +339,25 @@ fn shows(text: &str, line: usize, message: &str, help: &str) {
 }
 
 #[test]
+fn no_value_is_taken_for_more_than_it_says() {
+    let message = "the environment's variables are not put into values";
+    for (text, line, key) in [
+        (format!("cluster = \"${{CLUSTER}}\"\n{STDOUT}"), 1, "cluster"),
+        (SEARCH.replace("http://a:1", "http://${HOST}:9200"), 3, "endpoints"),
+        (SEARCH.replace("http://a:1", "http://$HOST:9200"), 3, "endpoints"),
+        (SEARCH.replace("logs-{date}", "logs-${namespace}"), 4, "index"),
+        ("[outputs.f]\ntype = \"file\"\npath = \"/out/${NODE}/{pod}\"\n".to_owned(), 3, "path"),
+    ] {
+        shows(&text, line, &format!("`{key}`: {message}"), "write the value itself");
+    }
+    let twice = format!("{STDOUT}[health]\noutputs = [\"o\", \"o\"]\n");
+    shows(&twice, 4, "`o` stands here twice", "leave one of them out");
+    let rolled = format!("{SEARCH}[outputs.s.setup]\nrollover_age = \"1d\"\n");
+    shows(&rolled, 6, "`rollover_age` has no meaning for an `index`", "leave it out");
+    parse(&rolled.replace("index =", "data_stream =").replace("-{date}", ""));
+}
+
+#[test]
 fn names_of_indices_and_files_are_checked() {
     let table =
         |key: &str| format!("[outputs.s]\ntype = \"elasticsearch\"\nendpoints = [\"http://a\"]\n{key}\n");

@@ -60,7 +60,7 @@ impl ByteSize {
         let refuse = || {
             Refusal::new(
                 format!("{} is not a size", quoted(text)),
-                "write a whole number and a unit: B, KiB, MiB, GiB (1024) or kB, MB, GB (1000), as in \"64MiB\"",
+                "write a whole number and a unit: B, KiB, MiB, GiB, TiB (1024) or kB, MB, GB, TB (1000), as in \"64MiB\"",
             )
         };
         let (number, unit) = number_and_unit(text).ok_or_else(refuse)?;
@@ -197,10 +197,28 @@ pub(super) fn text<'de, D: Deserializer<'de>, T>(
             f.write_str(self.expecting)
         }
         fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-            (self.parse)(text).map_err(refused)
+            without_variables(text).and_then(|()| (self.parse)(text)).map_err(refused)
         }
     }
     deserializer.deserialize_any(Text { expecting, parse })
+}
+
+/// Refuses a value with a `${NAME}` in it, as Vector and Fluent Bit put variables into values. Here it would stay what it
+/// is: the name of a server, a folder or an index. The value is not repeated, which may be a secret's neighbour.
+pub(super) fn without_variables(text: &str) -> Result<(), Refusal> {
+    if text.contains("${") {
+        return Err(variables());
+    }
+    Ok(())
+}
+
+/// What is said of a variable within a value.
+pub(super) fn variables() -> Refusal {
+    Refusal::new(
+        "the environment's variables are not put into values",
+        "write the value itself, and placeholders without `$`; a secret is named as { env = \"NAME\" }, and `node` is the \
+         environment's NODE_NAME by default",
+    )
 }
 
 /// A refusal on its way through serde, which carries one string only: two lines.
@@ -254,6 +272,8 @@ mod tests {
         for text in ["", "MiB", "1.5GiB", "-1", "64M", "64  MiB", "99999999999TiB", "1 MiB ", "٣MiB"] {
             assert!(ByteSize::parse(text).is_err(), "{text}");
         }
+        let told = ByteSize::parse("-1").map_err(|refusal| refusal.help);
+        assert!(told.is_err_and(|help| help.contains("GiB, TiB (1024)") && help.contains("GB, TB (1000)")));
     }
 
     #[test]

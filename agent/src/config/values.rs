@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer};
 use super::diagnostic::Refusal;
 use super::schema::form;
 use super::template::{Safe, Template};
-use super::units::{quoted, refused, text};
+use super::units::{quoted, refused, text, variables};
 
 /// The longest name of a cluster or node, in bytes: that of a DNS name.
 const NAME_BYTES: usize = 253;
@@ -201,6 +201,10 @@ pub fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>,
 /// not repeat the address, which may hold a password.
 pub(super) fn endpoint(text: &str) -> Result<Url, Refusal> {
     const EXAMPLE: &str = "write it as \"https://HOST:9200\"";
+    // `$HOST` would be the name of a server to the parser of URLs.
+    if text.contains('$') {
+        return Err(variables());
+    }
     let mut url = Url::parse(text).map_err(|error| Refusal::new(format!("not a URL: {error}"), EXAMPLE))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Refusal::new("a URL here begins with http:// or https://", EXAMPLE));
@@ -247,6 +251,8 @@ mod tests {
             "http://a/_bulk",
             "http://a?b",
             "http://a#b",
+            "http://$HOST:9200",
+            "http://${HOST}:9200",
         ] {
             assert!(endpoint(text).is_err(), "{text}");
         }

@@ -6,7 +6,8 @@
 //! `x.ndjson.2`, and a rotation that was not saved is undone. A file that somebody moves, deletes or shortens is theirs:
 //! the next batch begins a new one, or goes on at its end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -34,6 +35,8 @@ pub struct Files {
     unsaved: bool,
     /// A rotation failed, and that has been told.
     told: bool,
+    /// Of these there are more rotated files than are to be kept, since a batch that was not saved filled them.
+    overfull: HashSet<PathBuf>,
     /// The directory that this batch last made a name in: one handle of it, so that it is synced once.
     directory: Option<(PathBuf, Arc<File>)>,
 }
@@ -65,6 +68,7 @@ impl Files {
             batches: 0,
             unsaved: false,
             told: false,
+            overfull: HashSet::new(),
             directory: None,
         })
     }
@@ -89,28 +93,35 @@ impl Files {
         self.directory = None;
         let done = self.done;
         for segment in sealed.segments.iter().filter(|segment| segment.end > done) {
-            self.take_up(Path::new(&segment.path))?;
+            self.take_up(Path::new(&segment.path)).map_err(|error| of(&segment.path, error))?;
         }
         if self.unsaved {
             // Before the first byte is written: should we be killed after it, the file is cut back to this.
-            self.ledger.save()?;
+            self.ledger.save().map_err(|error| of("the output's positions", error))?;
             self.unsaved = false;
         }
         for segment in &sealed.segments {
-            let path = Path::new(&segment.path);
             while self.done < segment.end {
-                self.make_room(path)?;
-                let (max_size, bytes) = (self.max_size, &sealed.body[self.done..segment.end]);
-                let (file, written) = self.opened(path)?;
-                let part = &bytes[..lines_within(bytes, max_size.saturating_sub(written.length))];
-                // At the known length, so that what an error left half written is written over.
-                file.write_all_at(part, written.length)?;
-                written.length += part.len() as u64;
-                self.done += part.len();
+                let bytes = &sealed.body[self.done..segment.end];
+                let part = self.write_some(Path::new(&segment.path), bytes);
+                self.done += part.map_err(|error| of(&segment.path, error))?;
             }
         }
         self.done = 0;
         Ok(())
+    }
+
+    /// Writes as many of these lines as fit into the file at `path`, or into the one that takes its place; how many bytes
+    /// that is.
+    fn write_some(&mut self, path: &Path, bytes: &[u8]) -> io::Result<usize> {
+        self.make_room(path)?;
+        let max_size = self.max_size;
+        let (file, written) = self.opened(path)?;
+        let part = &bytes[..lines_within(bytes, max_size.saturating_sub(written.length))];
+        // At the known length, so that what an error left half written is written over.
+        file.write_all_at(part, written.length)?;
+        written.length += part.len() as u64;
+        Ok(part.len())
     }
 
     /// Enters what has been written into the state that the acknowledgement of the batch is part of.
@@ -134,6 +145,21 @@ impl Files {
             self.open.remove(&path);
             state.written.remove(&path);
         }
+    }
+
+    /// Removes the rotated files that are too many, once what has been written and [noted](Self::note) is saved: until then
+    /// they would be needed to take the rotations back.
+    pub fn trim(&mut self) {
+        // Positions that cannot be saved are told by who saves them every second.
+        if self.overfull.is_empty() || self.done > 0 || self.ledger.save().is_err() {
+            return;
+        }
+        let (ledger, open, keep) = (&self.ledger, &self.open, self.keep as u64);
+        self.overfull.retain(|path| {
+            let saved = ledger.read(|state| state.written.get(path).map_or(0, |written| written.rotations));
+            remove_down_from(path, saved.saturating_sub(keep));
+            open.get(path).is_some_and(|target| target.written.rotations > saved)
+        });
     }
 
     /// Makes sure that what is at `path` is the file that is being written, before a batch goes into it.
@@ -218,7 +244,11 @@ impl Files {
             state.written.get(path).map_or(0, |written| written.rotations)
         });
         // Those later than what is saved would be needed to take the rotations back.
-        remove_down_from(path, number.saturating_sub(self.keep as u64).min(saved));
+        let surplus = number.saturating_sub(self.keep as u64);
+        remove_down_from(path, surplus.min(saved));
+        if surplus > saved {
+            self.overfull.insert(path.to_owned());
+        }
         Ok(())
     }
 }
@@ -238,10 +268,14 @@ fn create(path: &Path) -> io::Result<File> {
         .custom_flags(nonblock)
         .open(path)?;
     if !file.metadata()?.is_file() {
-        let what = format!("{} is not a regular file", path.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     Ok(file)
+}
+
+/// An error that says of what it is.
+fn of(what: impl Display, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 fn parent(path: &Path) -> &Path {

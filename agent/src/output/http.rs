@@ -13,6 +13,7 @@ pub mod tls;
 pub mod words;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -111,6 +112,8 @@ struct Endpoint {
     /// For a name that stands for another one: that of `tls.server_name`, and the endpoint's own.
     alias: Option<(String, String)>,
     connections: Mutex<Option<Connections>>,
+    /// It has ever answered anything.
+    answered: AtomicBool,
 }
 
 /// The connections to an endpoint, with what they were made from.
@@ -309,6 +312,7 @@ impl Endpoint {
                 .map_err(|_| format!("{authority} is not the name of a server"))?,
             alias,
             connections: Mutex::new(None),
+            answered: AtomicBool::new(false),
         })
     }
 
@@ -347,6 +351,7 @@ impl Endpoint {
 
     /// Reads the whole of a reply.
     async fn reply(&self, mut response: Response, timeout: Duration) -> Result<Reply, Failure> {
+        self.answered.store(true, Ordering::Relaxed);
         let status = response.status();
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let broken = |what| Failure {
@@ -378,10 +383,24 @@ impl Endpoint {
         Ok(Reply { from: self.place.clone(), status, retry_after, content_type, body })
     }
 
+    /// Whether it has never answered anything.
+    fn is_silent(&self) -> bool {
+        !self.answered.load(Ordering::Relaxed)
+    }
+
     fn failure(&self, error: &reqwest::Error, timeout: Duration) -> Failure {
         let handshake = words::tls_error(error).is_some_and(tls::is_handshake);
+        let mut what = format!("{}: {}", self.place, words::no_reply(error, timeout));
+        if error.is_connect() {
+            let env = |name: &str| std::env::var(name).ok();
+            let proxy = words::proxy(&self.url, env).filter(|_| words::tls_error(error).is_none());
+            let told = |proxy: String| format!("; it goes through the proxy {proxy}, not named in NO_PROXY");
+            what.extend(proxy.map(told));
+        } else if self.is_silent() && self.url.scheme() == "http" && !error.is_timeout() {
+            what.push_str("; does it want https:// in `endpoints`?");
+        }
         Failure {
-            what: format!("{}: {}", self.place, words::no_reply(error, timeout)),
+            what,
             in_doubt: !error.is_connect() && !handshake,
             tls: words::tls_error(error).is_some(),
             here: false,

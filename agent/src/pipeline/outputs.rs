@@ -115,7 +115,16 @@ impl Agent {
             _ => None,
         };
         let limits = reading.rate_limit.clone().map(|limits| Arc::new(RateLimits::new(limits)));
-        let routes = Routes::of(config, name, hash_key(config).map_err(refused)?);
+        let unread = unread_pod(output);
+        if let Some((namespace, pod)) = &unread {
+            tracing::info!(
+                output = name,
+                namespace,
+                pod,
+                "the logs of the agent's own pod are left out: what is written to its standard output is in them"
+            );
+        }
+        let routes = Routes::of(config, name, hash_key(config).map_err(refused)?).without(unread);
         let mut ready = Vec::with_capacity(workers);
         for shard in 0..workers {
             let sink = match (output, &client, &self.runtime) {
@@ -223,6 +232,18 @@ pub(crate) fn hash_key(config: &Config) -> Result<Option<HashKey>, String> {
     let Some(source) = source else { return Ok(None) };
     let secret = read_secret(source).map_err(|error| format!("hash_key: {error}"))?;
     Ok(Some(HashKey::new(secret.expose().as_bytes())))
+}
+
+/// The pod that the agent runs in, by namespace and name, where the environment says so, as the manifests let it.
+pub(crate) fn own_pod() -> Option<(String, String)> {
+    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    env("POD_NAMESPACE").zip(env("POD_NAME"))
+}
+
+/// The pod whose logs an output leaves out: what it writes to the agent's standard output would be read and written again,
+/// without an end.
+fn unread_pod(output: &OutputConfig) -> Option<(String, String)> {
+    if matches!(output, OutputConfig::Stdout(_)) { own_pod() } else { None }
 }
 
 /// What an output says of the node in all documents.

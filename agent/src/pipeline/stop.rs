@@ -110,6 +110,12 @@ impl Agent {
                 "the logs could not be looked through once more in time: what was written last comes with the next start"
             );
         }
+        let unreadable = self.catalog.as_ref().map_or(0, Catalog::unreadable)
+            + self.host_files.as_ref().map_or(0, HostCatalog::unreadable);
+        if unreadable > 0 {
+            tracing::warn!(unreadable, "logs that could not be read are left behind undelivered");
+            self.caught_up = false;
+        }
         self.catalog.iter().for_each(Catalog::halt);
         self.host_files.iter().for_each(HostCatalog::halt);
         self.phase.drain();

@@ -26,6 +26,8 @@ pub struct Routes {
     walk: Option<Arc<Walk>>,
     /// How the agent's own records are sent, if they are.
     own: Option<Arc<Treatment>>,
+    /// The pod whose logs never come here: its namespace and name.
+    left_out: Option<(String, String)>,
 }
 
 /// Them, with whose they are.
@@ -102,7 +104,7 @@ impl Routes {
         let mut configs = config.routes.clone();
         if configs.is_empty() {
             if annotations.is_nothing() {
-                return Routes { walk: None, own };
+                return Routes { walk: None, own, left_out: None };
             }
             configs.push(RouteConfig::everything(output));
         }
@@ -118,7 +120,12 @@ impl Routes {
             routes.push(Route { config, here });
         }
         let walk = Walk { output: output.to_owned(), annotations, routes, key };
-        Routes { walk: Some(Arc::new(walk)), own }
+        Routes { walk: Some(Arc::new(walk)), own, left_out: None }
+    }
+
+    /// The same but for a pod, of this namespace and name, whose logs are left out, whatever the routes say.
+    pub fn without(self, pod: Option<(String, String)>) -> Routes {
+        Routes { left_out: pod, ..self }
     }
 
     /// What becomes of a container of which so much is known.
@@ -128,6 +135,11 @@ impl Routes {
         {
             // They go where they are asked for, and nobody else's rules are for them.
             return self.own.as_ref().map_or(Course::Elsewhere, |own| Course::Sent(Some(own.clone())));
+        }
+        if let (Origin::Container(container), Some((namespace, pod))) = (origin, &self.left_out)
+            && (&container.namespace, &container.pod) == (namespace, pod)
+        {
+            return Course::Elsewhere;
         }
         let Some(walk) = &self.walk else { return Course::Sent(None) };
         let wishing = walk.wishing(origin, extent);

@@ -82,6 +82,24 @@ fn without_routes_everything_goes_everywhere() {
 }
 
 #[test]
+fn a_pod_that_is_left_out_comes_by_no_route_and_no_other_is_touched() {
+    let world =
+        World::new("[[routes]]\nmatch = { namespace = \"shop\", pod = \"web-0\" }\noutputs = [\"a\"]\n");
+    let facts = NodeFacts { cluster: "c".into(), node: "n1".into(), names: Default::default() };
+    let pod = |namespace: &str, name: &str| Some((namespace.to_owned(), name.to_owned()));
+    let course = |left_out: Option<(String, String)>, config: &Config| {
+        let routes = Routes::of(config, "a", None).without(left_out);
+        routes.course(&facts, &container("shop", "app"), Extent::Path)
+    };
+    for config in [&world.config, &World::new("").config] {
+        assert!(matches!(course(pod("shop", "web-0"), config), Course::Elsewhere));
+        for other in [pod("bank", "web-0"), pod("shop", "web-1"), None] {
+            assert!(matches!(course(other, config), Course::Sent(None)));
+        }
+    }
+}
+
+#[test]
 fn the_first_that_matches_decides_for_all_outputs_unless_it_goes_on() {
     let ends = World::new(
         "[[routes]]\nmatch = { namespace = \"shop\" }\noutputs = [\"a\"]\n\

@@ -126,6 +126,8 @@ async fn replies_of_others_than_the_server_are_told_in_one_line() {
             true,
         ),
         (b"SSH-2.0-OpenSSH\r\n".to_vec(), "the connection broke: ", true),
+        // An alert, as of a server that expects TLS.
+        (b"\x15\x03\x01\x00\x02\x02\x46".to_vec(), "; does it want https:// in `endpoints`?", true),
     ] {
         let truncated = answer.ends_with(b"{\"err");
         let server = Server::plain(move |_| answer.clone()).await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncWriteExt, BufReader};
 
 use crate::child;
-use crate::kit::{Request, Server, done, listener, read_request, tunnel};
+use crate::kit::{Request, Server, dead_port, done, listener, read_request, tunnel};
 use crate::tls::Authority;
 
 #[tokio::test]
@@ -21,6 +21,14 @@ async fn plain_requests_go_through_the_proxy_but_not_those_of_no_proxy() {
     let lines = format!("endpoints = [\"{}\"]", server.http());
     assert_eq!(child::run(&lines, &environment).await, "done");
     assert_eq!((proxy.requests().len(), server.requests().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_away_is_named_where_the_server_cannot_be_reached() {
+    let proxy = format!("http://me:hunter2@127.0.0.1:{}", dead_port().await);
+    let told = child::run("endpoints = [\"http://search.invalid:9200\"]", &[("HTTP_PROXY", &proxy)]).await;
+    assert!(told.contains("through the proxy 127.0.0.1:") && told.contains("of HTTP_PROXY"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
 }
 
 #[tokio::test]

@@ -120,6 +120,37 @@ fn top_prints_what_the_agent_does_once() {
 }
 
 #[test]
+fn a_trouble_that_is_over_is_shown_as_over_whatever_the_level_of_the_log() {
+    let node = Node::new();
+    let mut web = node.pod("web").namespace("shop").container("app");
+    web.writes(10);
+    // In the place of the output's file.
+    let place = node.path().join("out/shop.ndjson");
+    std::fs::create_dir_all(&place).unwrap();
+    let agent = Agent::start(&(node.to_file() + "\n[log]\nlevel = \"error\"\n"), &node);
+    let told = |is_over: bool| {
+        let (_, text) = get(&node, Door::Page, "/api/v1/status");
+        let said: Value = serde_json::from_str(&text).unwrap();
+        let is_it = |told: &&Value| {
+            let message = told["message"].as_str().unwrap_or_default();
+            message.starts_with("cannot write; ") && told["over"].is_u64() == is_over
+        };
+        said["told"].as_array().and_then(|told| told.iter().find(is_it)).cloned().ok_or(text)
+    };
+    let now = eventually(seconds(40), "the trouble to be told", || told(false));
+    let details = now["details"].as_str().unwrap();
+    assert!(details.contains("shop.ndjson: ") && !details.contains("over since"), "{details}");
+    std::fs::remove_dir(&place).unwrap();
+    verify::exactly_once(seconds(40), || node.delivered(), &[&web]);
+    eventually(seconds(40), "the trouble to be over", || told(true));
+    let address = address(&node, Door::Page).to_string();
+    let shown = agent::run(&["top", "--once", "--address", &address], &node);
+    assert!(shown.stdout.contains("(over since 20"), "{}", shown.stdout);
+    let ended = agent.terminate();
+    assert!(ended.code == Some(0) && !ended.stderr.contains("cannot write"), "{}", ended.stderr);
+}
+
+#[test]
 fn where_no_agent_listens_top_and_tap_say_what_to_do() {
     let node = Node::new();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

@@ -91,6 +91,30 @@ fn a_tap_that_does_not_follow_slows_nothing_and_is_told_what_it_missed() {
 }
 
 #[test]
+fn a_tap_asks_where_the_configuration_says_and_tells_of_a_pod_that_is_not_there() {
+    let node = Node::new();
+    let mut web = node.pod("web").namespace("shop").container("app");
+    web.writes(1);
+    let _agent = Agent::start(&node.to_file(), &node);
+    verify::exactly_once(seconds(40), || node.delivered(), &[&web]);
+    // Its port is one of the system's choice.
+    address(&node, Door::Page);
+    let tap = |what: &str| {
+        let file = node.path().join("tap.toml");
+        std::fs::write(&file, node.to_file()).unwrap();
+        Agent::run_beside(&["tap", what, "--config", file.to_str().unwrap()], &node)
+    };
+    let slip = tap("nope/web-9");
+    slip.has_said("reads no log of nope/web-9; waiting for one", 1);
+    slip.has_said("as output local sends them", 1);
+    let other = tap("shop/web/sidecar");
+    other.has_said("reads no log of shop/web/sidecar; waiting for one", 1);
+    let right = tap("shop/web/app");
+    right.has_said("as output local sends them", 1);
+    assert!(!right.stderr().contains("reads no log"), "{}", right.stderr());
+}
+
+#[test]
 fn a_tap_of_an_output_that_there_is_not_is_told_which_there_are() {
     let node = Node::new();
     let _agent = Agent::start(&node.to_file(), &node);

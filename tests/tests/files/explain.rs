@@ -70,9 +70,13 @@ fn what_is_explained_is_what_is_sent() {
     });
     assert_eq!(explained, sent.last().expect("records").source);
     drop(agent);
-    for (wrong, told) in
-        [("default/none", "there is no log of default/none below "), ("nothing", "is neither a file nor")]
-    {
+    for (wrong, told) in [
+        ("default/none", "there is no log of default/none below "),
+        ("nothing", "is neither a file nor"),
+        ("/tmp/taffrail-nofile", "cannot read /tmp/taffrail-nofile: No such file"),
+        ("/tmp", "cannot read /tmp: it is a folder"),
+        ("./no/file", "cannot read ./no/file: No such file"),
+    ] {
         let ended = agent::run(&["explain", "--config", file, wrong], &node);
         assert!(ended.code == Some(1) && ended.stderr.contains(told), "{}", ended.stderr);
     }

@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 use taffrail_tests::agent::Agent;
+use taffrail_tests::listeners::{Door, get};
 use taffrail_tests::node::Node;
 use taffrail_tests::verify::Document;
 use taffrail_tests::{eventually, seconds};
@@ -95,6 +96,52 @@ fn a_hosts_file_is_delivered_with_where_it_lies_and_as_no_pods() {
     );
     assert!(first.text("@timestamp").starts_with("20"), "{}", first.text("@timestamp"));
     assert!(node.path().join("out/_host.ndjson").exists(), "no namespace can be called so");
+}
+
+#[test]
+fn a_last_line_whose_end_has_not_come_is_no_lag_and_is_delivered_when_it_comes() {
+    let node = Node::new();
+    let mut program = Program::new(&node);
+    program.writes(3);
+    let writes = |text: &str| {
+        let mut file = OpenOptions::new().append(true).open(node.path().join("log/app.log")).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    };
+    writes("half of a");
+    let config = config(&node, "");
+    let agent = Agent::start(&config, &node);
+    each_once(&node, &program, 0);
+    eventually(seconds(40), "no lag", || {
+        let (_, text) = get(&node, Door::Page, "/api/v1/status");
+        let said: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let output = &said["outputs"][0];
+        let is_even = output["lag_bytes"] == 0 && output["lag_seconds"] == 0.0;
+        if is_even { Ok(()) } else { Err(text) }
+    });
+    let ended = agent.terminate();
+    assert!(ended.code == Some(0) && ended.stderr.contains("caught_up=true"), "{}", ended.stderr);
+    let _agent = Agent::start(&config, &node);
+    writes(" line\n");
+    eventually(seconds(40), "the whole line", || {
+        let documents = node.delivered()?;
+        let is_whole = documents.iter().any(|document| document.text("message") == "half of a line");
+        if is_whole { Ok(()) } else { Err(format!("{} documents", documents.len())) }
+    });
+}
+
+#[test]
+fn what_an_output_writes_is_not_read_by_way_of_a_link() {
+    let node = Node::new();
+    let mut program = Program::new(&node);
+    program.writes(10);
+    std::os::unix::fs::symlink(node.path().join("out"), node.path().join("log/link")).unwrap();
+    let linked = format!("[files.linked]\npaths = [\"{}\"]\n", node.path().join("log/link/*").display());
+    let agent = Agent::start(&(config(&node, "rescan = \"200ms\"") + &linked), &node);
+    each_once(&node, &program, 0);
+    // Whatever was found by then has been looked through once more, and read.
+    let ended = agent.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(node.delivered().unwrap().len(), 10);
 }
 
 #[test]

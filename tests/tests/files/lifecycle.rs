@@ -34,6 +34,24 @@ fn rotation_before_and_while_the_agent_runs_loses_nothing() {
 }
 
 #[test]
+fn a_signal_that_flushes_other_collectors_ends_nothing() {
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.writes(10);
+    let agent = Agent::start(&node.to_file(), &node);
+    verify::exactly_once(seconds(40), || node.delivered(), &[&web]);
+    for (number, signal) in (1..).zip(["-USR1", "-USR2"]) {
+        let sent = std::process::Command::new("kill").args([signal, &agent.pid.to_string()]).status();
+        assert!(sent.unwrap().success());
+        agent.has_said("this signal asks for nothing here", number);
+    }
+    web.writes(10);
+    verify::exactly_once(seconds(40), || node.delivered(), &[&web]);
+    let ended = agent.terminate();
+    assert!(ended.code == Some(0) && ended.stderr.contains("caught_up=true"), "{}", ended.stderr);
+}
+
+#[test]
 fn rotation_while_the_agent_is_away_is_found_again_in_the_gz() {
     let node = Node::new();
     let mut web = node.pod("web").container("app");

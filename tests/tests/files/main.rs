@@ -4,6 +4,7 @@ mod bad_input;
 mod catalog;
 mod clocks;
 mod dashboards;
+mod dead_letters;
 mod explain;
 mod health;
 mod host_files;

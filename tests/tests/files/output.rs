@@ -60,6 +60,28 @@ fn output_files_rotate_at_their_size_and_hold_every_line_once() {
 }
 
 #[test]
+fn standard_output_in_a_pod_does_not_feed_itself_whatever_the_routes_say() {
+    let node = Node::new();
+    let mut web = node.pod("web").namespace("shop").container("app");
+    let mut own = node.pod("taffrail-x").namespace("logs").container("taffrail");
+    own.writes(1);
+    web.writes(1);
+    let way = ["env", "POD_NAMESPACE=logs", "POD_NAME=taffrail-x"].map(str::to_owned);
+    let routes = "[[routes]]\nmatch = { namespace = \"logs\" }\noutputs = [\"screen\"]\n[[routes]]\noutputs = [\"screen\"]\n";
+    let config = node.config(&format!("[outputs.screen]\ntype = \"stdout\"\n{routes}"));
+    let agent = Agent::start_by(&way, &config, &node);
+    agent.has_said("the logs of the agent's own pod are left out", 1);
+    eventually(seconds(40), "the other pod's line on stdout", || {
+        let said = agent.stdout();
+        if said.contains("line 0 of web") { Ok(()) } else { Err(said) }
+    });
+    let ended = agent.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stdout.contains("taffrail-x"), "{}", ended.stdout);
+    assert!(ended.stderr.contains("caught_up=true"), "{}", ended.stderr);
+}
+
+#[test]
 fn stdout_carries_every_line_and_no_terminal_control_of_theirs() {
     let node = Node::new();
     let mut web = node.pod("web").container("app");
@@ -75,6 +97,19 @@ fn stdout_carries_every_line_and_no_terminal_control_of_theirs() {
         assert!(ended.stdout.contains(&written.message), "{} is not there", written.message);
     }
     assert!(!ended.stdout.contains("\u{1b}[2J") && !ended.stdout.contains('\u{7}'), "controls pass through");
+}
+
+#[test]
+fn what_is_too_old_at_the_first_start_is_told_before_the_end() {
+    let node = Node::new();
+    let mut web = node.pod("web").container("app");
+    web.lives_behind(2 * 3_600_000_000_000).writes(3);
+    web.lives_behind(0).writes(2);
+    let agent = Agent::start(&(node.to_file() + "\nmax_age = \"1h\"\n"), &node);
+    agent.has_said("records are passed over that were older than `max_age`", 1);
+    let ended = agent.terminate();
+    assert!(ended.code == Some(0) && ended.stderr.contains("too_old=3"), "{}", ended.stderr);
+    assert_eq!(node.delivered().unwrap().len(), 2);
 }
 
 #[test]

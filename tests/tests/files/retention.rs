@@ -275,11 +275,18 @@ fn cleanup_leaves_nothing_and_asks_first() {
     let running = Agent::start(&config, &world.node);
     world.retains(1);
     let refused = agent::run(&["cleanup", "--yes", "--config", file], &world.node);
-    assert!(refused.code == Some(1) && refused.stderr.contains("in use by another agent"), "{refused:?}");
+    assert!(refused.code == Some(1) && refused.stderr.contains("an agent runs over"), "{refused:?}");
+    assert!(!refused.stderr.contains("send everything twice"), "{refused:?}");
     running.terminate();
+    let letters = world.node.state().join("dead-letters");
+    fs::create_dir_all(&letters).expect("a folder");
+    for (name, text) in [("search.ndjson", "{}\n{}\n"), ("search.ndjson.1", "{}\n"), ("search.lock", "")] {
+        fs::write(letters.join(name), text).expect("dead letters");
+    }
     web.delete();
     let asked = agent::run(&["cleanup", "--config", file], &world.node);
     assert!(asked.code == Some(2) && asked.stderr.contains("say --yes"), "{asked:?}");
+    assert!(asked.stdout.contains("3 records that destinations refused"), "{asked:?}");
     assert_eq!(world.retained().len(), 1);
     // Something else in the folder is nobody's to remove.
     let other = world.node.state().join("notes.txt");

@@ -84,6 +84,22 @@ fn what_may_not_be_read_is_named_once_and_read_when_it_may() {
 }
 
 #[test]
+fn who_leaves_an_unreadable_log_behind_does_not_say_that_all_is_delivered() {
+    let node = Node::new();
+    let (mut open, mut shut) = (node.pod("open").container("app"), node.pod("shut").container("app"));
+    open.writes(20);
+    shut.writes(20);
+    allow(&shut.current(), 0);
+    let agent = start(&node);
+    verify::exactly_once(seconds(40), || node.delivered(), &[&open]);
+    says(&agent, &["cannot read a log", "shut", "Permission denied"]);
+    let ended = agent.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("logs that could not be read are left behind"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("caught_up=false"), "{}", ended.stderr);
+}
+
+#[test]
 fn logs_that_may_not_be_listed_are_waited_for_and_nothing_of_them_is_taken_for_deleted() {
     let node = Node::new();
     let mut web = node.pod("web").container("app");

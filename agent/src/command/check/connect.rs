@@ -86,17 +86,17 @@ async fn ask(config: &Config, es: &ElasticsearchConfig) -> Result<String, String
     };
     let reply = client.send(&empty).await.map_err(|error| error.to_string())?;
     match reply.status {
-        StatusCode::UNAUTHORIZED => {
-            return Err(format!("the credentials are refused; see `auth`: {}", reply.told()));
+        StatusCode::OK if is_json(&reply) => {}
+        StatusCode::BAD_REQUEST if is_json(&reply) => {
+            // So it answers a request without a document. To one that cannot be it answers otherwise, unless it is
+            // somebody on the way who refuses whatever comes.
+            let other = client.send(&call(Method::GET, "/_bulk")).await.map_err(|error| error.to_string())?;
+            if other.status == StatusCode::BAD_REQUEST {
+                let told = other.told();
+                return Err(format!("whatever it is asked is refused, as by a proxy on the way: {told}"));
+            }
         }
-        StatusCode::FORBIDDEN => {
-            return Err(format!(
-                "the credentials are known, but may not write; see `auth`: {}",
-                reply.told()
-            ));
-        }
-        StatusCode::OK | StatusCode::BAD_REQUEST if is_json(&reply) => {}
-        _ => return Err(format!("that is no bulk API; is it Elasticsearch or OpenSearch? {}", reply.told())),
+        status => return Err(format!("{}: {}", diagnosis(status), reply.told())),
     }
     let name = example(config, es.target.template(), Safe::Index);
     let Target::DataStream(_) = &es.target else {
@@ -130,6 +130,18 @@ async fn ask(config: &Config, es: &ElasticsearchConfig) -> Result<String, String
             "no index template matches {name}, and a data stream needs one with `\"data_stream\": {{}}`: records would be \
              parked until there is one"
         )),
+    }
+}
+
+/// What a status says that is no answer of a bulk API to an empty request.
+fn diagnosis(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "the credentials are refused; see `auth`",
+        403 => "the credentials are known, but may not write; see `auth`",
+        413 => "it does not even take a request of one byte; look at the limit of a proxy on the way",
+        429 => "it is there, and too busy now; an agent tries again until it is not",
+        500..=599 => "it is there, and cannot answer now; an agent tries again until it can",
+        _ => "that is no bulk API; is it that of Elasticsearch or OpenSearch",
     }
 }
 
@@ -168,4 +180,61 @@ fn best(body: &[u8], name: &str) -> Option<(String, bool)> {
         matching.max_by_key(|template| template["index_template"]["priority"].as_i64().unwrap_or(0))?;
     let makes = !best["index_template"]["data_stream"].is_null();
     Some((best["name"].as_str().unwrap_or_default().to_owned(), makes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What is said of a server that answers every request so.
+    fn said(status: u16, body: &str) -> (String, bool) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let answer = format!(
+            "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        // It ends with the process.
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let (mut length, mut line) = (0, String::new());
+                let Ok(half) = stream.try_clone() else { continue };
+                let mut reader = BufReader::new(half);
+                while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                    let lower = line.to_ascii_lowercase();
+                    let said = lower.strip_prefix("content-length:");
+                    length = said.and_then(|said| said.trim().parse().ok()).unwrap_or(length);
+                    line.clear();
+                }
+                let _ = reader.read_exact(&mut vec![0; length]);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let text = format!(
+            "[outputs.s]\ntype = \"elasticsearch\"\nendpoints = [\"http://{address}\"]\nindex = \"logs\"\ncompression = \"none\"\n"
+        );
+        connect(&Config::parse(&text, "f").expect("a valid configuration"))
+    }
+
+    #[test]
+    fn a_server_that_cannot_take_records_now_is_told_from_one_that_is_none() {
+        for (status, body, told) in [
+            (429, "{}", "too busy now"),
+            (500, "{}", "it is there, and cannot answer now"),
+            (503, "{}", "it is there, and cannot answer now"),
+            (413, "{}", "the limit of a proxy"),
+            (401, "{}", "the credentials are refused"),
+            (400, "{\"error\":\"no\"}", "whatever it is asked is refused"),
+            (404, "{}", "that is no bulk API"),
+            (200, "<html>", "that is no bulk API"),
+        ] {
+            let (text, good) = said(status, body);
+            assert!(!good && text.contains("FAILS") && text.contains(told), "{status}: {text}");
+        }
+        let (text, good) = said(200, "{\"items\":[]}");
+        assert!(good && text.contains("takes bulk requests"), "{text}");
+    }
 }

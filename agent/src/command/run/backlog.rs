@@ -1,6 +1,6 @@
 //! The backlog at the start of an agent: told while it is delivered, and once it is.
 //!
-//! In: each output's counters. Out: a line now and then for an output that begins far behind, with how much is done and how
+//! In: each output's counters. Out: a line for what is too old to be delivered; a line now and then for an output that begins far behind, with how much is done and how
 //! long the rest will take at that rate, and one when it has caught up, or has delivered as much as was behind. Of an output that
 //! gets on without one, or that delivers nothing, which is told by itself, not a word. A reload ends it.
 
@@ -80,6 +80,16 @@ pub async fn tell(outputs: Vec<(String, Arc<OutputStats>)>) {
     };
     let mut backlogs: Vec<Backlog> = outputs.into_iter().map(of).collect();
     tokio::time::sleep(FIRST_LOOK).await;
+    for Backlog { output, stats, .. } in &backlogs {
+        let records = stats.records_too_old.get();
+        if records > 0 {
+            tracing::info!(
+                output,
+                records,
+                "records are passed over that were older than `max_age` when the output first began; more of them are counted"
+            );
+        }
+    }
     backlogs.retain_mut(|backlog| {
         let left = lag_bytes(&backlog.stats);
         backlog.behind = left + backlog.stats.passed_bytes.get() - backlog.base;

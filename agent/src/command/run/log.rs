@@ -1,12 +1,13 @@
 //! The agent's own log on standard error.
 //!
-//! In: `[log]`, again at each reload. Out: lines or JSON; `RUST_LOG` overrides the level. Never written to by the way of a
-//! record for each record.
+//! In: `[log]`, again at each reload. Out: lines or JSON; `RUST_LOG` overrides the level. Whatever the level, warnings and
+//! their ends are kept for the page. Never written to by the way of a record for each record.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use tracing_subscriber::layer::{Layered, SubscriberExt};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
@@ -15,12 +16,11 @@ use crate::admin::told::{Listening, Told};
 use crate::config::{LogConfig, LogFormat};
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
-type Written = Layered<reload::Layer<Lines, Registry>, Registry>;
 
 /// The log, whose form and level can be changed.
 pub struct Log {
     lines: Handle<Lines, Registry>,
-    filter: Handle<EnvFilter, Written>,
+    filter: Handle<EnvFilter, Registry>,
     /// The last warnings and errors in it.
     pub told: Arc<Told>,
 }
@@ -31,8 +31,8 @@ impl Log {
         let (lines, lines_handle) = reload::Layer::new(lines(config.format));
         let (filter, filter_handle) = reload::Layer::new(filter(config));
         let told = Arc::<Told>::default();
-        let listening = Listening(told.clone());
-        let _ = tracing_subscriber::registry().with(lines).with(filter).with(listening).try_init();
+        let listening = Listening(told.clone()).with_filter(heard());
+        let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).with(listening).try_init();
         Log { lines: lines_handle, filter: filter_handle, told }
     }
 
@@ -50,6 +50,11 @@ fn lines(format: LogFormat) -> Lines {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     }
+}
+
+/// What the page may hear of: warnings, and that one is over, which is said at level info.
+fn heard() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO).with_target("kube_client", LevelFilter::OFF)
 }
 
 fn filter(config: &LogConfig) -> EnvFilter {

@@ -235,6 +235,7 @@ impl Reload {
         self.refused = Some(reading);
         if !again {
             self.counts.failed.add(1);
+            let why = on_one_line(why);
             tracing::error!(file = %self.path.display(), "the new configuration is refused, the old one is kept: {why}");
         } else if asked {
             tracing::error!(file = %self.path.display(), "the configuration is still the one that was refused; the old one is kept");
@@ -246,6 +247,7 @@ impl Reload {
             self.counts.failed.add(1);
         }
         if !std::mem::replace(&mut wanted.told, true) {
+            let why = on_one_line(why);
             tracing::error!(file = %self.path.display(),
                 "the new configuration cannot run yet, the old one is kept; trying again and again: {why}");
         }
@@ -309,8 +311,27 @@ impl Reload {
     }
 }
 
+/// What is shown on several lines on one: as a pod's log each line would be a record.
+fn on_one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !matches!(*line, "" | "|"));
+    lines.collect::<Vec<_>>().join(" ")
+}
+
 async fn sleep_until(at: Option<Instant>) {
     if let Some(at) = at {
         tokio::time::sleep_until(at).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_that_is_shown_in_its_line_is_told_on_one() {
+        let problems = Loaded::parse(b"keeep = 3\n".to_vec(), Path::new("t.toml")).unwrap_err().to_string();
+        let told = on_one_line(&problems);
+        assert!(problems.lines().count() > 3 && told.lines().count() == 1, "{told}");
+        assert!(told.starts_with("error: ") && told.contains(" --> t.toml:1:1 1 | keeep = 3 | "), "{told}");
     }
 }

@@ -11,7 +11,10 @@ use crate::catalog::host::fixed_folder;
 use crate::config::Config;
 use crate::config::files::FilesConfig;
 use crate::config::keys::keys_of;
-use crate::config::units::quoted;
+use crate::config::units::{quoted, without_variables};
+
+/// What `source` is of pods.
+const PODS: &str = "pods";
 
 impl<'a> Loader<'a> {
     /// All host files, by the names of their tables.
@@ -34,9 +37,16 @@ impl<'a> Loader<'a> {
             };
             if !is_name(&name) {
                 self.problem(
-                    name_span,
+                    name_span.clone(),
                     &format!("{} cannot be the name of host files", quoted(&name)),
                     "use 1 to 64 small letters, digits, `-` and `_`",
+                );
+            }
+            if name == PODS {
+                self.problem(
+                    name_span,
+                    "`pods` cannot be the name of host files: it is the source of the pods' logs",
+                    "choose another name: routes and templates tell them apart by it",
                 );
             }
             let mut table = Table { span, entries, reported: Vec::new() };
@@ -50,6 +60,13 @@ impl<'a> Loader<'a> {
 
     /// The pod logs are read already, and what the agent keeps is nobody's log.
     fn check_files(&mut self, table: &Table<'_>, files: &FilesConfig, config: Option<&Config>) {
+        if let Some(refusal) = files.labels.values().find_map(|value| without_variables(value).err()) {
+            self.problem(
+                table.value_span("labels"),
+                &format!("`labels`: {}", refusal.message),
+                &refusal.help,
+            );
+        }
         let Some(config) = config else { return };
         for pattern in &files.paths {
             let folder = fixed_folder(pattern.as_str());

@@ -191,9 +191,17 @@ impl<'a> Loader<'a> {
             Some(_) => {}
         }
         let help = "write `setup = true`, or `[outputs.NAME.setup]` above its keys";
+        let target = output.entries.get(TARGET).and_then(|target| target.get_ref().as_table());
+        let is_index = target.is_some_and(|target| target.contains_key("index"));
         let mut table = self.inner_table(output, "setup", help)?;
         self.unknown_keys(&mut table, &keys_of::<IndexSetup>());
         let setup = self.read::<IndexSetup>(&mut table)?;
+        for key in ["rollover_size", "rollover_age"].into_iter().filter(|_| is_index) {
+            if let Some(span) = connection::key_span(&table.entries, key) {
+                let message = format!("`{key}` has no meaning for an `index`, which is never rolled over");
+                self.problem(span, &message, "leave it out, or write to a `data_stream`");
+            }
+        }
         let days = |days: u64| Duration::from_secs(days * 86_400);
         let hour = Duration::from_secs(3600);
         if let Some(keep) = setup.keep {

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::{Loader, Table};
 use crate::config::diagnostic::suggestion;
 use crate::config::keys::keys_of;
-use crate::config::routes::fields;
+use crate::config::routes::{Earlier, fields};
 use crate::config::units::quoted;
 use crate::config::{FilesConfig, MetadataConfig, OutputConfig, RouteConfig};
 use std::collections::BTreeMap;
@@ -42,6 +42,7 @@ impl<'a> Loader<'a> {
         let of_pods = metadata.into_iter().flat_map(MetadataConfig::label_fields);
         labels.extend(of_pods.map(|(_, field)| ("metadata.label_fields".to_owned(), field)));
         let mut read: Vec<RouteConfig> = Vec::new();
+        let mut earlier = Earlier::default();
         for value in list {
             let span = value.span();
             let DeValue::Table(entries) = value.into_inner() else {
@@ -52,8 +53,12 @@ impl<'a> Loader<'a> {
             self.unknown_keys(&mut table, &keys_of::<RouteConfig>());
             let Some(route) = self.read::<RouteConfig>(&mut table) else { continue };
             self.check_route(&table, &route, &read, outputs);
+            self.check_reach(&table, &route, &read, &earlier);
             for (key, message, help) in fields::conflicts(&route, &labels, keyed) {
                 self.problem(table.value_span(key), &message, &help);
+            }
+            if !route.goes_on {
+                earlier.add(read.len(), &route.matches);
             }
             read.push(route);
         }
@@ -73,6 +78,11 @@ impl<'a> Loader<'a> {
                 let message = format!("there is no output {}", quoted(output));
                 self.problem(table.value_span(key), &message, &suggestion(output, &names));
             }
+            self.no_name_twice(table, key, list);
+        }
+        if let Some(refusal) = route.matches.in_vain() {
+            let message = format!("`match`: {}", refusal.message);
+            self.problem(table.value_span("match"), &message, &refusal.help);
         }
         for output in &route.outputs {
             if before.iter().any(|earlier| earlier.goes_on && earlier.outputs.contains(output)) {
@@ -83,9 +93,19 @@ impl<'a> Loader<'a> {
                 );
             }
         }
-        let takes =
-            |(_, earlier): &(usize, &RouteConfig)| !earlier.goes_on && earlier.matches.covers(&route.matches);
-        if let Some((number, earlier)) = (1..).zip(before).find(takes) {
+    }
+
+    /// That no route before it takes all that it would.
+    fn check_reach(
+        &mut self,
+        table: &Table<'_>,
+        route: &RouteConfig,
+        before: &[RouteConfig],
+        earlier: &Earlier,
+    ) {
+        let mut candidates = earlier.candidates(&route.matches).into_iter();
+        let taken = candidates.find(|&at| before[at].matches.covers(&route.matches));
+        if let Some((number, earlier)) = taken.map(|at| (at + 1, &before[at])) {
             let what = if earlier.matches.is_empty() { "everything" } else { "all that it matches" };
             let message =
                 format!("nothing reaches this route: number {number} ({}) takes {what}", earlier.matches);

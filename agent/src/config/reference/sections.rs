@@ -27,6 +27,10 @@ The configuration is one file of TOML. It is strict: a key that there is not, or
 all mistakes are told at once, each with its place and what would be right. Every key but the destinations has a default, and
 without a file the pod logs of the node go to standard output.
 
+Values are taken as they are written. The environment's variables are not put into them, and a `${NAME}` is a mistake: a secret is
+named by its place, `{ env = \"NAME\" }` or `{ file = \"/path\" }`, `node` is the environment's `NODE_NAME` by default, and what else
+differs between clusters is a file for each, as kustomize and the chart make them.
+
     taffrail check --config taffrail.toml                  # what it would do, or what is wrong; --connect asks the servers
     taffrail explain --config taffrail.toml shop/web-0     # what becomes of a pod's log, and why
     taffrail test --config taffrail.toml                   # holds it against cases beside it: taffrail.test.toml

@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use super::{Parse, RouteConfig, TimeConfig};
 use crate::config::ByteSize;
 use crate::config::diagnostic::Refusal;
-use crate::config::units::{quoted, refused};
+use crate::config::units::{quoted, refused, without_variables};
 use crate::record::escape;
 use crate::record::fields::{is_within, may_be_changed, may_be_given, overlap};
 use crate::record::hash::HashKey;
@@ -32,8 +32,9 @@ pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeM
     };
     each(deserializer, expected, |name, value| {
         given_name(name)?;
-        match value {
-            Value::String(_) | Value::Integer(_) | Value::Boolean(_) => {}
+        match &value {
+            Value::String(text) => without_variables(text)?,
+            Value::Integer(_) | Value::Boolean(_) => {}
             Value::Float(number) if number.is_finite() => {}
             _ => {
                 return Err(Refusal::new(
@@ -102,7 +103,23 @@ pub(super) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<St
             "as in [\"app.password\", \"app.debug.*\"]",
         )),
     };
-    list.into_iter().map(name).collect::<Result<_, _>>().map_err(refused)
+    all_of(list.into_iter().map(name)).map_err(refused)
+}
+
+/// What is read of each, or what is wrong with every one that is wrong.
+fn all_of<T>(read: impl Iterator<Item = Result<T, Refusal>>) -> Result<Vec<T>, Refusal> {
+    let (mut good, mut messages, mut help) = (Vec::new(), Vec::new(), None);
+    for one in read {
+        match one {
+            Ok(one) => good.push(one),
+            Err(refusal) => {
+                messages.push(refusal.message);
+                help = help.or(Some(refusal.help));
+            }
+        }
+    }
+    messages.dedup();
+    help.map_or(Ok(good), |help| Err(Refusal::new(messages.join("; "), help)))
 }
 
 /// Reads each pair of a table, whose names may be written with dots in quotes or as tables within tables.
@@ -114,9 +131,9 @@ fn each<'de, D: Deserializer<'de>, T>(
     let Value::Table(table) = Value::deserialize(deserializer)? else { return Err(refused(expected())) };
     let mut all = Vec::new();
     flatten("", table, &mut all);
+    let pairs = all.into_iter().map(|(name, value)| read(&name, value).map(|value| (name, value)));
     let mut read_all = BTreeMap::new();
-    for (name, value) in all {
-        let value = read(&name, value).map_err(refused)?;
+    for (name, value) in all_of(pairs).map_err(refused)? {
         if read_all.insert(name.clone(), value).is_some() {
             return Err(refused(Refusal::new(
                 format!("{} stands here twice", quoted(&name)),

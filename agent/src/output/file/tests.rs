@@ -119,6 +119,33 @@ fn many_rotations_within_one_batch_are_undone_too() {
 }
 
 #[test]
+fn a_batch_that_fills_many_files_leaves_no_more_than_are_kept_once_it_is_saved() {
+    let world = world();
+    let a = world.out.path().join("a");
+    let (ledger, mut files) = world.start();
+    files.write(&batch(&[(&a, &"eleven bytes\n".repeat(9))])).unwrap();
+    files.trim();
+    assert!(numbered(&a, 1).exists(), "needed, should the agent be killed now");
+    ledger.change(|state| files.note(state));
+    files.trim();
+    assert!(a.exists() && numbered(&a, 8).exists() && numbered(&a, 7).exists());
+    assert_eq!(fs::read_dir(world.out.path()).unwrap().count(), 3);
+    // What is on disk says so.
+    let (_, _files) = world.start();
+    assert_eq!(fs::read_dir(world.out.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn an_error_names_the_file() {
+    let world = world();
+    let a = world.out.path().join("a");
+    let (_, mut files) = world.start();
+    fs::create_dir(&a).unwrap();
+    let error = files.write(&batch(&[(&a, "1\n")])).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("{}: ", a.display())), "{error}");
+}
+
+#[test]
 fn a_file_that_is_taken_away_is_begun_anew_and_a_shortened_one_is_gone_on_with() {
     let world = world();
     let a = world.out.path().join("a");

@@ -12,7 +12,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme,
 };
 
 use super::secret::{Watch, read_file};
@@ -158,6 +159,12 @@ pub fn explained(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             format!("the server's certificate has expired, or this machine's clock is wrong ({error})")
         }
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) if is_authority(other) => {
+            "the server's own certificate is an authority's (`CA:TRUE`, as `openssl req -x509` makes it), which no \
+             server's may be, not even given as `tls.ca_file`: make it with `-addext \
+             basicConstraints=critical,CA:FALSE`, or have an authority sign one"
+                .to_owned()
+        }
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "the server wants a client certificate: set `tls.client_cert_file` and `tls.client_key_file`".to_owned()
         }
@@ -172,6 +179,11 @@ pub fn explained(error: &rustls::Error) -> String {
         }
         error => format!("TLS: {error}"),
     }
+}
+
+/// Whether a server shows an authority's certificate as its own. Only the text tells: the type is the verifier's.
+fn is_authority(error: &OtherError) -> bool {
+    format!("{error:?}").contains("CaUsedAsEndEntity")
 }
 
 /// Whether the error ended the handshake: then no byte of the request was taken. A server of TLS 1.3 judges the client's
@@ -243,5 +255,20 @@ impl ServerCertVerifier for Anyone {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_its_own_authority_is_told_with_what_to_do() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("as webpki calls it")]
+        struct CaUsedAsEndEntity;
+        let other = CertificateError::Other(OtherError(Arc::new(CaUsedAsEndEntity)));
+        let said = explained(&rustls::Error::InvalidCertificate(other));
+        assert!(said.contains("CA:FALSE") && said.contains("tls.ca_file"), "{said}");
     }
 }

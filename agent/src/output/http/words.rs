@@ -7,6 +7,8 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use reqwest::Url;
+
 use super::tls;
 
 /// How much of a body is shown, in characters.
@@ -34,6 +36,34 @@ pub fn no_reply(error: &reqwest::Error, timeout: Duration) -> String {
         (false, true) => format!("no reply within {timeout:?}"),
         (false, false) => format!("the connection broke: {cause}"),
     }
+}
+
+/// The proxy that the environment names for a server, which the HTTP client goes by of itself: host, port, and the variable
+/// that says so. Never the credentials in it.
+pub fn proxy(server: &Url, env: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let first = |names: [&'static str; 2]| {
+        let set = |name| env(name).filter(|value| !value.is_empty()).map(|value| (name, value));
+        names.into_iter().find_map(set)
+    };
+    let own = if server.scheme() == "https" {
+        ["HTTPS_PROXY", "https_proxy"]
+    } else {
+        ["HTTP_PROXY", "http_proxy"]
+    };
+    let (variable, value) = first(own).or_else(|| first(["ALL_PROXY", "all_proxy"]))?;
+    let host = server.host_str()?.trim_matches(['[', ']']);
+    let is_it = |entry: &str| {
+        let entry = entry.trim().trim_start_matches('.');
+        let ends = || host.strip_suffix(entry).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        entry == "*" || (!entry.is_empty() && ends())
+    };
+    if first(["NO_PROXY", "no_proxy"]).is_some_and(|(_, without)| without.split(',').any(is_it)) {
+        return None;
+    }
+    // Without a scheme it is HTTP.
+    let whole = Url::parse(&value).ok().filter(Url::has_host);
+    let proxy = whole.or_else(|| Url::parse(&format!("http://{value}")).ok())?;
+    Some(format!("{}:{} of {variable}", proxy.host_str()?, proxy.port_or_known_default().unwrap_or(0)))
 }
 
 /// What rustls said, if it was TLS that failed.
@@ -112,6 +142,31 @@ pub fn line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_is_named_by_its_variable_and_without_its_credentials() {
+        let of = |server: &str, set: &[(&str, &str)]| {
+            let of = |name: &str| set.iter().find(|(key, _)| *key == name);
+            let env = |name: &str| of(name).map(|(_, value)| (*value).to_owned());
+            proxy(&Url::parse(server).expect("a URL"), env)
+        };
+        let (plain, tls) = ("http://search.example:9200", "https://search.example:9200");
+        let http = ("HTTP_PROXY", "http://me:secret@proxy.example:3128");
+        assert_eq!(of(plain, &[]), None);
+        assert_eq!(of(plain, &[http]).as_deref(), Some("proxy.example:3128 of HTTP_PROXY"));
+        assert_eq!(of(tls, &[http]), None);
+        assert_eq!(of(tls, &[("https_proxy", "10.0.0.1:80")]).as_deref(), Some("10.0.0.1:80 of https_proxy"));
+        assert_eq!(of(tls, &[http, ("ALL_PROXY", "p:1")]).as_deref(), Some("p:1 of ALL_PROXY"));
+        for (without, named) in [
+            ("search.example", false),
+            (".example, x", false),
+            ("*", false),
+            ("arch.example", true),
+            ("", true),
+        ] {
+            assert_eq!(of(plain, &[http, ("NO_PROXY", without)]).is_some(), named, "{without}");
+        }
+    }
 
     #[test]
     fn bodies_become_one_line() {
