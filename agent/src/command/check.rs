@@ -468,7 +468,7 @@ cluster tokyo, node n1
   reads    /var/log/pods (links into /var/lib/docker/containers)
   pods     are told by the paths of their logs only
   state    /var/log/taffrail
-  retains  unread files up to 2GiB, while 20% of the disk and 10% of its inodes are free
+  retains  unread files up to 2GiB, while 12% of the disk and 10% of its inodes are free
   records  up to 1MiB, longer ones are split
   memory   64MiB for records under way, shared by the outputs
   stops    within 30s of SIGTERM

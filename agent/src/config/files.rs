@@ -38,7 +38,7 @@ pub struct FilesConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FilesFormat {
-    /// Every line is a record, of the time at which it is read.
+    /// Every line that is not empty is a record, of the time at which it is read.
     #[default]
     Plain,
     /// As a container runtime writes (CRI, or docker's json-file), with its times.

@@ -92,7 +92,10 @@ fn with(section: &Section, line: &str) -> Option<String> {
         ("OutputConfig", "cloudwatch") => format!("{cloudwatch}{line}\n"),
         ("OutputConfig", "file") => format!("[outputs.o]\ntype = \"file\"\npath = \"/out/a\"\n{line}\n"),
         ("TlsConfig", _) => format!("{search}[outputs.o.tls]\n{line}\n"),
-        ("IndexSetup", _) => format!("{search}[outputs.o.setup]\n{line}\n"),
+        ("IndexSetup", _) => {
+            let rolled_over = search.replace("index = \"logs\"", "data_stream = \"logs-a-b\"");
+            format!("{rolled_over}[outputs.o.setup]\n{line}\n")
+        }
         ("LeasesConfig", _) => {
             format!("{search}[forward]\ndead_letters = \"s3://letters/taffrail\"\n[forward.leases]\n{line}\n")
         }

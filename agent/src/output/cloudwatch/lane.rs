@@ -444,8 +444,7 @@ impl CloudWatch {
             let mut letter =
                 rejected::letter(&self.name, target, kind, why, event.time, shipment.text(event));
             letter.meta = event.meta.map(|meta| shipment.events.metas[meta as usize].to_string());
-            // A few milliseconds for the disk, and rarely.
-            match self.dead_letters.append(&[letter]) {
+            match self.dead_letters.keep(vec![letter]).await {
                 Ok(dropped) => {
                     self.stats.dead_letters_dropped.add(dropped);
                     self.stats.refused.add(1);
