@@ -1,12 +1,17 @@
 //! Scenarios, each of which ends in a count.
 
-use std::fs;
-use std::process::Command;
+mod changes;
+mod disturbances;
+mod programs;
+mod workloads;
 
-use serde_json::json;
+use std::fs;
+
+use taffrail_tests::real_node::pods::{workload, writes};
+use taffrail_tests::real_node::world::{AGENT, kill9};
 use taffrail_tests::{eventually, seconds};
 
-use crate::world::{AGENT, workload, world, writes};
+use crate::kit::world;
 
 #[test]
 fn logs_that_kubelet_rotates_under_a_quick_writer_arrive_whole() {
@@ -21,9 +26,7 @@ fn logs_that_kubelet_rotates_under_a_quick_writer_arrive_whole() {
 fn a_job_that_lives_for_a_moment_leaves_all_of_its_lines_with_its_owner() {
     let world = world();
     let ns = &world.namespace("moment");
-    let mut pod = writes("moment", 50, 0, Some(0));
-    pod["restartPolicy"] = json!("Never");
-    world.node.apply(&workload("Job", ns, "moment", pod));
+    world.node.apply(&workload("Job", ns, "moment", writes("moment", 50, 0, Some(0))));
     world.exactly_once("a Job that lives for a moment", ns, &[("moment", 50, 1)]);
     let found = world.delivered(ns).unwrap();
     let of = |name: &str| found[0].text(name).to_owned();
@@ -84,17 +87,10 @@ fn an_agent_that_is_killed_goes_on_where_it_was() {
     world.node.apply(&workload("Deployment", ns, "steady", writes("steady", 4_000, 400, None)));
     world.node.rolled_out(ns, "deployment/steady");
     let pod = world.agent();
-    let restarts = || {
-        let path = "jsonpath={.status.containerStatuses[0].restartCount}";
-        let found = world.node.try_kubectl(&["-n", AGENT, "get", "pod", &pod, "-o", path])?;
-        found.parse::<u32>().map_err(|error| format!("{found}: {error}"))
-    };
+    let restarts = || world.node.restarts(AGENT, &pod);
     for _ in 0..2 {
         let before = restarts().unwrap();
-        // As the kernel does it where memory runs out.
-        let [agent] = world.node.processes("/taffrail run")[..] else { panic!("not one agent") };
-        let killed = Command::new("kill").args(["-KILL", &agent.to_string()]).status().expect("kill");
-        assert!(killed.success());
+        assert!(kill9(world.process()));
         eventually(seconds(120), "kubelet to start it again", || {
             let now = restarts()?;
             if now > before { Ok(()) } else { Err(format!("{now} restarts")) }
@@ -119,40 +115,9 @@ fn kubelet_containerd_and_the_api_server_may_go_and_come_back() {
 }
 
 #[test]
-fn another_configuration_counts_from_then_on() {
-    let world = world();
-    let ns = &world.namespace("changes");
-    world.node.apply(&workload("Deployment", ns, "before", writes("before", 200, 0, None)));
-    world.exactly_once("before another configuration", ns, &[("before", 200, 1)]);
-    // The overlay's ConfigMap has another name then, and the DaemonSet rolls over to it.
-    world.configure("[metadata]\nlabel_fields = [\"app\"]");
-    world.node.rolled_out(AGENT, "daemonset/taffrail");
-    world.node.apply(&workload("Deployment", ns, "after", writes("after", 200, 0, None)));
-    world.exactly_once("another configuration", ns, &[("before", 200, 1), ("after", 200, 1)]);
-    let found = world.delivered(ns).unwrap();
-    let labelled = found.iter().filter(|document| document.text("labels.app") == "after").count();
-    assert_eq!(labelled, 200);
-}
-
-#[test]
-fn metrics_and_health_are_reached_through_the_api_server() {
-    let world = world();
-    let pod = world.agent();
-    let of = |path: &str| {
-        let target = format!("/api/v1/namespaces/{AGENT}/pods/{pod}:9601/proxy/{path}");
-        world.node.get(&target).unwrap()
-    };
-    of("readyz");
-    of("healthz");
-    let metrics = of("metrics");
-    assert!(metrics.contains("taffrail_lag_bytes{output=\"search\"}"), "{metrics}");
-}
-
-#[test]
 fn the_agent_runs_with_the_rights_that_the_manifests_give() {
     let world = world();
-    world.agent();
-    let [pid] = world.node.processes("/taffrail run")[..] else { panic!("not one agent") };
+    let pid = world.process();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     for line in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
         assert!(status.contains(line), "{line}: {status}");

@@ -1,0 +1,69 @@
+//! What a container or pod takes, as the kernel counts it for its control group (v1 or v2).
+//!
+//! What comes in: a process of it. What goes out: seconds of processor time, bytes of memory. It changes nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A control group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    memory: PathBuf,
+    cpu: PathBuf,
+}
+
+impl Group {
+    /// That of the container which a process is of; none if it has ended.
+    pub fn of_container(process: u32) -> Option<Group> {
+        let text = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+        // NUMBER:CONTROLLERS:PATH, without controllers in v2.
+        let of = |controller: &str| {
+            text.lines().find_map(|line| {
+                let mut parts = line.splitn(3, ':').skip(1);
+                let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
+                let folder = if controllers.is_empty() { "" } else { controller };
+                let is_it = controllers.split(',').any(|one| one == folder);
+                let found = Path::new("/sys/fs/cgroup").join(folder).join(path);
+                (is_it && found.exists()).then_some(found)
+            })
+        };
+        let v2 = || of("");
+        Some(Group { memory: of("memory").or_else(v2)?, cpu: of("cpuacct").or_else(v2)? })
+    }
+
+    /// That of the container's pod, which outlives the container.
+    pub fn pod(&self) -> Group {
+        let above = |path: &Path| path.parent().unwrap_or(path).to_owned();
+        Group { memory: above(&self.memory), cpu: above(&self.cpu) }
+    }
+
+    /// Seconds of processor time so far.
+    pub fn cpu_seconds(&self) -> Option<f64> {
+        if let Some(nanoseconds) = number(&self.cpu.join("cpuacct.usage")) {
+            return Some(nanoseconds as f64 / 1e9);
+        }
+        Some(field(&self.cpu.join("cpu.stat"), "usage_usec")? as f64 / 1e6)
+    }
+
+    /// Bytes of memory that it could not give back at once: what `kubectl top` shows.
+    pub fn working_set(&self) -> Option<u64> {
+        let stat = self.memory.join("memory.stat");
+        let used = self.used()?;
+        Some(used.saturating_sub(field(&stat, "total_inactive_file").or_else(|| field(&stat, "inactive_file"))?))
+    }
+
+    /// Bytes of memory, the cache of files in them.
+    pub fn used(&self) -> Option<u64> {
+        let of = |name: &str| number(&self.memory.join(name));
+        of("memory.usage_in_bytes").or_else(|| of("memory.current"))
+    }
+}
+
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn field(path: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}

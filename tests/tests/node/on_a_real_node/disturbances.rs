@@ -1,0 +1,137 @@
+//! What happens to nodes: drains, memory that runs out, evictions, reboots; and another destination.
+
+use serde_json::json;
+use taffrail_tests::moto::Moto;
+use taffrail_tests::real_node::RealNode;
+use taffrail_tests::real_node::pods::{workload, workload_with, writes};
+use taffrail_tests::real_node::usage::Group;
+use taffrail_tests::real_node::witness::Witness;
+use taffrail_tests::real_node::world::{AGENT, note};
+use taffrail_tests::{eventually, seconds};
+
+use crate::kit::{GROUP, cloud, world};
+
+/// A node that takes no pods, until the value goes.
+struct Cordoned<'n>(&'n RealNode);
+
+impl Drop for Cordoned<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.try_kubectl(&["uncordon", "node-1"]);
+    }
+}
+
+#[test]
+fn everything_that_pods_wrote_before_a_drain_arrives() {
+    let world = world();
+    let ns = &world.namespace("many-drained");
+    let witness = Witness::of(&world.node.logs(), ns);
+    let two = json!({ "replicas": 2 });
+    world.node.apply(&workload_with("Deployment", ns, "web", writes("web", 1_000_000, 500, None), two));
+    world.node.apply(&workload("StatefulSet", ns, "db", writes("db", 1_000_000, 500, None)));
+    world.node.rolled_out(ns, "deployment/web");
+    world.node.rolled_out(ns, "statefulset/db");
+    let agent = world.agent();
+    let cordoned = Cordoned(&world.node);
+    world.node.kubectl(&["drain", "node-1", "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=100s"]);
+    let left = world.node.pods(ns).iter().filter(|pod| pod["status"]["phase"] == "Running").count();
+    assert_eq!(left, 0, "drained");
+    assert_eq!(world.agent(), agent, "a DaemonSet's pod stays");
+    world.as_witnessed("the node is drained", &[ns], &witness);
+    assert_eq!(witness.seen().lives.len(), 3, "two pods of web and one of db");
+    drop(cordoned);
+}
+
+#[test]
+fn an_agent_without_memory_is_started_again_and_goes_on_where_it_was() {
+    let world = world();
+    let ns = &world.namespace("many-memory");
+    let pod = world.agent();
+    let group = Group::of_container(world.process()).expect("its control group");
+    let used = group.working_set().expect("what it uses");
+    world.node.apply(&workload("Deployment", ns, "steady", writes("steady", 40_000, 1_000, None)));
+    world.node.rolled_out(ns, "deployment/steady");
+    let limit = |memory: &str| {
+        let resources = json!({ "limits": { "memory": memory }, "requests": { "memory": memory } });
+        let containers = json!([{ "name": "taffrail", "resources": resources }]);
+        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } }).to_string();
+        world.node.kubectl(&["-n", AGENT, "patch", "daemonset/taffrail", "-p", &patch]);
+    };
+    // Less than it needs, and still enough for the runtime to start it.
+    limit(&format!("{}Ki", (used / 1024 / 2).max(6 << 10)));
+    eventually(seconds(180), "the agent to be OOMKilled and started again", || {
+        let pods = world.node.pods(AGENT);
+        let other = pods.iter().find(|found| found["metadata"]["name"] != pod.as_str()).ok_or("not replaced")?;
+        let status = &other["status"]["containerStatuses"][0];
+        let of = |state: &str| status[state]["terminated"]["reason"] == "OOMKilled";
+        let again = status["restartCount"].as_u64() >= Some(2);
+        if again && (of("lastState") || of("state")) { Ok(()) } else { Err(status.to_string()) }
+    });
+    limit("192Mi");
+    world.node.rolled_out(AGENT, "daemonset/taffrail");
+    world.exactly_once("the agent is OOMKilled, and has memory again", ns, &[("steady", 40_000, 1)]);
+}
+
+#[test]
+fn an_agent_that_is_evicted_is_followed_by_one_that_goes_on() {
+    let world = world();
+    let ns = &world.namespace("many-evicted");
+    world.node.apply(&workload("Deployment", ns, "steady", writes("steady", 20_000, 1_000, None)));
+    world.node.rolled_out(ns, "deployment/steady");
+    let before = world.agent();
+    world.node.evicts(AGENT, &before);
+    eventually(seconds(120), "another agent", || {
+        let now = world.agent();
+        if now != before { Ok(()) } else { Err("still the same".into()) }
+    });
+    world.exactly_once("the agent's pod is evicted", ns, &[("steady", 20_000, 1)]);
+}
+
+#[test]
+fn a_reboot_of_the_node_loses_and_doubles_nothing() {
+    let world = world();
+    let ns = &world.namespace("reboot");
+    let witness = Witness::of(&world.node.logs(), ns);
+    world.node.apply(&workload("Deployment", ns, "web", writes("web", 2_000, 200, None)));
+    world.node.apply(&workload("StatefulSet", ns, "db", writes("db", 2_000, 200, None)));
+    world.node.rolled_out(ns, "deployment/web");
+    world.node.rolled_out(ns, "statefulset/db");
+    eventually(seconds(60), "lines to be written", || {
+        let lines = witness.seen().lines();
+        if lines > 500 { Ok(()) } else { Err(format!("{lines} lines")) }
+    });
+    world.node.reboots();
+    eventually(seconds(180), "the pods to be there again, and to have written everything", || {
+        let seen = witness.seen();
+        let whole = |name: &str| seen.of_writer(name).any(|numbers| numbers.len() == 2_000);
+        if whole("web") && whole("db") { Ok(()) } else { Err(seen.to_string()) }
+    });
+    world.as_witnessed("the node is rebooted", &[ns], &witness);
+    assert_eq!(witness.seen().lives.len(), 4, "two lives each");
+}
+
+#[test]
+fn cloudwatch_logs_holds_every_line_once() {
+    let world = world();
+    let ns = &world.namespace("cloud");
+    world.node.apply(&workload_with("Deployment", ns, "web", writes("web", 1_500, 500, None), json!({ "replicas": 2 })));
+    world.node.rolled_out(ns, "deployment/web");
+    let pods = world.node.pods(ns);
+    let names: Vec<&str> = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str()).collect();
+    assert_eq!(names.len(), 2);
+    let numbers = |pod: &str| -> Vec<u64> {
+        let events = Moto::shared().events(GROUP, &format!("{}/{pod}/app", &**ns));
+        events.iter().filter_map(|event| event.message.split(' ').nth(1)?.parse().ok()).collect()
+    };
+    for pod in &names {
+        eventually(seconds(120), "every line in its stream", || {
+            let found = numbers(pod).len();
+            if found >= 1_500 { Ok(()) } else { Err(format!("{found} events")) }
+        });
+        let found = numbers(pod);
+        assert!(found.iter().copied().eq(1..=1_500), "in its order, and once: {found:?}");
+    }
+    let seen = cloud().seen();
+    assert_eq!(seen.violations, [""; 0]);
+    let delivered: usize = names.iter().map(|pod| numbers(pod).len()).sum();
+    note("to CloudWatch Logs", 3_000, delivered as u64, delivered as u64 - 3_000);
+}
