@@ -5,6 +5,8 @@
 
 pub mod counted;
 pub mod pods;
+pub mod schedule;
+pub mod soak;
 pub mod usage;
 pub mod witness;
 pub mod world;
@@ -25,6 +27,7 @@ use crate::{eventually, seconds};
 const TIME: Duration = seconds(120);
 
 /// The node.
+#[derive(Clone)]
 pub struct RealNode {
     folder: PathBuf,
 }
@@ -71,8 +74,15 @@ impl RealNode {
     /// When kubectl fails: with what it said.
     #[track_caller]
     pub fn apply(&self, objects: &str) {
-        let applied = run(Command::new(script_path()).args(["kubectl", "apply", "-f", "-"]), objects);
-        applied.unwrap_or_else(|error| panic!("{error}: {objects}"));
+        self.try_apply(objects).unwrap_or_else(|error| panic!("{error}: {objects}"));
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// What kubectl said when it failed.
+    pub fn try_apply(&self, objects: &str) -> Result<(), String> {
+        run(Command::new(script_path()).args(["kubectl", "apply", "-f", "-"]), objects).map(drop)
     }
 
     /// Makes a namespace in which pods can be made.

@@ -17,7 +17,7 @@ pub struct Counted {
 }
 
 /// What tells two counts apart.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// Lines that were written.
     pub written: u64,
@@ -29,6 +29,8 @@ pub struct Difference {
     pub doubled: u64,
     /// Lines that were delivered, and never written.
     pub invented: u64,
+    /// Whose lines are missing: life, first and last number, how many.
+    pub of: Vec<(String, u64, u64, usize)>,
 }
 
 impl Counted {
@@ -70,9 +72,12 @@ impl Counted {
         let mut found = Difference { doubled: delivered.doubled(), written: self.lines(), ..Difference::default() };
         for (life, written) in &self.lives {
             let there = delivered.lives.get(life).unwrap_or(&nothing);
-            let missing = written.keys().filter(|number| !there.contains_key(number)).count() as u64;
-            found.missing += missing;
-            found.delivered += written.len() as u64 - missing;
+            let missing: Vec<u64> = written.keys().copied().filter(|number| !there.contains_key(number)).collect();
+            if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
+                found.of.push((life.clone(), *first, *last, missing.len()));
+            }
+            found.missing += missing.len() as u64;
+            found.delivered += (written.len() - missing.len()) as u64;
         }
         found.invented = delivered.lines() - found.delivered;
         found
@@ -106,7 +111,8 @@ mod tests {
         let written = counted(&[("a@1", 1), ("a@1", 2), ("a@2", 1), ("b@1", 1)]);
         let delivered = counted(&[("a@1", 1), ("a@1", 1), ("a@2", 1), ("b@1", 1), ("c@1", 7)]);
         let found = written.against(&delivered);
-        assert_eq!(found, Difference { written: 4, delivered: 3, missing: 1, doubled: 1, invented: 1 });
+        let of = vec![("a@1".to_owned(), 2, 2, 1)];
+        assert_eq!(found, Difference { written: 4, delivered: 3, missing: 1, doubled: 1, invented: 1, of });
         assert_eq!(written.of_writer("a").count(), 2);
     }
 

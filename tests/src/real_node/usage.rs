@@ -1,9 +1,13 @@
 //! What a container or pod takes, as the kernel counts it for its control group (v1 or v2).
 //!
-//! What comes in: a process of it. What goes out: seconds of processor time, bytes of memory. It changes nothing.
+//! What comes in: a process of it. What goes out: seconds of processor time, bytes of memory. It changes
+//! nothing unless it is told to take memory away.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// What one that is squeezed has beside, so that it is not ended by nothing.
+const SQUEEZED: u64 = 256 << 10;
 
 /// A control group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +54,20 @@ impl Group {
         let stat = self.memory.join("memory.stat");
         let used = self.used()?;
         Some(used.saturating_sub(field(&stat, "total_inactive_file").or_else(|| field(&stat, "inactive_file"))?))
+    }
+
+    /// Leaves it hardly more memory than what it has now beside caches of files, so that the kernel ends it once it needs more: a
+    /// runtime starts no container with so low a limit from its beginning.
+    ///
+    /// # Panics
+    /// When it has ended, or the kernel refuses.
+    pub fn squeezes(&self) {
+        let stat = self.memory.join("memory.stat");
+        let cache = field(&stat, "total_cache").or_else(|| field(&stat, "file"));
+        let held = self.used().zip(cache).map(|(used, cache)| used - cache).expect("what it uses");
+        let limits = ["memory.limit_in_bytes", "memory.max"].map(|name| self.memory.join(name));
+        let limit = limits.iter().find(|limit| limit.exists()).expect("a limit");
+        fs::write(limit, (held + SQUEEZED).to_string()).expect("to lower the limit");
     }
 
     /// Bytes of memory, the cache of files in them.

@@ -26,11 +26,11 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Begins to read what namespaces whose names begin so write.
-    pub fn of(logs: &Path, namespaces: &str) -> Witness {
+    /// Begins to read what these namespaces write, into a node's /var/log.
+    pub fn of(logs: &Path, namespaces: &[&str]) -> Witness {
         let (seen, ends) = (Arc::<Mutex<Counted>>::default(), Arc::<AtomicBool>::default());
-        let mut reading =
-            Reading { pods: logs.join("pods"), namespaces: namespaces.to_owned(), files: HashMap::new() };
+        let namespaces = namespaces.iter().map(|name| format!("{name}_")).collect();
+        let mut reading = Reading { pods: logs.join("pods"), namespaces, files: HashMap::new() };
         let (told, is_over) = (Arc::clone(&seen), Arc::clone(&ends));
         let thread = thread::spawn(move || {
             while !is_over.load(Ordering::SeqCst) {
@@ -58,7 +58,8 @@ impl Drop for Witness {
 
 struct Reading {
     pods: PathBuf,
-    namespaces: String,
+    /// Their names, with what follows them in the name of a pod's folder.
+    namespaces: Vec<String>,
     /// By device and inode, which none that is held open gives away.
     files: HashMap<(u64, u64), Log>,
 }
@@ -72,7 +73,11 @@ struct Log {
 impl Reading {
     fn looks(&mut self, seen: &mut Counted) {
         let pods = fs::read_dir(&self.pods).into_iter().flatten().flatten();
-        let pods = pods.filter(|pod| pod.file_name().to_string_lossy().starts_with(&self.namespaces));
+        let is_of = |pod: &fs::DirEntry| {
+            let name = pod.file_name().to_string_lossy().into_owned();
+            self.namespaces.iter().any(|namespace| name.starts_with(namespace))
+        };
+        let pods = pods.filter(is_of);
         let mut there: Vec<(u64, u64)> = Vec::new();
         for log in pods.flat_map(|pod| entries(&pod.path())).flat_map(|container| entries(&container)) {
             let name = log.file_name().unwrap_or_default().to_string_lossy().into_owned();

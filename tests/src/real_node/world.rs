@@ -30,6 +30,9 @@ pub const MANY: &str = "many-";
 /// How the agent's command line begins.
 pub const COMMAND: &str = "/taffrail run";
 
+/// However full this machine's disk is otherwise.
+const RETAIN: &str = "[retain]\nmin_free = \"1%\"\nmin_free_inodes = \"1%\"\n";
+
 /// What the agent is told beyond what all scenarios need.
 #[derive(Debug, Default, Clone)]
 pub struct Settings {
@@ -103,33 +106,32 @@ impl World {
     /// # Panics
     /// When it is refused.
     pub fn configure(&self, more: &str) {
+        apply_agent(&self.node, &self.overlay, &self.configuration(more), &self.settings.environment);
+    }
+
+    /// Changes the ConfigMap that the agent's pod has, in place: it is read again once kubelet has brought it.
+    ///
+    /// # Errors
+    /// What kubectl said when it failed.
+    pub fn reconfigure(&self, more: &str) -> Result<(), String> {
+        let path = "jsonpath={.spec.template.spec.volumes[?(@.name==\"config\")].configMap.name}";
+        let name = self.node.try_kubectl(&["-n", AGENT, "get", "daemonset", "taffrail", "-o", path])?;
+        let data = json!({ "data": { "taffrail.toml": self.configuration(more) } }).to_string();
+        self.node.try_kubectl(&["-n", AGENT, "patch", "configmap", &name, "--type=merge", "-p", &data]).map(drop)
+    }
+
+    fn configuration(&self, more: &str) -> String {
         let address = self.node.reaches(self.settings.way.unwrap_or(self.space.server.address()));
         let prefix = &self.space.prefix;
         let tables = &self.settings.tables;
-        let config = format!(
-            "cluster = \"tests\"\n{more}\n{tables}\n\
+        format!(
+            "cluster = \"tests\"\n{more}\n{tables}\n{RETAIN}\
              [outputs.search]\ntype = \"elasticsearch\"\nendpoints = [\"http://{address}\"]\n\
              data_stream = \"{prefix}-{{namespace}}\"\nlinger = \"200ms\"\n\
              [outputs.local]\ntype = \"file\"\npath = \"/var/log/taffrail-out/{{namespace}}/out.ndjson\"\nlinger = \"200ms\"\n\
              [[routes]]\nmatch = {{ namespace = [\"{MANY}*\", \"{AGENT}\", \"kube-*\"] }}\noutputs = [\"local\"]\n\
              [[routes]]\noutputs = [\"search\"]\n"
-        );
-        fs::write(self.overlay.join("taffrail.toml"), config).expect("to write the configuration");
-        let shipped = shipped(&self.overlay, "overlays/elasticsearch");
-        let environment = self.settings.environment.iter();
-        let environment: Vec<Value> =
-            environment.map(|(name, value)| json!({ "name": name, "value": value })).collect();
-        let container = json!({ "name": "taffrail", "env": environment });
-        let patch = json!({
-            "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": { "name": "taffrail" },
-            "spec": { "template": { "spec": { "containers": [container] } } },
-        });
-        let overlay = json!({
-            "resources": [shipped], "namespace": AGENT, "patches": [{ "patch": patch.to_string() }],
-            "configMapGenerator": [{ "name": "taffrail", "behavior": "replace", "files": ["taffrail.toml"] }],
-        });
-        fs::write(self.overlay.join("kustomization.yaml"), overlay.to_string()).expect("to write the overlay");
-        self.node.kubectl(&["apply", "-k", &self.overlay.to_string_lossy()]);
+        )
     }
 
     /// A namespace of its own, called so with an ending of this run's. At the latest it goes when the next run begins.
@@ -291,8 +293,32 @@ fn of(namespace: &str) -> Value {
     json!({ "match_phrase": { "kubernetes.namespace": namespace } })
 }
 
-/// The agent's image.
-fn image() -> PathBuf {
+/// Applies the shipped overlay, made anew in a folder of one's own, with this configuration and environment.
+///
+/// # Panics
+/// When it is refused.
+pub fn apply_agent(node: &RealNode, overlay: &Path, config: &str, environment: &[(&'static str, String)]) {
+    fs::write(overlay.join("taffrail.toml"), config).expect("to write the configuration");
+    let environment = environment.iter().map(|(name, value)| json!({ "name": name, "value": value }));
+    let container = json!({ "name": "taffrail", "env": environment.collect::<Vec<Value>>() });
+    let patch = json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": { "name": "taffrail" },
+        "spec": { "template": { "spec": { "containers": [container] } } },
+    });
+    let made = json!({
+        "resources": [shipped(overlay, "overlays/elasticsearch")], "namespace": AGENT,
+        "patches": [{ "patch": patch.to_string() }],
+        "configMapGenerator": [{ "name": "taffrail", "behavior": "replace", "files": ["taffrail.toml"] }],
+    });
+    fs::write(overlay.join("kustomization.yaml"), made.to_string()).expect("to write the overlay");
+    node.kubectl(&["apply", "-k", &overlay.to_string_lossy()]);
+}
+
+/// The agent's image: env `TAFFRAIL_IMAGE`, else one that is built as the tests are.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn image() -> PathBuf {
     if let Some(given) = std::env::var_os("TAFFRAIL_IMAGE") {
         return given.into();
     }

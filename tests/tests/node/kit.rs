@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use taffrail_tests::cloudwatch::{Action, CloudWatch};
+use taffrail_tests::cloudwatch::{Action, CloudWatch, KEY};
 use taffrail_tests::moto::Moto;
 use taffrail_tests::real_node::RealNode;
 use taffrail_tests::real_node::world::{Settings, World};
@@ -35,7 +35,7 @@ fn settings(node: &RealNode) -> Settings {
          [[routes]]\nmatch = {{ namespace = \"programs-*\", container = \"klog\" }}\nparse = \"klog\"\noutputs = [\"search\"]\n\
          [[routes]]\nmatch = {{ namespace = \"programs-*\" }}\nmultiline = \"auto\"\noutputs = [\"search\"]\n"
     );
-    let environment = [("AWS_ACCESS_KEY_ID", "TEST"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+    let environment = [("AWS_ACCESS_KEY_ID", KEY.0), ("AWS_SECRET_ACCESS_KEY", KEY.1)];
     let environment = environment.map(|(name, value)| (name, value.to_owned())).into();
     Settings { tables, environment, way: None }
 }

@@ -64,7 +64,7 @@ fn the_page_is_reached_by_a_port_forward_and_by_no_other_name() {
 fn a_pod_that_is_excluded_by_an_annotation_and_taken_in_again_counts_from_then_on() {
     let world = world();
     let ns = &world.namespace("annotated");
-    let witness = Witness::of(&world.node.logs(), ns);
+    let witness = Witness::of(&world.node.logs(), &[ns]);
     world.node.apply(&workload("Deployment", ns, "steady", writes("steady", 1_000_000, 100, None)));
     world.node.rolled_out(ns, "deployment/steady");
     let pod = world.node.pods(ns)[0]["metadata"]["name"].as_str().unwrap().to_owned();
