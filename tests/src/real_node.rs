@@ -15,7 +15,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -216,18 +216,21 @@ impl RealNode {
     pub fn log(&self, namespace: &str, pod: &str, container: &str) -> Vec<(String, String)> {
         let folders = fs::read_dir(self.logs().join("pods")).into_iter().flatten().flatten();
         let of = format!("{namespace}_{pod}_");
-        let folder = folders.map(|entry| entry.path()).find(|path| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&of))
-        });
+        let folder = folders
+            .map(|entry| entry.path())
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&of)));
         let files = folder.and_then(|folder| fs::read_dir(folder.join(container)).ok());
-        let mut files: Vec<PathBuf> = files.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let mut files: Vec<PathBuf> =
+            files.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         files.sort();
         let (mut lines, mut begun) = (Vec::new(), String::new());
         for file in files {
             for line in String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).lines() {
                 let mut parts = line.splitn(4, ' ').skip(1);
                 let (stream, tag, text) = (parts.next(), parts.next(), parts.next());
-                let (Some(stream), Some(tag), Some(text)) = (stream, tag, text) else { panic!("a line: {line}") };
+                let (Some(stream), Some(tag), Some(text)) = (stream, tag, text) else {
+                    panic!("a line: {line}")
+                };
                 begun += text;
                 if tag == "F" {
                     lines.push((stream.to_owned(), std::mem::take(&mut begun)));
@@ -249,11 +252,11 @@ impl RealNode {
             .stdout(Stdio::piped())
             .spawn();
         let mut child = child.expect("to run tests/node");
-        let mut said = String::new();
-        let _ = BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut said);
+        let (mut said, mut out) = (String::new(), BufReader::new(child.stdout.take().expect("a pipe")));
+        let _ = out.read_line(&mut said);
         // Forwarding from 127.0.0.1:40123 -> 9600
         let address = said.split(' ').find_map(|word| word.parse().ok());
-        PortForward { address: address.unwrap_or_else(|| panic!("port-forward: {said}")), child }
+        PortForward { address: address.unwrap_or_else(|| panic!("port-forward: {said}")), child, _out: out }
     }
 
     /// Takes in an image.
@@ -280,6 +283,8 @@ pub struct PortForward {
     /// Where to connect.
     pub address: SocketAddr,
     child: Child,
+    /// It ends when it cannot say more.
+    _out: BufReader<ChildStdout>,
 }
 
 impl Drop for PortForward {

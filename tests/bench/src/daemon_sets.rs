@@ -146,7 +146,12 @@ fn vlagent(node: &RealNode) -> Outcome<Contender> {
     node.apply(&rights().to_string());
     node.apply(&workload_with("DaemonSet", VLAGENT, "vlagent", pod, json!({})));
     let group = group(node, VLAGENT, "vlagent", "./vlagent")?;
-    Ok(contender(peer.name(), "lines of JSON, zstd; no ids, positions are saved before the server has answered", sink, group))
+    Ok(contender(
+        peer.name(),
+        "lines of JSON, zstd; no ids, positions are saved before the server has answered",
+        sink,
+        group,
+    ))
 }
 
 /// What vlagent may ask the API server.
@@ -163,7 +168,16 @@ fn rights() -> Value {
 }
 
 fn print(request: &Request, written: u64, contenders: &mut [Contender]) -> Outcome<()> {
-    let head = ["agent", "what it sends", "CPU s", "working set MiB", "lines delivered", "delay p50 ms", "p99 ms", "wire MiB"];
+    let head = [
+        "agent",
+        "what it sends",
+        "CPU s",
+        "working set MiB",
+        "lines delivered",
+        "delay p50 ms",
+        "p99 ms",
+        "wire MiB",
+    ];
     let mut rows = Vec::new();
     for contender in contenders {
         let cpu = contender.group.cpu_seconds().ok_or("a control group has gone")? - contender.before;

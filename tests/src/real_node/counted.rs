@@ -69,10 +69,12 @@ impl Counted {
     /// How what was delivered differs from this, which was written.
     pub fn against(&self, delivered: &Counted) -> Difference {
         let nothing = BTreeMap::new();
-        let mut found = Difference { doubled: delivered.doubled(), written: self.lines(), ..Difference::default() };
+        let mut found =
+            Difference { doubled: delivered.doubled(), written: self.lines(), ..Difference::default() };
         for (life, written) in &self.lives {
             let there = delivered.lives.get(life).unwrap_or(&nothing);
-            let missing: Vec<u64> = written.keys().copied().filter(|number| !there.contains_key(number)).collect();
+            let missing: Vec<u64> =
+                written.keys().copied().filter(|number| !there.contains_key(number)).collect();
             if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
                 found.of.push((life.clone(), *first, *last, missing.len()));
             }

@@ -113,8 +113,10 @@ mod tests {
         assert_ne!(text(1), text(2));
         let events = schedule(3, half_an_hour);
         assert!(events.is_sorted_by_key(|event| event.at));
-        let mut kinds: Vec<String> =
-            events.iter().map(|event| format!("{:?}", event.what).split('(').next().unwrap_or_default().to_owned()).collect();
+        let mut kinds: Vec<String> = events
+            .iter()
+            .map(|event| format!("{:?}", event.what).split('(').next().unwrap_or_default().to_owned())
+            .collect();
         kinds.sort();
         kinds.dedup();
         assert_eq!(kinds.len(), 11, "{kinds:?}");

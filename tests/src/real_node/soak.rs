@@ -61,8 +61,7 @@ pub fn run(options: &Options) -> Outcome {
     let server = Server::shared(Kind::OpenSearch);
     let trace = File::create(traces.join("requests.log")).expect("a file for a trace");
     let way = Way::to(server.address(), options.seed, trace);
-    let world =
-        World::new(|_, _| Settings { way: Some(way.proxy.address()), ..Settings::default() });
+    let world = World::new(|_, _| Settings { way: Some(way.proxy.address()), ..Settings::default() });
     let namespaces = ["soak-one", "soak-two", "many-soak"].map(|name| world.namespace(name));
     let names: Vec<&str> = namespaces.iter().map(|namespace| &**namespace).collect();
     let witness = Witness::of(&world.node.logs(), &names);
@@ -154,7 +153,15 @@ impl Soak<'_> {
     /// Waits until the agent has looked through the logs.
     fn there_is_an_agent(&self) {
         eventually(PATIENCE, "the agent to be Ready", || {
-            let found = self.world.node.try_kubectl(&["-n", AGENT, "get", "daemonset", "taffrail", "-o", "jsonpath={.status.numberReady}"])?;
+            let found = self.world.node.try_kubectl(&[
+                "-n",
+                AGENT,
+                "get",
+                "daemonset",
+                "taffrail",
+                "-o",
+                "jsonpath={.status.numberReady}",
+            ])?;
             let [_] = self.world.node.processes(COMMAND)[..] else { return Err("no process".into()) };
             if found == "1" { Ok(()) } else { Err(found) }
         });
@@ -175,11 +182,23 @@ impl Soak<'_> {
             What::Job(lines, code) => {
                 self.jobs += 1;
                 let name = format!("job-{}", self.jobs);
-                let job = workload("Job", self.namespace(self.jobs % 2), &name, writes(&name, lines, 0, Some(code)));
+                let job = workload(
+                    "Job",
+                    self.namespace(self.jobs % 2),
+                    &name,
+                    writes(&name, lines, 0, Some(code)),
+                );
                 self.tries(|| node.try_apply(&job));
                 self.there.push_back((self.jobs, Instant::now()));
                 while let Some((old, _)) = self.there.pop_front_if(|(_, since)| since.elapsed() > JOB_STAYS) {
-                    self.kubectl(&["-n", self.namespace(old % 2), "delete", "--wait=false", "job", &format!("job-{old}")]);
+                    self.kubectl(&[
+                        "-n",
+                        self.namespace(old % 2),
+                        "delete",
+                        "--wait=false",
+                        "job",
+                        &format!("job-{old}"),
+                    ]);
                 }
             }
             What::Kill => {
@@ -246,8 +265,16 @@ impl Soak<'_> {
         eventually(PATIENCE, "the pods to end", || {
             let mut running = 0;
             for namespace in self.namespaces {
-                let found = self.world.node.try_kubectl(&["-n", namespace, "get", "pods", "-o", "jsonpath={.items[*].status.phase}"])?;
-                running += found.split(' ').filter(|phase| *phase == "Running" || *phase == "Pending").count();
+                let found = self.world.node.try_kubectl(&[
+                    "-n",
+                    namespace,
+                    "get",
+                    "pods",
+                    "-o",
+                    "jsonpath={.items[*].status.phase}",
+                ])?;
+                running +=
+                    found.split(' ').filter(|phase| *phase == "Running" || *phase == "Pending").count();
             }
             if running == 0 { Ok(()) } else { Err(format!("{running} are there")) }
         });

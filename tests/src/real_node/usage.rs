@@ -53,7 +53,11 @@ impl Group {
     pub fn working_set(&self) -> Option<u64> {
         let stat = self.memory.join("memory.stat");
         let used = self.used()?;
-        Some(used.saturating_sub(field(&stat, "total_inactive_file").or_else(|| field(&stat, "inactive_file"))?))
+        Some(
+            used.saturating_sub(
+                field(&stat, "total_inactive_file").or_else(|| field(&stat, "inactive_file"))?,
+            ),
+        )
     }
 
     /// Leaves it hardly more memory than what it has now beside caches of files, so that the kernel ends it once it needs more: a

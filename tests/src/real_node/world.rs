@@ -86,7 +86,9 @@ impl World {
     pub fn new(settings: impl FnOnce(&RealNode, SocketAddr) -> Settings) -> World {
         let node = RealNode::up();
         // What an earlier run left: another server's address, and namespaces.
-        for namespace in node.kubectl(&["get", "namespaces", "-l", "taffrail.tests=yes", "-o", "name"]).lines() {
+        for namespace in
+            node.kubectl(&["get", "namespaces", "-l", "taffrail.tests=yes", "-o", "name"]).lines()
+        {
             node.kubectl(&["delete", "--wait=false", namespace]);
         }
         node.import(&image());
@@ -117,7 +119,9 @@ impl World {
         let path = "jsonpath={.spec.template.spec.volumes[?(@.name==\"config\")].configMap.name}";
         let name = self.node.try_kubectl(&["-n", AGENT, "get", "daemonset", "taffrail", "-o", path])?;
         let data = json!({ "data": { "taffrail.toml": self.configuration(more) } }).to_string();
-        self.node.try_kubectl(&["-n", AGENT, "patch", "configmap", &name, "--type=merge", "-p", &data]).map(drop)
+        self.node
+            .try_kubectl(&["-n", AGENT, "patch", "configmap", &name, "--type=merge", "-p", &data])
+            .map(drop)
     }
 
     fn configuration(&self, more: &str) -> String {
@@ -201,6 +205,7 @@ impl World {
     /// How many documents there are of a namespace: quicker than to have them all.
     fn count(&self, namespace: &str) -> Result<u64, String> {
         if !namespace.starts_with(MANY) {
+            self.space.refresh()?;
             return self.space.try_count(of(namespace));
         }
         let files = fs::read_dir(self.files(namespace)).into_iter().flatten().flatten();

@@ -32,7 +32,14 @@ fn everything_that_pods_wrote_before_a_drain_arrives() {
     world.node.rolled_out(ns, "statefulset/db");
     let agent = world.agent();
     let cordoned = Cordoned(&world.node);
-    world.node.kubectl(&["drain", "node-1", "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=100s"]);
+    world.node.kubectl(&[
+        "drain",
+        "node-1",
+        "--ignore-daemonsets",
+        "--delete-emptydir-data",
+        "--force",
+        "--timeout=100s",
+    ]);
     let left = world.node.pods(ns).iter().filter(|pod| pod["status"]["phase"] == "Running").count();
     assert_eq!(left, 0, "drained");
     assert_eq!(world.agent(), agent, "a DaemonSet's pod stays");
@@ -103,7 +110,13 @@ fn a_reboot_of_the_node_loses_and_doubles_nothing() {
 fn cloudwatch_logs_holds_every_line_once() {
     let world = world();
     let ns = &world.namespace("cloud");
-    world.node.apply(&workload_with("Deployment", ns, "web", writes("web", 1_500, 500, None), json!({ "replicas": 2 })));
+    world.node.apply(&workload_with(
+        "Deployment",
+        ns,
+        "web",
+        writes("web", 1_500, 500, None),
+        json!({ "replicas": 2 }),
+    ));
     world.node.rolled_out(ns, "deployment/web");
     let pods = world.node.pods(ns);
     let names: Vec<&str> = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str()).collect();

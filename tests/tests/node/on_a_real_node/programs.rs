@@ -19,8 +19,10 @@ use crate::kit::world;
 fn ended(node: &RealNode, namespace: &str, count: usize) -> Vec<String> {
     eventually(seconds(180), &format!("{count} pods to end"), || {
         let pods = node.pods(namespace);
-        let is_over = |pod: &&Value| pod["status"]["phase"] == "Failed" || pod["status"]["phase"] == "Succeeded";
-        let names = pods.iter().filter(is_over).filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned));
+        let is_over =
+            |pod: &&Value| pod["status"]["phase"] == "Failed" || pod["status"]["phase"] == "Succeeded";
+        let names =
+            pods.iter().filter(is_over).filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned));
         let names: Vec<String> = names.collect();
         if names.len() == count { Ok(names) } else { Err(format!("{} of {} pods", names.len(), pods.len())) }
     })
@@ -47,18 +49,28 @@ fn what_real_runtimes_print_of_a_failure_is_one_record_and_whole() {
     expected.sort();
     let errors = |documents: &[Document]| {
         let of = documents.iter().filter(|document| document.text("stream") == "stderr");
-        let mut found: Vec<String> = of.map(Document::message).filter(|message| !message.is_empty()).collect();
+        let mut found: Vec<String> =
+            of.map(Document::message).filter(|message| !message.is_empty()).collect();
         found.sort();
         found
     };
     let found = eventually(seconds(120), "each failure to be one record", || {
         let found = errors(&world.delivered(ns)?);
-        if found == expected { Ok(found) } else { Err(format!("{found:#?}, where these were printed: {expected:#?}")) }
+        if found == expected {
+            Ok(found)
+        } else {
+            Err(format!("{found:#?}, where these were printed: {expected:#?}"))
+        }
     });
     let languages: BTreeSet<&str> = programs.iter().map(|program| program.language).collect();
     let languages = Vec::from_iter(languages).join(", ");
     let missing = if left_out.is_empty() { String::new() } else { format!(" ({})", left_out.join("; ")) };
-    note(&format!("failures of real runtimes, a record each: {languages}{missing}"), expected.len() as u64, found.len() as u64, 0);
+    note(
+        &format!("failures of real runtimes, a record each: {languages}{missing}"),
+        expected.len() as u64,
+        found.len() as u64,
+        0,
+    );
 }
 
 #[test]
@@ -76,7 +88,8 @@ fn access_logs_of_nginx_become_fields() {
                   fastcgi_temp_path /tmp; uwsgi_temp_path /tmp; scgi_temp_path /tmp;\n\
                   server { listen 8080; location / { return 200 \"hello\"; } location /no { return 404; } } }\n";
     fs::write(folder.join("nginx.conf"), config).unwrap();
-    let script = format!("mkdir -p /tmp && exec ./nginx -e /dev/stderr -p /tmp -c {}/nginx.conf", folder.display());
+    let script =
+        format!("mkdir -p /tmp && exec ./nginx -e /dev/stderr -p /tmp -c {}/nginx.conf", folder.display());
     world.node.apply(&workload("Deployment", ns, "web", runs("nginx", &script, &folder)));
     world.node.rolled_out(ns, "deployment/web");
     let ip = world.node.pods(ns)[0]["status"]["podIP"].as_str().unwrap().to_owned();
@@ -90,21 +103,26 @@ fn access_logs_of_nginx_become_fields() {
     }
     let found = eventually(seconds(120), "300 lines of nginx", || {
         let documents = world.delivered(ns)?;
-        let of = documents.into_iter().filter(|found| found.text("url.path").rsplit('/').next() != Some("ready"));
+        let of =
+            documents.into_iter().filter(|found| found.text("url.path").rsplit('/').next() != Some("ready"));
         let found: Vec<Document> = of.filter(|found| found.text("stream") == "stdout").collect();
         if found.len() >= 300 { Ok(found) } else { Err(format!("{} lines", found.len())) }
     });
     let mut seen = BTreeMap::new();
     for document in &found {
         let number: u32 = document.text("url.path").rsplit('/').next().unwrap().parse().unwrap();
-        let (path, status, bytes) = if number.is_multiple_of(3) { ("no", 404, 146) } else { ("cart", 200, 5) };
+        let (path, status, bytes) =
+            if number.is_multiple_of(3) { ("no", 404, 146) } else { ("cart", 200, 5) };
         assert_eq!(document.text("url.path"), format!("/{path}/{number}"));
         assert_eq!(document.text("url.query"), format!("id={number}&q=%22a%20b%22"));
         assert_eq!(document.text("http.request.method"), "GET");
         assert_eq!(document.text("source.address"), "10.97.0.1");
         let of = |name: &str| document.get(name).and_then(Value::as_u64);
         assert_eq!(of("http.response.status_code"), Some(status), "{document:?}");
-        assert!(of("http.response.body.bytes").is_some_and(|found| found == bytes || status == 404), "{document:?}");
+        assert!(
+            of("http.response.body.bytes").is_some_and(|found| found == bytes || status == 404),
+            "{document:?}"
+        );
         *seen.entry(number).or_insert(0) += 1;
     }
     note("access log of nginx, in fields", 300, seen.len() as u64, (found.len() - seen.len()) as u64);
@@ -125,7 +143,8 @@ fn kubernetes_own_components_have_levels_and_json_of_node_has_fields() {
         "clusters": [{"name": "away", "cluster": {"server": "http://127.0.0.1:1"}}],
         "contexts": [{"name": "away", "context": {"cluster": "away", "user": "nobody"}}]}"#;
     fs::write(folder.join("kubeconfig"), kubeconfig).unwrap();
-    let script = "timeout 8 ./node scheduler --kubeconfig=kubeconfig --leader-elect=false --secure-port=0 -v=2";
+    let script =
+        "timeout 8 ./node scheduler --kubeconfig=kubeconfig --leader-elect=false --secure-port=0 -v=2";
     world.node.apply(&workload("Job", ns, "scheduler", runs("klog", script, &folder)));
     let json = has("node");
     if json {
@@ -153,7 +172,11 @@ fn kubernetes_own_components_have_levels_and_json_of_node_has_fields() {
         let of = |document: &&Document| document.text("kubernetes.container.name") == "klog";
         let documents = world.delivered(ns)?;
         let found: Vec<Document> = documents.iter().filter(of).cloned().collect();
-        if found.len() >= lines.len() { Ok(found) } else { Err(format!("{} of {} lines", found.len(), lines.len())) }
+        if found.len() >= lines.len() {
+            Ok(found)
+        } else {
+            Err(format!("{} of {} lines", found.len(), lines.len()))
+        }
     });
     let mut levels: BTreeMap<&str, usize> = BTreeMap::new();
     for document in found.iter().filter(|document| document.get("app.file").is_some()) {
@@ -161,7 +184,12 @@ fn kubernetes_own_components_have_levels_and_json_of_node_has_fields() {
         *levels.entry(document.text("log.level")).or_default() += 1;
     }
     assert_eq!(levels, expected);
-    note("klog of Kubernetes' own scheduler, with levels", written as u64, levels.values().sum::<usize>() as u64, 0);
+    note(
+        "klog of Kubernetes' own scheduler, with levels",
+        written as u64,
+        levels.values().sum::<usize>() as u64,
+        0,
+    );
     if !json {
         return note("Node is not here: its JSON is left out", 0, 0, 0);
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use taffrail_tests::real_node::pods::{pod, runs, silent, workload, workload_with, writer, writes};
 use taffrail_tests::real_node::world::folder;
 use taffrail_tests::verify::Document;
-use taffrail_tests::{eventually, seconds};
+use taffrail_tests::{clock, eventually, seconds};
 
 use crate::kit::world;
 
@@ -23,7 +23,9 @@ fn workloads_of_every_kind_in_several_namespaces_deliver_under_their_own_names()
     let three = json!({ "completions": 3, "parallelism": 3 });
     world.node.apply(&workload_with("Job", bank, "batch", writes("batch", 200, 0, Some(0)), three));
     world.node.apply(&workload("CronJob", shop, "nightly", writes("nightly", 100, 0, Some(0))));
-    world.node.kubectl(&["-n", shop, "create", "job", "--from=cronjob/nightly", "nightly-1"]);
+    // Called as the controller calls it, by the minute: so it is known for a CronJob's.
+    let due = format!("nightly-{}", clock::now() / 60_000_000_000);
+    world.node.kubectl(&["-n", shop, "create", "job", "--from=cronjob/nightly", &due]);
     let of_shop = [("prepare", 100, 2), ("web", 500, 2), ("nightly", 100, 1)];
     world.exactly_once("a Deployment with init containers, and a CronJob", shop, &of_shop);
     world.exactly_once("a StatefulSet and a Job of three pods", bank, &[("db", 500, 2), ("batch", 200, 3)]);
@@ -38,7 +40,7 @@ fn workloads_of_every_kind_in_several_namespaces_deliver_under_their_own_names()
         ("web", "kubernetes.container.name", &["app"]),
         ("web", "kubernetes.deployment.name", &["web"]),
         ("nightly", "kubernetes.cronjob.name", &["nightly"]),
-        ("nightly", "kubernetes.job.name", &["nightly-1"]),
+        ("nightly", "kubernetes.job.name", &[&due]),
         ("db", "kubernetes.statefulset.name", &["db"]),
         ("db", "kubernetes.pod.name", &["db-0", "db-1"]),
         ("batch", "kubernetes.job.name", &["batch"]),
@@ -59,16 +61,13 @@ fn a_silent_pod_beside_a_chatty_one_costs_nothing_and_says_nothing() {
     let found = world.delivered(ns).unwrap();
     assert!(found.iter().all(|document| document.text("kubernetes.pod.name").starts_with("chatty")));
     let pods = world.node.pods(ns);
-    let uid = |name: &str| {
-        let pod = pods.iter().find(|pod| pod["metadata"]["labels"]["app"] == name);
-        pod.and_then(|pod| pod["metadata"]["uid"].as_str()).unwrap()
-    };
+    let silent = pods.iter().find(|pod| pod["metadata"]["labels"]["app"] == "silent");
+    let silent = silent.and_then(|pod| pod["metadata"]["uid"].as_str()).unwrap();
     let agent = world.process();
     let open = fs::read_dir(format!("/proc/{agent}/fd")).unwrap().flatten();
     let open: Vec<String> =
         open.filter_map(|fd| Some(fs::read_link(fd.path()).ok()?.to_string_lossy().into_owned())).collect();
-    assert!(!open.iter().any(|path| path.contains(uid("silent"))), "{open:#?}");
-    assert!(open.iter().any(|path| path.contains(uid("chatty"))), "{open:#?}");
+    assert!(!open.iter().any(|path| path.contains(silent)), "{open:#?}");
 }
 
 #[test]
