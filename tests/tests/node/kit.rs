@@ -1,6 +1,6 @@
 //! The one world of all scenarios, with a CloudWatch Logs beside OpenSearch.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use taffrail_tests::cloudwatch::{Action, CloudWatch, KEY};
 use taffrail_tests::moto::Moto;
@@ -10,12 +10,20 @@ use taffrail_tests::real_node::world::{Settings, World};
 /// The log group of namespaces whose names begin with `cloud-`.
 pub const GROUP: &str = "/node/tests";
 
-/// The one world of all tests, to one at a time: they stop parts of it.
-pub fn world() -> MutexGuard<'static, World> {
-    static WORLD: OnceLock<Mutex<World>> = OnceLock::new();
-    let world = WORLD.get_or_init(|| Mutex::new(World::new(|node, _| settings(node))));
+/// The one world of all tests, beside others: for those that stop nothing and replace no agent.
+pub fn world() -> RwLockReadGuard<'static, World> {
     // A test that failed leaves it as the others find it.
-    world.lock().unwrap_or_else(PoisonError::into_inner)
+    the_world().read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same for a test alone, which may stop and replace what it likes, and leaves all as it was.
+pub fn alone() -> RwLockWriteGuard<'static, World> {
+    the_world().write().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn the_world() -> &'static RwLock<World> {
+    static WORLD: OnceLock<RwLock<World>> = OnceLock::new();
+    WORLD.get_or_init(|| RwLock::new(World::new(|node, _| settings(node))))
 }
 
 /// The CloudWatch Logs of all tests.

@@ -11,7 +11,7 @@ use taffrail_tests::real_node::pods::{workload, writes};
 use taffrail_tests::real_node::world::{AGENT, kill9};
 use taffrail_tests::{eventually, seconds};
 
-use crate::kit::world;
+use crate::kit::{alone, world};
 
 #[test]
 fn logs_that_kubelet_rotates_under_a_quick_writer_arrive_whole() {
@@ -66,7 +66,7 @@ fn a_pod_of_a_stateful_set_is_not_mixed_up_with_the_one_before_it() {
 
 #[test]
 fn a_rolling_update_of_the_agent_loses_and_doubles_nothing() {
-    let world = world();
+    let world = alone();
     let ns = &world.namespace("many-update");
     for name in ["one", "two", "three"] {
         world.node.apply(&workload("Deployment", ns, name, writes(name, 30_000, 2_000, None)));
@@ -82,7 +82,7 @@ fn a_rolling_update_of_the_agent_loses_and_doubles_nothing() {
 
 #[test]
 fn an_agent_that_is_killed_goes_on_where_it_was() {
-    let world = world();
+    let world = alone();
     let ns = &world.namespace("killed");
     world.node.apply(&workload("Deployment", ns, "steady", writes("steady", 4_000, 400, None)));
     world.node.rolled_out(ns, "deployment/steady");
@@ -102,7 +102,7 @@ fn an_agent_that_is_killed_goes_on_where_it_was() {
 
 #[test]
 fn kubelet_containerd_and_the_api_server_may_go_and_come_back() {
-    let world = world();
+    let world = alone();
     let ns = &world.namespace("many-away");
     world.node.apply(&workload("Deployment", ns, "steady", writes("steady", 40_000, 2_000, None)));
     world.node.rolled_out(ns, "deployment/steady");

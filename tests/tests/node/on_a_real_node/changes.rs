@@ -10,11 +10,11 @@ use taffrail_tests::real_node::witness::Witness;
 use taffrail_tests::real_node::world::{AGENT, folder, note};
 use taffrail_tests::{eventually, seconds};
 
-use crate::kit::world;
+use crate::kit::{alone, world};
 
 #[test]
 fn another_configuration_counts_from_then_on() {
-    let world = world();
+    let world = alone();
     let ns = &world.namespace("changes");
     world.node.apply(&workload("Deployment", ns, "before", writes("before", 200, 0, None)));
     world.exactly_once("before another configuration", ns, &[("before", 200, 1)]);

@@ -9,7 +9,7 @@ use taffrail_tests::real_node::witness::Witness;
 use taffrail_tests::real_node::world::{AGENT, note};
 use taffrail_tests::{eventually, seconds};
 
-use crate::kit::{GROUP, cloud, world};
+use crate::kit::{GROUP, alone, cloud, world};
 
 /// A node that takes no pods, until the value goes.
 struct Cordoned<'n>(&'n RealNode);
@@ -22,7 +22,7 @@ impl Drop for Cordoned<'_> {
 
 #[test]
 fn everything_that_pods_wrote_before_a_drain_arrives() {
-    let world = world();
+    let world = alone();
     let ns = &world.namespace("many-drained");
     let witness = Witness::of(&world.node.logs(), &[ns]);
     let two = json!({ "replicas": 2 });
@@ -50,7 +50,7 @@ fn everything_that_pods_wrote_before_a_drain_arrives() {
 
 #[test]
 fn an_agent_that_runs_out_of_memory_is_started_again_and_goes_on_where_it_was() {
-    let world = world();
+    let world = alone();
     let ns = &world.namespace("memory");
     world.node.kubectl(&["-n", AGENT, "rollout", "restart", "daemonset/taffrail"]);
     world.node.rolled_out(AGENT, "daemonset/taffrail");
@@ -70,7 +70,7 @@ fn an_agent_that_runs_out_of_memory_is_started_again_and_goes_on_where_it_was() 
 
 #[test]
 fn an_agent_that_is_evicted_is_followed_by_one_that_goes_on() {
-    let world = world();
+    let world = alone();
     let ns = &world.namespace("many-evicted");
     world.node.apply(&workload("Deployment", ns, "steady", writes("steady", 20_000, 1_000, None)));
     world.node.rolled_out(ns, "deployment/steady");
@@ -85,7 +85,7 @@ fn an_agent_that_is_evicted_is_followed_by_one_that_goes_on() {
 
 #[test]
 fn a_reboot_of_the_node_loses_and_doubles_nothing() {
-    let world = world();
+    let world = alone();
     let ns = &world.namespace("reboot");
     let witness = Witness::of(&world.node.logs(), &[ns]);
     world.node.apply(&workload("Deployment", ns, "web", writes("web", 2_000, 200, None)));
