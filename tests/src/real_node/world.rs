@@ -177,18 +177,6 @@ impl World {
         })
     }
 
-    /// A value of the agent's metrics, added up over the labels.
-    ///
-    /// # Errors
-    /// When the agent cannot be asked, or there is no such metric.
-    pub fn metric(&self, name: &str) -> Result<f64, String> {
-        let target = format!("/api/v1/namespaces/{AGENT}/pods/{}:9601/proxy/metrics", self.agent());
-        let text = self.node.get(&target)?;
-        let of = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-        let values: Vec<f64> = of.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
-        if values.is_empty() { Err(format!("no {name}")) } else { Ok(values.iter().sum()) }
-    }
-
     /// What was delivered of a namespace.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What is changed or asked while the agent runs: its configuration, pods' annotations, its page and metrics.
+//! What is asked of the agent or changed while it runs: its rights, its page and metrics, pods' annotations.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,23 +10,7 @@ use taffrail_tests::real_node::witness::Witness;
 use taffrail_tests::real_node::world::{AGENT, folder, note};
 use taffrail_tests::{eventually, seconds};
 
-use crate::kit::{alone, world};
-
-#[test]
-fn another_configuration_counts_from_then_on() {
-    let world = alone();
-    let ns = &world.namespace("changes");
-    world.node.apply(&workload("Deployment", ns, "before", writes("before", 200, 0, None)));
-    world.exactly_once("before another configuration", ns, &[("before", 200, 1)]);
-    // The overlay's ConfigMap has another name then, and the DaemonSet rolls over to it.
-    world.configure("[metadata]\nlabel_fields = [\"app\"]");
-    world.node.rolled_out(AGENT, "daemonset/taffrail");
-    world.node.apply(&workload("Deployment", ns, "after", writes("after", 200, 0, None)));
-    world.exactly_once("another configuration", ns, &[("before", 200, 1), ("after", 200, 1)]);
-    let found = world.delivered(ns).unwrap();
-    let labelled = found.iter().filter(|document| document.text("labels.app") == "after").count();
-    assert_eq!(labelled, 200);
-}
+use crate::kit::world;
 
 #[test]
 fn metrics_and_health_are_reached_through_the_api_server() {
@@ -139,4 +123,17 @@ fn an_annotation_that_says_how_json_is_read_counts_from_then_on() {
     // Nested up to a line, text from then on.
     assert!(all.iter().map(|(_, nested)| !nested).is_sorted(), "not at once: {all:?}");
     note("how a pod's JSON is read changes by an annotation", all.len() as u64, all.len() as u64, 0);
+}
+
+#[test]
+fn the_agent_runs_with_the_rights_that_the_manifests_give() {
+    let world = world();
+    let pid = world.process();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    for line in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).expect("its root");
+    assert!(root.split(' ').nth(5).is_some_and(|options| options.starts_with("ro")), "{root}");
 }

@@ -1,15 +1,14 @@
-//! What happens to nodes: drains, memory that runs out, evictions, reboots; and another destination.
+//! Scenarios that need the node for themselves: they stop or replace the agent, parts of the node, or all of it.
 
 use serde_json::json;
-use taffrail_tests::moto::Moto;
 use taffrail_tests::real_node::RealNode;
 use taffrail_tests::real_node::pods::{workload, workload_with, writes};
 use taffrail_tests::real_node::usage::Group;
 use taffrail_tests::real_node::witness::Witness;
-use taffrail_tests::real_node::world::{AGENT, note};
+use taffrail_tests::real_node::world::{AGENT, kill9};
 use taffrail_tests::{eventually, seconds};
 
-use crate::kit::{GROUP, alone, cloud, world};
+use crate::kit::alone;
 
 /// A node that takes no pods, until the value goes.
 struct Cordoned<'n>(&'n RealNode);
@@ -107,34 +106,67 @@ fn a_reboot_of_the_node_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn cloudwatch_logs_holds_every_line_once() {
-    let world = world();
-    let ns = &world.namespace("cloud");
-    world.node.apply(&workload_with(
-        "Deployment",
-        ns,
-        "web",
-        writes("web", 1_500, 500, None),
-        json!({ "replicas": 2 }),
-    ));
-    world.node.rolled_out(ns, "deployment/web");
-    let pods = world.node.pods(ns);
-    let names: Vec<&str> = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str()).collect();
-    assert_eq!(names.len(), 2);
-    let numbers = |pod: &str| -> Vec<u64> {
-        let events = Moto::shared().events(GROUP, &format!("{}/{pod}/app", &**ns));
-        events.iter().filter_map(|event| event.message.split(' ').nth(1)?.parse().ok()).collect()
-    };
-    for pod in &names {
-        eventually(seconds(120), "every line in its stream", || {
-            let found = numbers(pod).len();
-            if found >= 1_500 { Ok(()) } else { Err(format!("{found} events")) }
-        });
-        let found = numbers(pod);
-        assert!(found.iter().copied().eq(1..=1_500), "in its order, and once: {found:?}");
+fn a_rolling_update_of_the_agent_loses_and_doubles_nothing() {
+    let world = alone();
+    let ns = &world.namespace("many-update");
+    for name in ["one", "two", "three"] {
+        world.node.apply(&workload("Deployment", ns, name, writes(name, 30_000, 2_000, None)));
+        world.node.rolled_out(ns, &format!("deployment/{name}"));
     }
-    let seen = cloud().seen();
-    assert_eq!(seen.violations, [""; 0]);
-    let delivered: usize = names.iter().map(|pod| numbers(pod).len()).sum();
-    note("to CloudWatch Logs", 3_000, delivered as u64, delivered as u64 - 3_000);
+    let before = world.agent();
+    world.node.kubectl(&["-n", AGENT, "rollout", "restart", "daemonset/taffrail"]);
+    world.node.rolled_out(AGENT, "daemonset/taffrail");
+    assert_ne!(world.agent(), before);
+    let writers = ["one", "two", "three"].map(|name| (name, 30_000, 1));
+    world.exactly_once("a rolling update of the agent", ns, &writers);
+}
+
+#[test]
+fn an_agent_that_is_killed_goes_on_where_it_was() {
+    let world = alone();
+    let ns = &world.namespace("killed");
+    world.node.apply(&workload("Deployment", ns, "steady", writes("steady", 4_000, 400, None)));
+    world.node.rolled_out(ns, "deployment/steady");
+    let pod = world.agent();
+    let restarts = || world.node.restarts(AGENT, &pod);
+    for _ in 0..2 {
+        let before = restarts().unwrap();
+        assert!(kill9(world.process()));
+        eventually(seconds(120), "kubelet to start it again", || {
+            let now = restarts()?;
+            if now > before { Ok(()) } else { Err(format!("{now} restarts")) }
+        });
+        assert_eq!(world.agent(), pod);
+    }
+    world.exactly_once("the agent is killed twice", ns, &[("steady", 4_000, 1)]);
+}
+
+#[test]
+fn kubelet_containerd_and_the_api_server_may_go_and_come_back() {
+    let world = alone();
+    let ns = &world.namespace("many-away");
+    world.node.apply(&workload("Deployment", ns, "steady", writes("steady", 40_000, 2_000, None)));
+    world.node.rolled_out(ns, "deployment/steady");
+    for part in ["kubelet", "containerd", "server"] {
+        world.node.stop(part);
+        world.node.start(part);
+    }
+    eventually(seconds(120), "the API server", || world.node.try_kubectl(&["get", "nodes"]));
+    world.exactly_once("kubelet, containerd and API server are restarted", ns, &[("steady", 40_000, 1)]);
+}
+
+#[test]
+fn another_configuration_counts_from_then_on() {
+    let world = alone();
+    let ns = &world.namespace("changes");
+    world.node.apply(&workload("Deployment", ns, "before", writes("before", 200, 0, None)));
+    world.exactly_once("before another configuration", ns, &[("before", 200, 1)]);
+    // The overlay's ConfigMap has another name then, and the DaemonSet rolls over to it.
+    world.configure("[metadata]\nlabel_fields = [\"app\"]");
+    world.node.rolled_out(AGENT, "daemonset/taffrail");
+    world.node.apply(&workload("Deployment", ns, "after", writes("after", 200, 0, None)));
+    world.exactly_once("another configuration", ns, &[("before", 200, 1), ("after", 200, 1)]);
+    let found = world.delivered(ns).unwrap();
+    let labelled = found.iter().filter(|document| document.text("labels.app") == "after").count();
+    assert_eq!(labelled, 200);
 }
