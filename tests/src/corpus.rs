@@ -82,13 +82,16 @@ fn go() -> Result<String, String> {
     Ok([go(&["version"])?, go(&["vet", "main.go"])?, go(&["build", "no/such/package"])?].concat())
 }
 
-/// Access and error log of an nginx that was asked for a few pages, there and not there. The program is env
-/// `TAFFRAIL_NGINX`, else one that is installed.
-fn nginx() -> Result<String, String> {
+/// nginx: env `TAFFRAIL_NGINX`, else one that is installed.
+pub fn nginx_program() -> Option<PathBuf> {
     let given = std::env::var_os("TAFFRAIL_NGINX").map(PathBuf::from);
     let places = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"].map(PathBuf::from);
-    let program =
-        given.into_iter().chain(places).find(|path| path.exists()).ok_or("not here (Debian: nginx)")?;
+    given.into_iter().chain(places).find(|path| path.exists())
+}
+
+/// Access and error log of an nginx that was asked for a few pages, there and not there.
+fn nginx() -> Result<String, String> {
+    let program = nginx_program().ok_or("not here (Debian: nginx)")?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     let port = port.map_err(|error| error.to_string())?.port();

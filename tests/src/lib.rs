@@ -36,6 +36,7 @@ pub mod listeners;
 pub mod manifests;
 pub mod moto;
 pub mod node;
+pub mod programs;
 pub mod proxy;
 pub mod real_node;
 pub mod server;

@@ -120,7 +120,7 @@ pub fn promtool(arguments: &[&str]) -> Output {
 }
 
 /// The program of a folder of `tests/servers/` that is built once.
-fn built(what: &str) -> PathBuf {
+pub(crate) fn built(what: &str) -> PathBuf {
     let script = root().join("tests/servers").join(what).join("build");
     let output = Command::new(&script).stderr(Stdio::inherit()).output();
     let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));

@@ -3,21 +3,31 @@
 //! What comes in: manifests, and what is to be stopped or started. What goes out: what kubectl says, and the node's own
 //! /var/log. One node for all tests of a machine, which stays up behind them: `tests/node down` ends it.
 
+pub mod counted;
+pub mod pods;
+pub mod schedule;
+pub mod soak;
+pub mod usage;
+pub mod witness;
+pub mod world;
+
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::manifests::root;
+use crate::manifests::{built, root};
 use crate::{eventually, seconds};
 
 /// How long a pod may take to be there: kubelet looks every few seconds, and other work shares the machine.
 const TIME: Duration = seconds(120);
 
 /// The node.
+#[derive(Clone)]
 pub struct RealNode {
     folder: PathBuf,
 }
@@ -29,6 +39,11 @@ impl RealNode {
     /// When it cannot be had: with what `tests/node` says.
     pub fn up() -> RealNode {
         RealNode { folder: PathBuf::from(script(&["up"]).trim()) }
+    }
+
+    /// The folder of its programs: `node`, with kubelet and scheduler in it, and `play`.
+    pub fn programs(&self) -> PathBuf {
+        built("node")
     }
 
     /// Its /var/log.
@@ -59,8 +74,15 @@ impl RealNode {
     /// When kubectl fails: with what it said.
     #[track_caller]
     pub fn apply(&self, objects: &str) {
-        let applied = run(Command::new(script_path()).args(["kubectl", "apply", "-f", "-"]), objects);
-        applied.unwrap_or_else(|error| panic!("{error}: {objects}"));
+        self.try_apply(objects).unwrap_or_else(|error| panic!("{error}: {objects}"));
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// What kubectl said when it failed.
+    pub fn try_apply(&self, objects: &str) -> Result<(), String> {
+        run(Command::new(script_path()).args(["kubectl", "apply", "-f", "-"]), objects).map(drop)
     }
 
     /// Makes a namespace in which pods can be made.
@@ -125,6 +147,33 @@ impl RealNode {
         numbers.filter(is_ours).collect()
     }
 
+    /// Evicts a pod, as a drain does.
+    ///
+    /// # Panics
+    /// When the API server does not.
+    #[track_caller]
+    pub fn evicts(&self, namespace: &str, pod: &str) {
+        let eviction = serde_json::json!({
+            "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": pod, "namespace": namespace },
+        });
+        let target = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+        let evicted = run(
+            Command::new(script_path()).args(["kubectl", "create", "--raw", &target, "-f", "-"]),
+            &eviction.to_string(),
+        );
+        evicted.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// How often the first container of a pod was started again.
+    ///
+    /// # Errors
+    /// When there is no such pod, or kubelet has not told.
+    pub fn restarts(&self, namespace: &str, pod: &str) -> Result<u32, String> {
+        let path = "jsonpath={.status.containerStatuses[0].restartCount}";
+        let found = self.try_kubectl(&["-n", namespace, "get", "pod", pod, "-o", path])?;
+        found.parse().map_err(|error| format!("{found}: {error}"))
+    }
+
     /// The pods of a namespace, as the API server has them.
     ///
     /// # Panics
@@ -152,6 +201,64 @@ impl RealNode {
         script(&["start", part]);
     }
 
+    /// Ends everything at once and starts it again, as far as a machine's reboot can be played.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn reboots(&self) {
+        script(&["reboot"]);
+    }
+
+    /// What a container's log files hold now, in the order of their names: stream and text of each line, with its pieces joined.
+    ///
+    /// # Panics
+    /// When a line is none of a container runtime's.
+    pub fn log(&self, namespace: &str, pod: &str, container: &str) -> Vec<(String, String)> {
+        let folders = fs::read_dir(self.logs().join("pods")).into_iter().flatten().flatten();
+        let of = format!("{namespace}_{pod}_");
+        let folder = folders
+            .map(|entry| entry.path())
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&of)));
+        let files = folder.and_then(|folder| fs::read_dir(folder.join(container)).ok());
+        let mut files: Vec<PathBuf> =
+            files.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        files.sort();
+        let (mut lines, mut begun) = (Vec::new(), String::new());
+        for file in files {
+            for line in String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).lines() {
+                let mut parts = line.splitn(4, ' ').skip(1);
+                let (stream, tag, text) = (parts.next(), parts.next(), parts.next());
+                let (Some(stream), Some(tag), Some(text)) = (stream, tag, text) else {
+                    panic!("a line: {line}")
+                };
+                begun += text;
+                if tag == "F" {
+                    lines.push((stream.to_owned(), std::mem::take(&mut begun)));
+                }
+            }
+        }
+        lines
+    }
+
+    /// Opens a way to a pod's own loopback, as `kubectl port-forward` does for a person.
+    ///
+    /// # Panics
+    /// When kubectl does not.
+    pub fn port_forward(&self, namespace: &str, pod: &str, port: u16) -> PortForward {
+        let ports = format!(":{port}");
+        let child = Command::new(script_path())
+            .args(["kubectl", "-n", namespace, "port-forward", pod, &ports])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("to run tests/node");
+        let (mut said, mut out) = (String::new(), BufReader::new(child.stdout.take().expect("a pipe")));
+        let _ = out.read_line(&mut said);
+        // Forwarding from 127.0.0.1:40123 -> 9600
+        let address = said.split(' ').find_map(|word| word.parse().ok());
+        PortForward { address: address.unwrap_or_else(|| panic!("port-forward: {said}")), child, _out: out }
+    }
+
     /// Takes in an image.
     ///
     /// # Panics
@@ -168,6 +275,22 @@ impl RealNode {
         let address = format!("10.99.0.1:{}", server.port());
         script(&["forward", &address, &server.to_string()]);
         address
+    }
+}
+
+/// See [`RealNode::port_forward`]. It ends with the value.
+pub struct PortForward {
+    /// Where to connect.
+    pub address: SocketAddr,
+    child: Child,
+    /// It ends when it cannot say more.
+    _out: BufReader<ChildStdout>,
+}
+
+impl Drop for PortForward {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

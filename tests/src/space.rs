@@ -127,6 +127,14 @@ impl<'s> Space<'s> {
         found["count"].as_u64().ok_or_else(|| format!("no count: {found}"))
     }
 
+    /// Lets searches see all that has come.
+    ///
+    /// # Errors
+    /// When the server does not answer, or with an error.
+    pub fn refresh(&self) -> Result<(), String> {
+        self.get("POST", &format!("/{}-*/_refresh", self.prefix), &Value::Null).map(drop)
+    }
+
     /// All documents of the space, refreshed before.
     ///
     /// # Errors
@@ -142,7 +150,7 @@ impl<'s> Space<'s> {
     /// # Errors
     /// When the server does not answer, or with an error; some may have been handed out by then.
     pub fn each(&self, query: Value, mut take: impl FnMut(Document)) -> Result<(), String> {
-        self.get("POST", &format!("/{}-*/_refresh", self.prefix), &Value::Null)?;
+        self.refresh()?;
         let first = json!({"size": PAGE, "sort": ["_doc"], "query": query});
         let mut page = self.get("POST", &format!("/{}-*/_search?scroll=1m", self.prefix), &first)?;
         loop {

@@ -54,7 +54,7 @@ impl Pair<'_> {
 }
 
 /// The string value that follows `key`. Ids, index names and times hold no escaped quote.
-fn string_after<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+pub fn string_after<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let after = &line[memmem::find(line, key)? + key.len()..];
     let text = after.trim_ascii_start().strip_prefix(b"\"")?;
     Some(&text[..memchr(b'"', text)?])

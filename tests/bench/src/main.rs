@@ -7,6 +7,7 @@
 //! cargo run --release -p taffrail-bench -- catch-up --compression gzip --size 256MiB --repetitions 5
 //! cargo run --release -p taffrail-bench -- catch-up --verify-ids --repetitions 1      # also that no _id came twice
 //! cargo run --release -p taffrail-bench -- compare --plot docs/benchmark.svg    # other agents, in turns, over the same files
+//! tests/node compare                                            # Taffrail and vlagent as DaemonSets at once, on a real node
 //! cargo run --release -p taffrail-bench -- scale                # records per CPU second from 10 to 2,000 containers, 1 to 4 outputs
 //! cargo run --release -p taffrail-bench -- idle                 # 500 silent files for 30 s
 //! cargo run --release -p taffrail-bench -- wakeups              # 50,000 writes a second against the same in batches
@@ -31,6 +32,7 @@ mod clock;
 mod cloudwatch;
 mod compare;
 mod corpus;
+mod daemon_sets;
 mod events;
 mod fake;
 mod flood;
@@ -275,6 +277,18 @@ enum Scenario {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         repetitions: u32,
     },
+    /// Taffrail and vlagent over the same pods of a real node, as DaemonSets at once (by `tests/node compare`)
+    DaemonSets {
+        /// Pods that write
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+        pods: u64,
+        /// Lines a second of each
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+        rate: u64,
+        /// Seconds that they write
+        #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+    },
     /// Be the stand-in agent that proves the bench
     #[command(hide = true)]
     Run {
@@ -334,6 +348,10 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Outcome<()> {
     if let Scenario::Run { config } = &arguments.scenario {
         return fake::run(config);
+    }
+    if let Scenario::DaemonSets { pods, rate, seconds } = arguments.scenario {
+        let stall = Duration::from_secs(arguments.common.stall);
+        return daemon_sets::run(&daemon_sets::Request { pods, rate, seconds, stall });
     }
     if cfg!(debug_assertions) {
         eprintln!("warning: not a release build: the sink is slow, and the agent beside it may be too");
@@ -427,7 +445,7 @@ fn run(arguments: Arguments) -> Outcome<()> {
             let plan = Plan { bytes: size, containers: streams, seed, long: false };
             cloudwatch::run(&bench, &plan, &format, repetitions)
         }
-        Scenario::Run { .. } => unreachable!("handled above"),
+        Scenario::Run { .. } | Scenario::DaemonSets { .. } => unreachable!("handled above"),
     }
 }
 

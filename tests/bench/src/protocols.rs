@@ -3,6 +3,8 @@
 //! In: a request's body, packed as its `Content-Encoding` says. Out: how many records it holds, exactly, and the reply of
 //! a server that took them all. A body that is not wholly understood is an error, and counts for nothing.
 
+use crate::bulk::string_after;
+use crate::clock::{self, Nanos};
 use crate::sink;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -34,6 +36,15 @@ impl Protocol {
             Protocol::Otlp => log_records(body),
             Protocol::JsonLines => json_lines(body),
         }
+    }
+
+    /// The times of those records of a body, which has been counted, that `wanted` says: of lines of JSON only.
+    pub fn times(self, body: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Nanos> {
+        if self == Protocol::Otlp {
+            return Vec::new();
+        }
+        let lines = body.split(|byte| *byte == b'\n').filter(|line| wanted(line));
+        lines.filter_map(|line| clock::parse(string_after(line, b"\"_time\":")?)).collect()
     }
 
     /// What a server answers that took everything: an `ExportLogsServiceResponse` without a word, thus of no bytes, or
@@ -167,6 +178,13 @@ mod tests {
         assert!(Protocol::JsonLines.count(line.trim_end().as_bytes()).is_err());
         assert!(Protocol::JsonLines.count(b"{\"_time\":1}\ntext\n").is_err());
         assert!(Protocol::JsonLines.count(b"").is_err());
+    }
+
+    #[test]
+    fn times_are_those_of_the_lines_that_are_wanted() {
+        let body = "{\"_time\":\"1970-01-01T00:00:01Z\",\"_msg\":\"a\"}\n{\"_time\":\"1970-01-01T00:00:02Z\",\"_msg\":\"b\"}\n";
+        let times = Protocol::JsonLines.times(body.as_bytes(), |line| line.ends_with(b"\"b\"}"));
+        assert_eq!(times, [Nanos(2_000_000_000)]);
     }
 
     #[test]

@@ -302,12 +302,18 @@ impl Shared {
     /// A request of another protocol.
     async fn other(&self, protocol: Protocol, headers: &HeaderMap, body: Body) -> Response {
         let wire = to_bytes(body, MAX_CONTENT_LENGTH).await.unwrap_or_default();
+        let arrived = Nanos::now();
         let encoding =
             headers.get(header::CONTENT_ENCODING).map_or(&b"identity"[..], |value| value.as_bytes());
         let mut buffer = locked(&self.buffers).pop().unwrap_or_default();
         buffer.clear();
         let counted = protocols::unpack(encoding, &wire, &mut buffer)
             .and_then(|()| protocol.count(&buffer).map(|records| (records, buffer.len() as u64)));
+        if self.options.delays && counted.is_ok() {
+            let times = protocol.times(&buffer, |line| self.is_wanted(line));
+            let delays = times.into_iter().map(|written| microseconds(written, arrived));
+            locked(&self.delays).extend(delays);
+        }
         locked(&self.buffers).push(buffer);
         match counted {
             Ok((records, inflated)) => {
@@ -357,6 +363,12 @@ impl Shared {
         Ok(reply)
     }
 
+    /// Whether the delay of a document is kept.
+    fn is_wanted(&self, document: &[u8]) -> bool {
+        let wanted = self.delays_of.get();
+        wanted.is_none_or(|texts| texts.iter().any(|text| text.find(document).is_some()))
+    }
+
     /// Counts a whole body, or nothing of it if a part is malformed.
     fn count(
         &self,
@@ -371,7 +383,6 @@ impl Shared {
         let (percent, held) = (u64::from(self.options.refused), u64::from(self.options.held));
         let mut delays = Vec::new();
         let mut ids = Vec::new();
-        let wanted = self.delays_of.get();
         for pair in Pairs::new(body) {
             let pair = pair?;
             // Spread evenly, and never the same again: one in a hundred of what is sent once more is refused once more.
@@ -386,7 +397,7 @@ impl Shared {
                 reply.stored(&pair, index);
             }
             documents += 1;
-            if self.options.delays && wanted.is_none_or(|w| w.iter().any(|f| f.find(pair.source).is_some())) {
+            if self.options.delays && self.is_wanted(pair.source) {
                 delays.push(delay(&pair, arrived)?);
             }
             if self.options.verify_ids {
@@ -417,7 +428,11 @@ impl Shared {
 fn delay(pair: &Pair<'_>, arrived: Nanos) -> Result<u32, String> {
     let written =
         pair.timestamp().and_then(clock::parse).ok_or("a document without a readable @timestamp")?;
-    Ok(u32::try_from(arrived.0.saturating_sub(written.0) / 1_000).unwrap_or(u32::MAX))
+    Ok(microseconds(written, arrived))
+}
+
+fn microseconds(written: Nanos, arrived: Nanos) -> u32 {
+    u32::try_from(arrived.0.saturating_sub(written.0) / 1_000).unwrap_or(u32::MAX)
 }
 
 /// What must be unique: the index and the `_id` within it.

@@ -8,97 +8,16 @@ use std::time::Duration;
 use serde_json::Value;
 use taffrail_tests::agent::Agent;
 use taffrail_tests::node::{self, Node};
+use taffrail_tests::programs;
 use taffrail_tests::verify::{self, Document};
 use taffrail_tests::{eventually, let_pass, seconds, seed};
-
-/// A program that prints one failure to its standard error, and how it is run: a shell's words, in a folder of its own.
-struct Program {
-    language: &'static str,
-    file: &'static str,
-    source: &'static str,
-    run: &'static str,
-}
-
-const PROGRAMS: [Program; 9] = [
-    Program {
-        language: "java",
-        file: "Cart.java",
-        source: r#"public class Cart {
-            static void add(int n) { if (n == 0) throw new IllegalStateException("inner\nwith a second line"); add(n - 1); }
-            public static void main(String[] arguments) {
-                try { add(3); } catch (Exception e) {
-                    Exception outer = new RuntimeException("could not add", e);
-                    outer.addSuppressed(new java.io.IOException("closing"));
-                    throw (RuntimeException) outer;
-                }
-            }
-        }"#,
-        run: "java Cart.java",
-    },
-    Program {
-        language: "python3",
-        file: "cart.py",
-        source: "def add():\n    raise ValueError('bad value ' * 2_500)\ntry:\n    add()\nexcept ValueError as error:\n    \
-                 raise RuntimeError('could not add') from error\n",
-        run: "python3 cart.py",
-    },
-    Program {
-        language: "python3",
-        file: "logged.py",
-        source: "import logging\ndef add():\n    {}['x']\ntry:\n    add()\nexcept KeyError:\n    try:\n        1 / 0\n    \
-                 except Exception:\n        logging.exception('could not add')\n",
-        run: "python3 logged.py",
-    },
-    Program {
-        language: "go",
-        file: "cart.go",
-        source: "package main\nimport \"fmt\"\ntype cart struct{}\nfunc (c *cart) add(n int) {\n\tif n == 0 {\n\t\t\
-                 panic(fmt.Errorf(\"bad value\"))\n\t}\n\tc.add(n - 1)\n}\nfunc main() { (&cart{}).add(3) }\n",
-        run: "go build -o cart cart.go && ./cart",
-    },
-    Program {
-        language: "node",
-        file: "cart.js",
-        source: "function add() { const e = new TypeError('bad value '.repeat(4000), { cause: new Error('root') }); e.code = 'E1'; throw e }\n\
-                 add()\n",
-        run: "node cart.js",
-    },
-    Program {
-        language: "node",
-        file: "logged.js",
-        source: "try { null.x } catch (error) { console.error('could not add:', error.stack) }\n",
-        run: "node logged.js",
-    },
-    Program {
-        language: "ruby",
-        file: "cart.rb",
-        source: "def add\n  nil.foo\nend\ndef run\n  add\nend\nrun\n",
-        run: "ruby cart.rb",
-    },
-    Program {
-        language: "php",
-        file: "cart.php",
-        source: "<?php function add() { throw new Exception('bad value'); } function run() { add(); } run();",
-        run: "php -d display_errors=0 -d log_errors=1 -d error_log=/dev/stderr cart.php",
-    },
-    Program {
-        language: "rustc",
-        file: "cart.rs",
-        source: "fn main() { let n: u8 = std::env::args().count() as u8; assert_eq!(n, 3, \"bad value\"); }\n",
-        run: "rustc cart.rs && RUST_BACKTRACE=1 ./cart",
-    },
-];
 
 /// What each program prints of its failure. A language that is not there is left out, and it is said which.
 fn failures(folder: &Path) -> Vec<Vec<String>> {
     let mut failures = Vec::new();
-    for program in &PROGRAMS {
-        let found = Command::new("sh").args(["-c", &format!("command -v {}", program.language)]).output();
-        if !found.is_ok_and(|found| found.status.success()) {
-            eprintln!("{} is not here: its failures are left out", program.language);
-            continue;
-        }
-        fs::write(folder.join(program.file), program.source).expect("to write a program");
+    let (made, left_out) = programs::make(folder);
+    left_out.iter().for_each(|why| eprintln!("{why}"));
+    for program in made {
         let mut command = Command::new("sh");
         command.args(["-c", program.run]).current_dir(folder).stdin(Stdio::null());
         let printed = command.env_remove("RUST_BACKTRACE").output().expect("a shell").stderr;

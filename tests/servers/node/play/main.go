@@ -4,8 +4,9 @@
 //	play write NAME LINES RATE [EXIT]  numbered lines on standard output, so many a second (0: as quick as it can); then it
 //	                                   ends with that code, or waits for a signal if there is none
 //
-// A line says who wrote it and the how manieth it is, `NAME 000000017 xxx…`, 200 bytes in all. So a test knows what was
-// written without being told: all from 1 to LINES.
+// A line says who wrote it, in which life, and the how manieth it is: `NAME@LIFE 000000017 xxx…`, 200 bytes in all. A life
+// is from a start to an end, and is called by the nanoseconds of its beginning. So a test knows what was written without
+// being told: all from 1 to LINES.
 package main
 
 import (
@@ -69,13 +70,14 @@ func pause(ends chan os.Signal) {
 func write(name string, lines, rate int) {
 	out := bufio.NewWriterSize(os.Stdout, 64<<10)
 	start := time.Now()
+	life := fmt.Sprintf("%s@%d", name, start.UnixNano())
 	for written := 0; written < lines; {
 		due := lines
 		if rate > 0 {
 			due = min(lines, 1+int(time.Since(start).Seconds()*float64(rate)))
 		}
 		for ; written < due; written++ {
-			line := fmt.Sprintf("%s %09d ", name, written+1)
+			line := fmt.Sprintf("%s %09d ", life, written+1)
 			out.WriteString(line + strings.Repeat("x", max(0, 199-len(line))) + "\n")
 		}
 		out.Flush()
