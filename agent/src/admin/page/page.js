@@ -133,6 +133,21 @@ function told() {
   }));
 }
 
+// What was behind at the agent's start: nothing once it is caught up with.
+function catchingUp() {
+  const behind = status.outputs.filter((output) => output.catching_up);
+  at("catching-up").replaceChildren(...behind.map(({ name, catching_up: now }) => {
+    const left = now.seconds_left === null ? "nothing is delivered yet" : "about " + age(now.seconds_left) + " left";
+    const bar = element("progress");
+    bar.max = now.done_bytes + now.left_bytes;
+    bar.value = now.done_bytes;
+    const line = element("p");
+    line.append(bar, name + " is catching up: " + size(now.left_bytes) + " wait, " + size(now.behind_bytes) +
+      " at the start; " + size(now.bytes_per_second) + "/s, " + left);
+    return line;
+  }));
+}
+
 async function refresh() {
   try {
     const answer = await fetch("/api/v1/status", { cache: "no-store" });
@@ -145,6 +160,7 @@ async function refresh() {
     at("trouble").textContent = troubles.join("; ");
     at("trouble").hidden = troubles.length === 0;
     body("outputs", OUTPUTS, status.outputs);
+    catchingUp();
     containers();
     told();
     follow();
