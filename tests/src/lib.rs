@@ -42,6 +42,7 @@ pub mod real_node;
 pub mod server;
 pub mod sigv4;
 pub mod space;
+pub mod terminal;
 pub mod torture;
 pub mod verify;
 pub mod wire;

@@ -25,6 +25,7 @@ use self::source::Source;
 use super::plan::{Plan, Sign, Step};
 use super::{NOT_DONE, Options};
 use crate::command::configured;
+use crate::command::progress::Progress;
 use crate::command::terminal::printable;
 use crate::config::{Config, ElasticsearchConfig, OutputConfig};
 
@@ -130,7 +131,7 @@ pub async fn setup(path: Option<&Path>, args: &DashboardsArgs) -> Result<ExitCod
     Ok(plan.carry_out(options, act).await)
 }
 
-async fn act((server, what): &Deed) -> Result<(), String> {
+async fn act((server, what): &Deed, _: &Progress) -> Result<(), String> {
     match what {
         What::Import(objects) => server.import(objects).await,
         What::Delete(kind, id) => server.delete(kind, id).await,
