@@ -218,7 +218,7 @@ mod tests {
         plan.add(Step::new(Sign::Remove, "filter f").deed("filter"));
         plan.add(Step::new(Sign::Remove, "filter g").deed("other"));
         plan.add(Step::new(Sign::Remove, "role r").deed("role").only_if_well());
-        let options = Options { plan: false, yes: true, remove: true, with_logs: false };
+        let options = Options { plan: false, yes: true, remove: true };
         let mut tried = Vec::new();
         let act = async |deed: &&'static str, _: &Progress| {
             tried.push(*deed);
