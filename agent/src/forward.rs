@@ -24,7 +24,7 @@ pub mod share;
 mod ship;
 pub mod trust;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -74,6 +74,28 @@ pub struct ForwardStats {
     pub foreign: Counter,
     /// Of these, records of ours that are sent as foreign ones, since nobody has their metadata.
     pub unresolved: Counter,
+    /// Objects that a replay has to do with.
+    pub objects: Counter,
+    /// Of these, those that it is done with.
+    pub objects_done: Counter,
+    behind: Mutex<BTreeMap<String, u64>>,
+}
+
+impl ForwardStats {
+    /// A shard's reader is so many milliseconds behind its newest record; with `None` it reads no longer.
+    fn set_behind(&self, shard: &str, millis: Option<u64>) {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        match millis {
+            Some(millis) => behind.insert(shard.to_owned(), millis),
+            None => behind.remove(shard),
+        };
+    }
+
+    /// How far the shard that is furthest behind is so, by the stream's own word; nothing before the first is read.
+    pub fn behind(&self) -> Option<Duration> {
+        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        behind.values().max().copied().map(Duration::from_millis)
+    }
 }
 
 /// What carries records on.

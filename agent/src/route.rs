@@ -25,6 +25,8 @@ pub struct Plan {
     pub target: Option<Prepared>,
     /// `namespace/pod/container`, or a path, for people.
     pub label: String,
+    /// The route that sends its records, in words, where there is one.
+    route: Option<String>,
     treatment: Option<Arc<Treatment>>,
     /// Whether it does anything with a record, and not only with lines.
     treats_records: bool,
@@ -59,6 +61,7 @@ impl Plan {
         Plan {
             target: None,
             label: origin.to_string(),
+            route: None,
             treatment: None,
             treats_records: false,
             fields: Vec::new(),
@@ -74,7 +77,12 @@ impl Plan {
             (before, Some(behind)) => format!("{before}{{date}}{behind}"),
             (before, None) => before.to_owned(),
         });
-        let way = if self.treatment.is_some() { ", shaped by its route" } else { "" };
+        let way = match (&self.route, &self.treatment) {
+            (Some(route), Some(_)) => format!(" by {route}, which shapes it"),
+            (Some(route), None) => format!(" by {route}"),
+            (None, Some(_)) => ", shaped".to_owned(),
+            (None, None) => String::new(),
+        };
         match target {
             Some(target) => format!("to {target}{way}"),
             None if self.fields.is_empty() => "not sent, or not yet".to_owned(),
@@ -86,6 +94,11 @@ impl Plan {
     pub fn treating(self, treatment: Option<Arc<Treatment>>) -> Plan {
         let treats_records = treatment.as_ref().is_some_and(|treatment| treatment.is_of_records());
         Plan { treatment, treats_records, ..self }
+    }
+
+    /// The same plan, by the route that these words name.
+    pub fn by(self, route: Option<String>) -> Plan {
+        Plan { route, ..self }
     }
 
     /// The plan for `origin`; `target` names where its records go, made safe for that kind of place.

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::catalog::origin::Origin;
 use crate::clock::unix_millis;
 use crate::config::Wish;
@@ -68,6 +70,21 @@ pub struct Reloads {
     pub succeeded: Counter,
     /// Times that it could not, and the old one was kept; a content that is tried again and again counts once.
     pub failed: Counter,
+}
+
+/// How far an output has come with what was behind when the agent started.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CatchingUp {
+    /// Bytes that were behind at the start.
+    pub behind_bytes: u64,
+    /// Bytes done since.
+    pub done_bytes: u64,
+    /// Bytes that wait now, those written since among them.
+    pub left_bytes: u64,
+    /// Bytes done a second, from the start on.
+    pub bytes_per_second: f64,
+    /// Seconds that the rest takes at that rate; none while nothing is delivered.
+    pub seconds_left: Option<f64>,
 }
 
 /// What one output has done since the start.
@@ -130,6 +147,7 @@ pub struct OutputStats {
     nowhere: AtomicU64,
     excluded: AtomicU64,
     last_error: Mutex<Option<Failed>>,
+    catching_up: Mutex<Option<CatchingUp>>,
     containers: Mutex<Vec<Arc<ContainerStats>>>,
     gone: Gone,
 }
@@ -171,6 +189,16 @@ impl OutputStats {
             self.requests.get() > failed.requests && now.saturating_sub(failed.at) >= LASTS.as_millis() as u64
         };
         failed.as_ref().filter(|failed| !is_over(failed)).map(|failed| (failed.error.clone(), failed.at))
+    }
+
+    /// It catches up, this far; with `None` it no longer does.
+    pub fn set_catching_up(&self, now: Option<CatchingUp>) {
+        *self.catching_up.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// How far it has come with what was behind at the start, as long as it has not caught up.
+    pub fn catching_up(&self) -> Option<CatchingUp> {
+        *self.catching_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counters for a container that this output begins to read.

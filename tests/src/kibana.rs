@@ -68,6 +68,12 @@ impl Manner {
         Manner { opensearch: true, ..Manner::kibana(version) }
     }
 
+    /// Whether index patterns may hold what came with Kibana 7.12.
+    fn has_data_views(&self) -> bool {
+        let mut numbers = self.version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        !self.opensearch && (numbers.next(), numbers.next()) >= (Some(7), Some(12))
+    }
+
     fn major(&self) -> u32 {
         self.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
     }
@@ -128,6 +134,15 @@ impl Kibana {
     pub fn ids(&self, space: &str, kind: &str) -> Vec<String> {
         let lock = lock(&self.state);
         lock.objects.keys().filter(|key| key.0 == space && key.1 == kind).map(|key| key.2.clone()).collect()
+    }
+
+    /// The attributes of an object of the default space.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn attributes(&self, kind: &str, id: &str) -> Value {
+        let key = (String::new(), kind.to_owned(), id.to_owned());
+        lock(&self.state).objects.get(&key).unwrap_or_else(|| panic!("no {kind} {id}")).attributes.clone()
     }
 
     /// How many objects there are in all.
@@ -207,7 +222,8 @@ impl Server {
             ("GET", ["api", "status"]) => Ok(self.status()),
             ("GET", ["api", "spaces", "space", name]) if !manner.opensearch => {
                 assert!(space.is_empty(), "a space is looked for from outside of it");
-                if manner.spaces.contains(name) {
+                // Where there are tenants, as in Open Distro's, there are no spaces.
+                if manner.tenant.is_none() && (*name == "default" || manner.spaces.contains(name)) {
                     Ok(Reply::json(200, &json!({ "id": name, "name": name })))
                 } else {
                     Err(not_found())
@@ -250,7 +266,9 @@ impl Server {
             }
             _ => {}
         }
-        if request.header("securitytenant") != manner.tenant {
+        // Elastic's Kibana does not know the header.
+        let has_tenants = manner.opensearch || manner.tenant.is_some();
+        if has_tenants && request.header("securitytenant") != manner.tenant {
             return Err(refusal(403, "Forbidden", "no permissions for this tenant"));
         }
         Ok(())
@@ -308,8 +326,18 @@ impl Server {
         if kinds.is_empty() {
             return Err(bad("[request query.type]: expected at least one defined value but got [undefined]"));
         }
+        let (search, search_fields) = (all("search"), all("search_fields"));
+        // The real one would list everything, however much that is.
+        let word =
+            search.first().ok_or_else(|| bad("[request query.search]: a find is to be narrowed here"))?;
         let state = lock(&self.state);
+        let has_word = |kept: &Kept| {
+            let texts = search_fields.iter().filter_map(|name| kept.attributes[*name].as_str());
+            let mut words = texts.flat_map(|text| text.split(|letter: char| !letter.is_alphanumeric()));
+            words.any(|found| found.eq_ignore_ascii_case(word))
+        };
         let found = state.objects.iter().filter(|(key, _)| key.0 == space && kinds.contains(&&*key.1));
+        let found = found.filter(|(_, kept)| has_word(kept));
         let found: Vec<Value> = found
             .map(|(key, kept)| {
                 let attributes = kept.attributes.as_object().into_iter().flatten();
@@ -345,7 +373,7 @@ impl Server {
         }
         for object in &objects {
             self.may_write(object["type"].as_str().unwrap_or_default())?;
-            in_form(object)?;
+            in_form(object, self.manner.has_data_views())?;
         }
         let mut state = lock(&self.state);
         let state = &mut *state;

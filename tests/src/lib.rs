@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod browser;
 pub mod clock;
 pub mod cloudwatch;
 pub mod config_map;
@@ -42,6 +43,7 @@ pub mod real_node;
 pub mod server;
 pub mod sigv4;
 pub mod space;
+pub mod terminal;
 pub mod torture;
 pub mod verify;
 pub mod wire;

@@ -105,6 +105,12 @@ impl Node {
         self.config(&format!("[outputs.local]\ntype = \"file\"\npath = \"{}\"", path.display()))
     }
 
+    /// The same, 10 MiB a second of each container.
+    pub fn to_file_slowly(&self) -> String {
+        let limit = "[outputs.local.rate_limit]\ncontainer = { bytes = \"10MiB\" }\nburst = \"1s\"\n";
+        format!("{}{limit}", self.to_file())
+    }
+
     /// All that the file output of [`Node::to_file`] holds now.
     ///
     /// # Errors
@@ -338,6 +344,16 @@ impl Container {
     pub fn writes_raw(&mut self, bytes: &[u8]) -> &mut Container {
         // In one call, as containerd does: a reader may still see the half of it.
         self.file.write_all(bytes).expect("to write a log line");
+        self
+    }
+
+    /// Writes so many million bytes, quickly: lines like one another, which nobody counts.
+    pub fn writes_megabytes(&mut self, n: u64) -> &mut Container {
+        let time = self.next_time();
+        let line = format!("{time} stdout F {}\n", "x".repeat(999 - " stdout F ".len() - time.len()));
+        (0..n).for_each(|_| {
+            self.writes_raw(line.repeat(1_000).as_bytes());
+        });
         self
     }
 

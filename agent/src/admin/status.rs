@@ -15,7 +15,7 @@ use super::process::Process;
 use super::told::Saying;
 use crate::catalog::origin::Origin;
 use crate::clock::unix_millis;
-use crate::stats::{LossReason, OutputStats};
+use crate::stats::{CatchingUp, LossReason, OutputStats};
 
 /// Rates are of no less time than this,
 const LEAST_WINDOW: Duration = Duration::from_millis(900);
@@ -78,6 +78,8 @@ pub struct OutputStatus {
     pub lag_bytes: u64,
     /// Age of the oldest of these.
     pub lag_seconds: f64,
+    /// How far it has come with what was behind at the agent's start; none once it has caught up.
+    pub catching_up: Option<CatchingUp>,
     /// Batches under way.
     pub in_flight: u64,
     /// Requests or items sent again.
@@ -210,6 +212,7 @@ pub fn status(shared: &Shared) -> Status {
             delivered: stats.records_delivered.get(),
             lag_bytes: containers.iter().map(|container| container.lag_bytes).sum(),
             lag_seconds: containers.iter().map(|container| container.lag_seconds).fold(0.0, f64::max),
+            catching_up: stats.catching_up(),
             in_flight: stats.in_flight.get(),
             retries: stats.retries.get(),
             refused: stats.refused.get(),

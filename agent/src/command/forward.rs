@@ -12,18 +12,23 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::progress::Progress;
 use super::run::log::Log;
+use super::terminal::{age, grouped};
 use super::{BAD_CONFIGURATION, configured};
 use crate::config::{Config, LettersAway};
-use crate::forward::Forwarder;
 use crate::forward::checkpoint::Checkpoints;
 use crate::forward::keeper::Keeper;
 use crate::forward::kinesis::Reader;
 use crate::forward::leases::Leases;
+use crate::forward::{ForwardStats, Forwarder};
 use crate::output::Stop;
 
 /// What is left of the grace period when what is under way is given up.
 const BEFORE_KILL: Duration = Duration::from_secs(5);
+
+/// How often it is looked how far it is, where somebody looks on.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What to forward.
 #[derive(Debug, Clone, Args)]
@@ -47,26 +52,68 @@ pub fn forward(path: Option<&Path>, args: &ForwardArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let _log = Log::start(&config.log);
+    let progress = Progress::of_records();
+    let _log = Log::start(&config.log, progress.clone());
     let forwarder = match Forwarder::new(&config, &config.state_dir) {
         Ok(forwarder) => Arc::new(forwarder),
         Err(error) => {
+            progress.ends();
             eprintln!("error: {error}");
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
+        Err(error) => {
+            progress.ends();
+            return fail(&error);
+        }
     };
-    let done = match (&args.kinesis, &args.replay) {
-        (Some(stream), _) => runtime.block_on(follow(&config, &forwarder, stream)),
-        (None, Some(place)) => runtime.block_on(replay(&forwarder, place)),
-        (None, None) => return ExitCode::from(BAD_CONFIGURATION),
+    let work = async {
+        match (&args.kinesis, &args.replay) {
+            (Some(stream), _) => follow(&config, &forwarder, stream).await.map(|()| None),
+            (None, Some(place)) => replay(&forwarder, place).await.map(Some),
+            (None, None) => Err("say what to forward: --kinesis or --replay".to_owned()),
+        }
     };
+    let done = runtime.block_on(watched(&progress, &forwarder, work));
+    progress.ends();
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(said) => {
+            said.iter().for_each(|said| println!("{said}"));
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(&error),
+    }
+}
+
+/// Works, and shows how far it is.
+async fn watched<T>(progress: &Progress, forwarder: &Forwarder, work: impl Future<Output = T>) -> T {
+    if !progress.is_shown() {
+        return work.await;
+    }
+    tokio::pin!(work);
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = looks.tick() => {
+                progress.reaches(forwarder.output_stats.records_delivered.get());
+                progress.says(&how_far(&forwarder.stats));
+            }
+        }
+    }
+}
+
+/// What is left to be done, behind how much is done.
+fn how_far(stats: &ForwardStats) -> String {
+    match (stats.objects.get(), stats.behind()) {
+        (0, None) => String::new(),
+        (0, Some(behind)) if behind.is_zero() => ", not behind".to_owned(),
+        (0, Some(behind)) => format!(", {} behind", age(behind.as_secs_f64())),
+        (objects, _) => {
+            format!(", {} of {} objects done", grouped(stats.objects_done.get()), grouped(objects))
+        }
     }
 }
 
@@ -126,20 +173,20 @@ async fn follow(config: &Config, forwarder: &Arc<Forwarder>, stream: &str) -> Re
     ended.map_err(|error| format!("reading failed; this is a bug in Taffrail: {error}"))?
 }
 
-async fn replay(forwarder: &Forwarder, place: &str) -> Result<(), String> {
+/// Says what it has done.
+async fn replay(forwarder: &Forwarder, place: &str) -> Result<String, String> {
     let Ok(LettersAway::S3 { bucket, prefix }) = LettersAway::parse(place) else {
         return Err(format!("{place}: write it as s3://BUCKET/PREFIX"));
     };
     let replayed = forwarder.replay(&bucket, &prefix).await?;
-    println!(
+    Ok(format!(
         "{} objects brought back: {} dead letters and {} events, {} refused once more; {} objects left alone",
         replayed.objects,
         replayed.letters,
         replayed.events,
         forwarder.output_stats.refused.get() + forwarder.stats.unreadable.get(),
         replayed.left
-    );
-    Ok(())
+    ))
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod explain;
 pub mod forward;
 pub mod prepare;
+mod progress;
 pub mod run;
 pub mod setup;
 pub mod tap;

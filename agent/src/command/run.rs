@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::BAD_CONFIGURATION;
+use super::progress::Progress;
 use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::health::Health;
@@ -36,7 +37,7 @@ pub fn run(path: Option<&Path>) -> ExitCode {
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    let log = Log::start(&loaded.config.log);
+    let log = Log::start(&loaded.config.log, Progress::none());
     // Before any thread is started: those take over what this one has.
     privilege::take_up_and_tell();
     if path.is_none() {

@@ -35,6 +35,9 @@ pub enum Action {
         /// How it goes about it.
         #[command(flatten)]
         options: Options,
+        /// With --remove: also log groups that hold events, which are lost
+        #[arg(long, requires = "remove")]
+        with_logs: bool,
         /// What it costs.
         #[command(flatten)]
         prices: Prices,
@@ -56,7 +59,7 @@ pub enum Action {
         #[command(flatten)]
         options: Options,
         /// Change nothing: name the groups that are not subscribed, with exit code 1 if there are any
-        #[arg(long, conflicts_with_all = ["plan", "yes", "remove", "with_logs"])]
+        #[arg(long, conflicts_with_all = ["plan", "yes", "remove"])]
         audit: bool,
         /// What it costs.
         #[command(flatten)]
@@ -67,7 +70,7 @@ pub enum Action {
 /// How a set-up goes about it.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Options {
-    /// Only say what it would do, and what that costs
+    /// Only say what it would do, and what that costs, if anything
     #[arg(long)]
     plan: bool,
     /// Do not ask
@@ -76,9 +79,6 @@ pub struct Options {
     /// Take away what it has made
     #[arg(long)]
     remove: bool,
-    /// With --remove: also log groups that hold events, which are lost
-    #[arg(long, requires = "remove")]
-    with_logs: bool,
 }
 
 /// Sets up what `action` names for the outputs of a configuration.
@@ -105,7 +105,9 @@ pub fn setup(path: Option<&Path>, action: &Action) -> ExitCode {
     };
     let done = runtime.block_on(async {
         match action {
-            Action::Cloudwatch { options, prices } => cloudwatch::setup(&config, *options, prices).await,
+            Action::Cloudwatch { options, with_logs, prices } => {
+                cloudwatch::setup(&config, *options, *with_logs, prices).await
+            }
             Action::Elasticsearch { options, namespaces } => {
                 elasticsearch::setup(&config, *options, *namespaces).await
             }

@@ -26,8 +26,7 @@ pub struct Live {
 impl Live {
     /// The terminal that stdout is, if it can show a screen.
     pub fn open() -> Option<Live> {
-        let able = io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        if able { Live::take().ok() } else { None }
+        if shows(&io::stdout()) { Live::take().ok() } else { None }
     }
 
     fn take() -> io::Result<Live> {
@@ -67,6 +66,11 @@ impl Guard {
     pub fn given_back(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
+}
+
+/// Whether a stream is a terminal on which something can be drawn anew.
+pub fn shows(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Prints a line to stdout. A reader that has gone away, as in `demo | head`, is no reason to stop.
@@ -148,6 +152,16 @@ pub fn size(bytes: u64) -> String {
         value /= 1024.0;
     }
     format!("{value:.1} GiB")
+}
+
+/// Seconds for people: `4.2 s`, `3 min`, `1.5 h`; `-` for next to none.
+pub fn age(seconds: f64) -> String {
+    match seconds as u64 {
+        0 if seconds < 0.05 => "-".to_owned(),
+        0..60 => format!("{seconds:.1} s"),
+        60..3_600 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3_600.0),
+    }
 }
 
 #[cfg(test)]

@@ -151,6 +151,7 @@ impl Reader {
             let (name, begins) = (id.clone(), begins.clone());
             readers.spawn(async move {
                 reader.read(&name, begins.as_deref()).await;
+                reader.forwarder.stats.set_behind(&name, None);
                 name
             });
         }
@@ -220,6 +221,7 @@ impl Reader {
             };
             backoff.reset();
             let behind = Duration::from_millis(reply.millis_behind_latest.unwrap_or(0).max(0) as u64);
+            self.forwarder.stats.set_behind(shard, Some(behind.as_millis() as u64));
             if behind > FAR_BEHIND && !std::mem::replace(&mut told, true) {
                 let hours = behind.as_secs() / 3600;
                 tracing::warn!(

@@ -64,7 +64,9 @@ impl Forwarder {
             keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
         }
         let mut replayed = Replayed::default();
-        for key in keys {
+        self.stats.objects.add(keys.len() as u64);
+        for (number, key) in keys.into_iter().enumerate() {
+            self.stats.objects_done.set(number as u64);
             let object = client.get_object().bucket(bucket).key(&key).send().await;
             let object = object.map_err(|error| told("s3:GetObject", &key, &error))?;
             let body = object.body.collect().await.map_err(|error| told("s3:GetObject", &key, &error))?;

@@ -38,6 +38,8 @@ struct Walk {
     routes: Vec<Route>,
     /// What hashes are made with.
     key: Option<HashKey>,
+    /// Whether somebody wrote them: without any there is one that takes everything.
+    written: bool,
 }
 
 /// One of them.
@@ -102,7 +104,8 @@ impl Routes {
         let own = own.then(|| Arc::new(Treatment { own: true, ..Treatment::default() }));
         let annotations = config.annotations.clone();
         let mut configs = config.routes.clone();
-        if configs.is_empty() {
+        let written = !configs.is_empty();
+        if !written {
             if annotations.is_nothing() {
                 return Routes { walk: None, own, left_out: None };
             }
@@ -119,7 +122,7 @@ impl Routes {
             });
             routes.push(Route { config, here });
         }
-        let walk = Walk { output: output.to_owned(), annotations, routes, key };
+        let walk = Walk { output: output.to_owned(), annotations, routes, key, written };
         Routes { walk: Some(Arc::new(walk)), own, left_out: None }
     }
 
@@ -130,22 +133,43 @@ impl Routes {
 
     /// What becomes of a container of which so much is known.
     pub fn course(&self, facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> Course {
+        self.decide(facts, origin, extent).0
+    }
+
+    /// The same, and which route says so, in words, where its records are sent by one.
+    pub fn explained(
+        &self,
+        facts: &NodeFacts,
+        origin: &Origin,
+        extent: Extent<'_>,
+    ) -> (Course, Option<String>) {
+        let (course, place) = self.decide(facts, origin, extent);
+        let route = |place: usize| {
+            let walk = self.walk.as_ref().filter(|walk| walk.written)?;
+            Some(format!("route {} ({})", place + 1, walk.routes[place].config.matches))
+        };
+        (course, place.and_then(route))
+    }
+
+    /// With the place of the route that sends them, if it is certain which one does.
+    fn decide(&self, facts: &NodeFacts, origin: &Origin, extent: Extent<'_>) -> (Course, Option<usize>) {
         if let Origin::Host(host) = origin
             && host.is_health()
         {
             // They go where they are asked for, and nobody else's rules are for them.
-            return self.own.as_ref().map_or(Course::Elsewhere, |own| Course::Sent(Some(own.clone())));
+            let own = self.own.as_ref().map_or(Course::Elsewhere, |own| Course::Sent(Some(own.clone())));
+            return (own, None);
         }
         if let (Origin::Container(container), Some((namespace, pod))) = (origin, &self.left_out)
             && (&container.namespace, &container.pod) == (namespace, pod)
         {
-            return Course::Elsewhere;
+            return (Course::Elsewhere, None);
         }
-        let Some(walk) = &self.walk else { return Course::Sent(None) };
+        let Some(walk) = &self.walk else { return (Course::Sent(None), None) };
         let wishing = walk.wishing(origin, extent);
         // Where a route may match that is not certain to, the walk goes both ways; all ends must be the same one.
         let (mut ends, mut somebody) = (Vec::new(), false);
-        for route in &walk.routes {
+        for (place, route) in walk.routes.iter().enumerate() {
             let matched = matched(&route.config.matches, facts, origin, extent);
             if matched == Match::No {
                 continue;
@@ -160,11 +184,12 @@ impl Routes {
                 }
             }
             if matched == Match::Yes {
-                return same(ends);
+                let certain = matches!(ends[..], [Course::Sent(_)]).then_some(place);
+                return (same(ends), certain);
             }
         }
         ends.push(if somebody { Course::Elsewhere } else { Course::Nowhere });
-        same(ends)
+        (same(ends), None)
     }
 }
 

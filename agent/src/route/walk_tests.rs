@@ -22,13 +22,7 @@ impl World {
 
     /// What becomes of a container at `output`: how many routes' treatments it could be told by, in words.
     fn course(&self, output: &str, origin: &Origin, known: Option<&Known>, asked: bool) -> &'static str {
-        let facts = NodeFacts { cluster: "c".into(), node: "n1".into(), names: Default::default() };
-        let extent = match known {
-            Some(known) => Extent::Known(&self.config.metadata, known),
-            None if asked => Extent::Missing,
-            None => Extent::Path,
-        };
-        match Routes::of(&self.config, output, None).course(&facts, origin, extent) {
+        match self.explained(output, origin, known, asked).0 {
             Course::Sent(None) => "plain",
             Course::Sent(Some(treatment)) if treatment.redactor.is_some() => "redacted",
             Course::Sent(Some(_)) => "treated",
@@ -37,6 +31,23 @@ impl World {
             Course::Nowhere => "nowhere",
             Course::Unknown => "unknown",
         }
+    }
+
+    /// The course, and the route that it is by.
+    fn explained(
+        &self,
+        output: &str,
+        origin: &Origin,
+        known: Option<&Known>,
+        asked: bool,
+    ) -> (Course, Option<String>) {
+        let facts = NodeFacts { cluster: "c".into(), node: "n1".into(), names: Default::default() };
+        let extent = match known {
+            Some(known) => Extent::Known(&self.config.metadata, known),
+            None if asked => Extent::Missing,
+            None => Extent::Path,
+        };
+        Routes::of(&self.config, output, None).explained(&facts, origin, extent)
     }
 
     /// The same of both outputs, of which more is known than the path says, or not yet.
@@ -116,6 +127,26 @@ fn the_first_that_matches_decides_for_all_outputs_unless_it_goes_on() {
     );
     assert_eq!(goes_on.both(&container("shop", "app"), None), ["redacted", "plain"]);
     assert_eq!(goes_on.both(&container("bank", "app"), None), ["elsewhere", "plain"]);
+}
+
+#[test]
+fn the_route_that_sends_a_log_is_named_once_it_is_certain_which_one_does() {
+    let world = World::new(
+        "[[routes]]\nmatch = { namespace = \"shop\", labels.tier = \"web\" }\noutputs = [\"a\"]\n\
+         [[routes]]\nmatch = { container = \"app\" }\noutputs = [\"a\"]\n",
+    );
+    let route = |output: &str, origin: &Origin, known| {
+        world.explained(output, origin, known, true).1.unwrap_or_default()
+    };
+    let (shop, bank) = (container("shop", "app"), container("bank", "app"));
+    assert_eq!(route("a", &bank, None), "route 2 (container app)");
+    assert_eq!(route("a", &shop, None), "", "one of them, and both do the same");
+    let web = world.known(json!({ "tier": "web" }));
+    assert_eq!(route("a", &shop, Some(&web)), "route 1 (namespace shop, labels.tier web)");
+    let other = world.known(json!({ "tier": "db" }));
+    assert_eq!(route("a", &shop, Some(&other)), "route 2 (container app)");
+    assert_eq!(route("b", &bank, None), "", "it does not send it there");
+    assert_eq!(World::new("").explained("a", &bank, None, true).1, None);
 }
 
 #[test]

@@ -84,11 +84,11 @@ pub(super) fn enrich(settings: &Settings, origin: &Origin) -> Enriched {
 
 /// What the routes say of a container of which so much is known.
 fn decide(settings: &Settings, origin: &Origin, extent: Extent<'_>) -> (Course, Plan) {
-    let course = settings.routes.course(&settings.facts, origin, extent);
+    let (course, route) = settings.routes.explained(&settings.facts, origin, extent);
     let plan = match &course {
         Course::Sent(treatment) => {
             let target = settings.target.as_ref().map(|(template, safe)| (template, *safe));
-            Plan::new(&settings.facts, origin, extent, target).treating(treatment.clone())
+            Plan::new(&settings.facts, origin, extent, target).treating(treatment.clone()).by(route)
         }
         Course::Elsewhere | Course::Excluded | Course::Nowhere | Course::Unknown => Plan::none(origin),
     };

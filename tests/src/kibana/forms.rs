@@ -58,6 +58,9 @@ const ATTRIBUTES: [(&str, &[&str]); 4] = [
     ),
 ];
 
+/// What index patterns may hold besides since Kibana 7.12.
+const OF_DATA_VIEWS: [&str; 5] = ["allowHidden", "allowNoIndex", "fieldAttrs", "name", "runtimeFieldMap"];
+
 /// The file of a form with that alone.
 pub(super) fn upload(request: &Request) -> Result<String, String> {
     let kind = request.header("content-type").unwrap_or_default();
@@ -81,7 +84,7 @@ pub(super) fn upload(request: &Request) -> Result<String, String> {
 }
 
 /// Whether an object is of a type, a version and a shape that is known.
-pub(super) fn in_form(object: &Value) -> Result<(), Reply> {
+pub(super) fn in_form(object: &Value, has_data_views: bool) -> Result<(), Reply> {
     let (kind, id) = (object["type"].as_str().unwrap_or_default(), object["id"].as_str().unwrap_or_default());
     let Some((_, newest)) = FORMS.iter().find(|(known, _)| *known == kind) else {
         return Err(bad(&format!("Unsupported saved object type: '{kind}'")));
@@ -98,7 +101,10 @@ pub(super) fn in_form(object: &Value) -> Result<(), Reply> {
     let attributes = object["attributes"]
         .as_object()
         .ok_or_else(|| bad("[attributes]: expected value of type [object]"))?;
-    if let Some(name) = attributes.keys().find(|name| !known.contains(&name.as_str())) {
+    let is_known = |name: &&str| {
+        known.contains(name) || kind == "index-pattern" && has_data_views && OF_DATA_VIEWS.contains(name)
+    };
+    if let Some(name) = attributes.keys().find(|name| !is_known(&name.as_str())) {
         let message =
             format!("mapping set to strict, dynamic introduction of [{name}] within [{kind}] is not allowed");
         return Err(bad(&message));

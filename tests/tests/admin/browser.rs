@@ -1,9 +1,11 @@
-//! The page in a real browser: Debian's chromium, without a screen. Where there is none, that is said, and these are left out.
+//! The page in a real browser: Debian's chromium, without a screen, looked at and clicked. Where there is none, or no driver of
+//! it, that is said, and these are left out.
 
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use taffrail_tests::agent::Agent;
+use taffrail_tests::browser::Browser;
 use taffrail_tests::listeners::{Door, address};
 use taffrail_tests::node::Node;
 use taffrail_tests::{seconds, verify};
@@ -65,6 +67,83 @@ fn the_page_shows_pods_and_a_line_full_of_markup_stays_text() {
     let page = markup(browser);
     assert!(page.contains("&lt;img src=x onerror="), "the tail shows it as text:\n{page}");
     assert!(!page.contains("<img") && page.contains("<title>Taffrail</title>"), "{page}");
+}
+
+/// The pods of the table of containers, from top to bottom.
+const PODS: &str = "#containers tbody td:first-child";
+
+#[test]
+fn a_reader_sorts_searches_and_tails_by_clicking() {
+    let node = Node::new();
+    let Some(browser) = Browser::open(node.path()) else { return };
+    let mut pods = ["ledger", "storefront", "ingress"].map(|name| node.pod(name).container("app"));
+    for (pod, lines) in pods.iter_mut().zip([20, 300, 100]) {
+        pod.writes(lines);
+    }
+    let routes = "
+        [[routes]]
+        match = { pod = \"ledger\" }
+        drop = { message = \"a secret\" }
+        outputs = [\"local\"]
+        [[routes]]
+        outputs = [\"local\"]
+    ";
+    let _agent = Agent::start(&format!("{}{routes}", node.to_file()), &node);
+    verify::exactly_once(seconds(40), || node.delivered(), &pods.each_ref());
+    browser.goes_to(&format!("http://{}/", address(&node, Door::Page)));
+
+    let sorts = |column: &str| browser.clicks(&format!("//table[@id='containers']//th/button[.='{column}']"));
+    let stand = |pods: [&str; 3]| {
+        let wanted = pods.map(|pod| format!("default/{pod}"));
+        browser.shows(PODS, &format!("the order {pods:?}"), |shown| shown == wanted);
+    };
+    // Names from the first on, numbers from the largest on, and back.
+    sorts("pod");
+    stand(["ingress", "ledger", "storefront"]);
+    sorts("pod");
+    stand(["storefront", "ledger", "ingress"]);
+    sorts("delivered");
+    stand(["storefront", "ingress", "ledger"]);
+    let sorted = browser.texts("#containers th[aria-sort=descending]");
+    assert_eq!(sorted, ["delivered"], "the column's title says so");
+    sorts("delivered");
+    stand(["ledger", "ingress", "storefront"]);
+
+    browser.types("//input[@id='search']", "ledg");
+    browser.shows(PODS, "the pod that was searched for", |shown| shown == ["default/ledger"]);
+    assert_eq!(browser.texts("#count"), ["1 of 3"]);
+
+    assert!(browser.texts("#tail-section").is_empty(), "no tail is open");
+    browser.clicks("//table[@id='containers']//td/button[.='default/ledger']");
+    let open = |shown: &[String]| shown == ["what is sent from now on is shown"];
+    browser.shows("#tail-state", "the tail to be open", open);
+    assert_eq!(browser.texts("#tail-name"), ["default/ledger/app at local"]);
+    let plan = &browser.texts("#tail-plan")[0];
+    let target = node.path().join("out/default.ndjson");
+    assert_eq!(*plan, format!("to {} by route 1 (pod ledger), which shapes it", target.display()));
+
+    // Each is a line of the tail, whatever is in it, and the next one comes as well.
+    let [ledger, ..] = &mut pods;
+    for line in [
+        "the first that is written while somebody looks",
+        "<img src=x onerror=\"document.title='owned'\"></li></ol><script>document.title='owned'</script><!--",
+        "\u{1b}[2J\u{1b}]0;owned\u{7} \u{9b}31m \u{202e}desrever\u{2066} \u{1}\u{8}\u{c}",
+        "the last",
+    ] {
+        ledger.writes_line(line);
+    }
+    let ends = |shown: &[String]| shown.last().is_some_and(|line| line.contains("\"the last\""));
+    let shown = browser.shows("#tail li", "the last line in the tail", ends);
+    assert_eq!(shown.len(), 4, "{shown:?}");
+    assert!(shown[0].contains("\"message\":\"the first that is written while somebody looks\""), "{shown:?}");
+    assert!(shown[1].contains("<img src=x onerror=") && shown[1].contains("<!--\""), "{shown:?}");
+    let written_out = r"\u001b[2J\u001b]0;owned\u0007 \u009b31m \u202edesrever\u2066 \u0001\b\f";
+    assert!(shown[2].contains(written_out), "{shown:?}");
+    assert_eq!(browser.evaluates("return document.title + document.images.length", &[]), "Taffrail0");
+
+    browser.clicks("//button[@id='tail-close']");
+    browser.shows("#tail-section", "the tail to be closed", |shown| shown.is_empty());
+    assert!(browser.url().ends_with('#'), "{}", browser.url());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use taffrail_tests::agent::{self, Agent};
+use taffrail_tests::browser::Browser;
 use taffrail_tests::listeners::{Door, address, get, get_with};
 use taffrail_tests::node::Node;
 use taffrail_tests::{eventually, seconds, verify};
@@ -27,6 +28,46 @@ fn the_status_tells_of_the_agent_its_outputs_and_containers() {
     let target = node.path().join("out/shop.ndjson");
     assert_eq!(container["plan"], format!("to {}", target.display()));
     assert_eq!(get(&node, Door::Page, "/api/v1/history"), (200, "[]".to_owned()));
+}
+
+#[test]
+fn what_was_behind_at_the_start_is_shown_until_it_is_caught_up_with() {
+    let node = Node::new();
+    node.pod("web").namespace("shop").container("app").writes_megabytes(100);
+    let _agent = Agent::start(&node.to_file_slowly(), &node);
+    let browser = Browser::open(node.path());
+    let now = || {
+        let (_, text) = get(&node, Door::Page, "/api/v1/status");
+        let said: Value = serde_json::from_str(&text).unwrap();
+        said["outputs"][0]["catching_up"].clone()
+    };
+    let first = eventually(seconds(40), "an output that catches up", || {
+        let now = now();
+        if now["seconds_left"].is_number() { Ok(now) } else { Err(now.to_string()) }
+    });
+    let of = |key: &str| first[key].as_f64().unwrap_or_else(|| panic!("no {key} in {first}"));
+    assert_eq!(of("behind_bytes"), 100e6, "all that was there");
+    // What is done is told a moment before what is left.
+    let sum = of("done_bytes") + of("left_bytes");
+    assert!((100e6..110e6).contains(&sum) && of("done_bytes") > 0.0, "{first}");
+    let left = of("left_bytes") / of("bytes_per_second");
+    assert!((of("seconds_left") - left).abs() < 0.1, "{first}");
+    if let Some(browser) = &browser {
+        browser.goes_to(&format!("http://{}/", address(&node, Door::Page)));
+        let told = browser.shows("#catching-up p", "the output that catches up", |shown| shown.len() == 1);
+        for part in
+            ["local is catching up: ", " MiB wait, 95.4 MiB at the start; ", " MiB/s, about ", " s left"]
+        {
+            assert!(told[0].contains(part), "{part:?} in {told:?}");
+        }
+    }
+    eventually(seconds(60), "nothing more of it", || match now() {
+        Value::Null => Ok(()),
+        now => Err(now.to_string()),
+    });
+    if let Some(browser) = &browser {
+        browser.shows("#catching-up p", "nothing more of it", |shown| shown.is_empty());
+    }
 }
 
 #[test]

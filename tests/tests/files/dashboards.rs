@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use taffrail_tests::agent::{Ended, run_by};
 use taffrail_tests::kibana::{KEY, Kibana, Manner};
 use taffrail_tests::node::Node;
+use taffrail_tests::terminal::{left_on_screen, on_a_terminal};
 
 const DASHBOARDS: usize = 7;
 
@@ -66,6 +67,30 @@ fn they_are_made_once_and_removed() {
 }
 
 #[test]
+fn steps_are_drawn_on_a_terminal_and_nothing_of_that_is_left_and_elsewhere_there_is_none() {
+    let kibana = Kibana::open(Manner { fails: vec!["taffrail-http-paths"], ..Manner::kibana("8.19.0") });
+    let plain = run(&kibana, &["--yes"]);
+    assert!(!format!("{}{}", plain.stdout, plain.stderr).contains(['\u{1b}', '\r']), "{plain:?}");
+    assert!(
+        plain.stderr.starts_with("error: + dashboard HTTP") && plain.stderr.lines().count() == 1,
+        "{plain:?}"
+    );
+
+    let kibana = Kibana::open(Manner { fails: vec!["taffrail-http-paths"], ..Manner::kibana("8.19.0") });
+    let way = on_a_terminal();
+    let way: Vec<&str> = way.iter().map(String::as_str).collect();
+    let ended = run_as(&way, &kibana, &["--yes"], "");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("] 0 of 8, 0s: + index patterns logs-*"), "{ended:?}");
+    // On the screen are the same lines, with the error where it came.
+    let left = left_on_screen(&ended.stdout);
+    let (error, before) = (plain.stderr.trim_end(), plain.stdout.lines().count() - 1);
+    let mut wanted: Vec<&str> = plain.stdout.lines().collect();
+    wanted.insert(before, error);
+    assert_eq!(left, wanted);
+}
+
+#[test]
 fn without_a_yes_nothing_is_changed() {
     let kibana = Kibana::open(Manner::kibana("8.19.0"));
     says(&run(&kibana, &[]), 2, &["plan: 8 to create", "nothing was changed; say --yes to do it"]);
@@ -76,8 +101,9 @@ fn without_a_yes_nothing_is_changed() {
 fn what_somebody_changed_is_told_and_what_is_not_ours_is_left() {
     let kibana = Kibana::open(Manner::kibana("8.19.0"));
     says(&run(&kibana, &["--yes"]), 0, &[]);
-    let of_others =
-        |id: &str| kibana.edits("dashboard", id, 0, |attributes| *attributes = json!({ "title": "Mine" }));
+    let of_others = |id: &str| {
+        kibana.edits("dashboard", id, 0, |attributes| *attributes = json!({ "title": "Mine of Taffrail" }))
+    };
     of_others("my-own");
     of_others("taffrail-of-a-colleague");
     kibana.edits("dashboard", "taffrail-errors", 3600, |attributes| attributes["panelsJSON"] = json!("[]"));
@@ -95,10 +121,59 @@ fn what_somebody_changed_is_told_and_what_is_not_ours_is_left() {
     says(
         &run(&kibana, &["--yes", "--remove"]),
         0,
-        &["taffrail-of-a-colleague: Mine: left as it is: not made by Taffrail"],
+        &["taffrail-of-a-colleague: Mine of Taffrail: left as it is: not made by Taffrail"],
     );
     assert_eq!(kibana.ids("", "dashboard"), ["my-own", "taffrail-of-a-colleague"]);
     assert_eq!(kibana.count(), 2);
+}
+
+#[test]
+fn what_others_have_added_to_our_index_patterns_is_kept_and_told() {
+    for manner in [Manner::kibana("8.19.0"), Manner::kibana("7.10.2"), Manner::opensearch("2.19.0")] {
+        let data_views = manner.version == "8.19.0";
+        let kibana = Kibana::open(manner);
+        says(&run(&kibana, &["--yes"]), 0, &[]);
+        let ours = kibana.attributes("index-pattern", "taffrail-logs");
+        let fields = json!([
+            { "name": "message", "type": "string", "count": 3 },
+            { "name": "hour", "type": "number", "scripted": true, "script": "doc['@timestamp'].value.hour" },
+        ]);
+        kibana.edits("index-pattern", "taffrail-logs", 3600, |attributes| {
+            attributes["fields"] = json!(fields.to_string());
+            let mut formats: Value = serde_json::from_str(ours["fieldFormatMap"].as_str().unwrap()).unwrap();
+            formats["app.price"] = json!({ "id": "number", "params": { "pattern": "0.00" } });
+            attributes["fieldFormatMap"] = json!(formats.to_string());
+            attributes["sourceFilters"] = json!("[{\"value\":\"app.secret*\"}]");
+            if data_views {
+                attributes["runtimeFieldMap"] = json!("{\"shop.day\":{\"type\":\"keyword\"}}");
+                attributes["fieldAttrs"] = json!("{\"app.user\":{\"customLabel\":\"who\",\"count\":2}}");
+                attributes["name"] = json!("our logs");
+            }
+        });
+        let before = kibana.attributes("index-pattern", "taffrail-logs");
+        says(&run(&kibana, &["--yes"]), 0, &["plan: 8 as it should be\n"]);
+
+        let renamed = ["--index-pattern", "prod-*", "--yes"];
+        let told = run(&kibana, &renamed);
+        says(&told, 0, &["title is \"logs-*\", and will be \"prod-*\"", "done:"]);
+        let more = if data_views { "runtime fields shop.day; " } else { "" };
+        let kept = format!(
+            "    index-pattern taffrail-logs: kept as they are: scripted fields hour; {more}formats of app.price"
+        );
+        says(&told, 0, &[&kept]);
+        assert_eq!(told.stdout.contains("; labels of app.user\n"), data_views, "{}", told.stdout);
+        let after = kibana.attributes("index-pattern", "taffrail-logs");
+        let mut wanted = before;
+        wanted["title"] = json!("prod-*");
+        let parse = |key: &str, value: &mut Value| {
+            let text = value[key].take();
+            serde_json::from_str::<Value>(text.as_str().unwrap()).unwrap()
+        };
+        let mut after = after;
+        assert_eq!(parse("fieldFormatMap", &mut after), parse("fieldFormatMap", &mut wanted));
+        assert_eq!(after, wanted);
+        says(&run(&kibana, &renamed), 0, &["plan: 8 as it should be\n"]);
+    }
 }
 
 #[test]
@@ -128,6 +203,51 @@ fn a_space_has_objects_of_its_own() {
     says(&run(&kibana, &["--yes", "--space", "../api"]), 1, &["`../api` cannot be a space"]);
     let kibana = Kibana::open(Manner::opensearch("2.19.0"));
     says(&run(&kibana, &["--space", "ops"]), 1, &["OpenSearch Dashboards has no spaces"]);
+    // As a file they are the same objects.
+    let node = Node::new();
+    let printed = |space: &str| {
+        let ended = run_by(&[], &["setup", "dashboards", "--print", "--space", space], "", &node);
+        let ids = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let ids: Vec<String> = ids.map(|object| object["id"].as_str().expect("an id").to_owned()).collect();
+        assert!(ended.code == Some(0) && ids.len() > 40, "{}", ended.stderr);
+        ids
+    };
+    assert!(printed("ops").iter().all(|id| id.starts_with("taffrail-ops-")));
+    assert!(!printed("default").iter().any(|id| id.starts_with("taffrail-default-")));
+    let arguments = ["setup", "dashboards", "--print", "--tenant", "global"];
+    says(&run_by(&[], &arguments, "", &node), 2, &["'--print' cannot be used with"]);
+}
+
+#[test]
+fn a_tenant_is_refused_where_there_are_none() {
+    let kibana = Kibana::open(Manner::kibana("8.19.0"));
+    let told = "Kibana has no tenants: leave --tenant out, and see --space";
+    says(&run(&kibana, &["--yes", "--tenant", "global"]), 1, &[told]);
+    assert_eq!(kibana.count(), 0);
+    // Open Distro's was Kibana 7.10, without spaces.
+    let kibana = Kibana::open(Manner { tenant: Some("global"), ..Manner::kibana("7.10.2") });
+    says(&run(&kibana, &["--yes", "--tenant", "global"]), 0, &["done: 8 of 8\n"]);
+}
+
+#[test]
+fn what_another_version_has_made_is_removed_too_among_many_objects_of_others() {
+    let kibana = Kibana::open(Manner::kibana("8.19.0"));
+    says(&run(&kibana, &["--yes"]), 0, &[]);
+    let mark = "Made by taffrail setup dashboards, 00000000";
+    kibana.edits("visualization", "taffrail-errors-of-old", 0, |attributes| {
+        *attributes = json!({ "title": "renamed by somebody", "description": mark });
+    });
+    for number in 0..600 {
+        kibana.edits("visualization", &format!("of-others-{number}"), 0, |attributes| {
+            *attributes = json!({ "title": format!("Mine of Taffrail {number}") });
+        });
+    }
+    says(
+        &run(&kibana, &["--yes", "--remove"]),
+        0,
+        &["- visualization taffrail-errors-of-old: renamed by somebody"],
+    );
+    assert_eq!(kibana.count(), 600);
 }
 
 #[test]

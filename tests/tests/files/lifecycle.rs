@@ -216,13 +216,8 @@ fn a_file_that_cannot_be_read_is_named_and_stops_nothing_else() {
 fn a_backlog_is_told_while_it_is_delivered_and_once_it_is() {
     let node = Node::new();
     let mut pod = node.pod("web").namespace("shop").container("app");
-    let time = pod.writes_line("the first of many");
-    let line = format!("{time} stdout F {}\n", "x".repeat(1000));
-    for _ in 0..100 {
-        pod.writes_raw(line.repeat(1000).as_bytes());
-    }
-    let limit = "[outputs.local.rate_limit]\ncontainer = { bytes = \"10MiB\" }\nburst = \"1s\"\n";
-    let agent = Agent::start(&format!("{}\n{limit}", node.to_file()), &node);
+    pod.writes_megabytes(100);
+    let agent = Agent::start(&node.to_file_slowly(), &node);
     agent.has_said("catching up output=\"local\" percent=", 1);
     agent.has_said("caught up output=\"local\" delivered=", 1);
     assert!(agent.stderr().contains("seconds_left="), "{}", agent.stderr());

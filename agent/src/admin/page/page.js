@@ -6,6 +6,7 @@ const MOST_LINES = 500;
 const at = (id) => document.getElementById(id);
 let status = null;
 let order = { key: "lag", down: true };
+// What is tailed: the name of its row, and where its lines come from.
 let tail = null;
 
 function element(name, text, className) {
@@ -14,6 +15,10 @@ function element(name, text, className) {
   if (className) made.className = className;
   return made;
 }
+
+// What would turn a line's order around, or is not seen, is written out, as `taffrail tap` does.
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+const visible = (text) => text.replace(UNSEEN, (found) => "\\u" + found.charCodeAt(0).toString(16).padStart(4, "0"));
 
 function size(bytes) {
   if (bytes === null) return "–";
@@ -124,7 +129,22 @@ function told() {
     const of = [said.output, said.container].filter(Boolean).join(" ");
     const when = new Date(said.last).toLocaleTimeString();
     const times = said.count > 1 ? " (" + said.count + " times)" : "";
-    return element("li", when + " " + of + " " + said.message + " " + said.details + times, said.level === "error" ? "bad" : "warn");
+    return element("li", visible(when + " " + of + " " + said.message + " " + said.details + times), said.level === "error" ? "bad" : "warn");
+  }));
+}
+
+// What was behind at the agent's start: nothing once it is caught up with.
+function catchingUp() {
+  const behind = status.outputs.filter((output) => output.catching_up);
+  at("catching-up").replaceChildren(...behind.map(({ name, catching_up: now }) => {
+    const left = now.seconds_left === null ? "nothing is delivered yet" : "about " + age(now.seconds_left) + " left";
+    const bar = element("progress");
+    bar.max = now.done_bytes + now.left_bytes;
+    bar.value = now.done_bytes;
+    const line = element("p");
+    line.append(bar, name + " is catching up: " + size(now.left_bytes) + " wait, " + size(now.behind_bytes) +
+      " at the start; " + size(now.bytes_per_second) + "/s, " + left);
+    return line;
   }));
 }
 
@@ -140,6 +160,7 @@ async function refresh() {
     at("trouble").textContent = troubles.join("; ");
     at("trouble").hidden = troubles.length === 0;
     body("outputs", OUTPUTS, status.outputs);
+    catchingUp();
     containers();
     told();
     follow();
@@ -187,10 +208,12 @@ async function history() {
 
 const nameOf = (row) => "#" + encodeURI([row.namespace, row.pod, row.container].join("/") + "@" + row.output);
 
-// An address with a name of ours behind its # opens that tail, once.
+// An address with a name of ours behind its # opens that tail, once. Of an open one the route may have changed.
 function follow() {
-  const row = tail || !location.hash ? null : status.containers.find((row) => nameOf(row) === location.hash);
-  if (row) openTail(row);
+  const name = tail ? tail.name : location.hash;
+  const row = name && status.containers.find((row) => nameOf(row) === name);
+  if (row && tail) at("tail-plan").textContent = row.plan;
+  if (row && !tail) openTail(row);
 }
 
 function openTail(row) {
@@ -200,24 +223,34 @@ function openTail(row) {
   at("tail-section").hidden = false;
   at("tail-name").textContent = row.namespace + "/" + row.pod + "/" + row.container + " at " + row.output;
   at("tail-plan").textContent = row.plan;
+  at("tail-state").textContent = "opening…";
   at("tail").replaceChildren();
-  tail = new EventSource("/api/v1/tap?" + wanted);
-  tail.onmessage = (event) => {
+  const lines = new EventSource("/api/v1/tap?" + wanted);
+  tail = { name: nameOf(row), lines };
+  lines.onmessage = (event) => {
     const line = JSON.parse(event.data);
-    if (line.tap) return;
+    if (line.tap) {
+      at("tail-state").textContent = "what is sent from now on is shown";
+      return;
+    }
     const list = at("tail");
     const low = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
     const text = line.missed ? line.missed + " documents were not shown" : line.text !== undefined ? line.text : JSON.stringify(line.document);
     const level = line.document && line.document.log && line.document.log.level;
-    list.append(element("li", text, line.missed || level === "warn" ? "warn" : level === "error" ? "bad" : ""));
+    list.append(element("li", visible(text), line.missed || level === "warn" ? "warn" : level === "error" ? "bad" : ""));
     while (list.childElementCount > MOST_LINES) list.firstElementChild.remove();
     if (low) list.scrollTop = list.scrollHeight;
+  };
+  lines.onerror = () => {
+    at("tail-state").textContent = lines.readyState === EventSource.CLOSED
+      ? "not opened: as many tails are open as may be, or the output is gone"
+      : "broken off; tried again";
   };
   at("tail-section").scrollIntoView();
 }
 
 function closeTail() {
-  if (tail) tail.close();
+  if (tail) tail.lines.close();
   tail = null;
   if (location.hash) location.replace("#");
   at("tail-section").hidden = true;

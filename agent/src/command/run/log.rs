@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::admin::told::{Listening, Told};
+use crate::command::progress::Progress;
 use crate::config::{LogConfig, LogFormat};
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
@@ -21,31 +22,32 @@ type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 pub struct Log {
     lines: Handle<Lines, Registry>,
     filter: Handle<EnvFilter, Registry>,
+    progress: Progress,
     /// The last warnings and errors in it.
     pub told: Arc<Told>,
 }
 
 impl Log {
-    /// Starts it. A second call, in one process, changes nothing.
-    pub fn start(config: &LogConfig) -> Log {
-        let (lines, lines_handle) = reload::Layer::new(lines(config.format));
+    /// Starts it, above the line that tells of progress. A second call, in one process, changes nothing.
+    pub fn start(config: &LogConfig, progress: Progress) -> Log {
+        let (lines, lines_handle) = reload::Layer::new(lines(config.format, &progress));
         let (filter, filter_handle) = reload::Layer::new(filter(config));
         let told = Arc::<Told>::default();
         let listening = Listening(told.clone()).with_filter(heard());
         let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).with(listening).try_init();
-        Log { lines: lines_handle, filter: filter_handle, told }
+        Log { lines: lines_handle, filter: filter_handle, progress, told }
     }
 
     /// Goes on as `[log]` says now.
     pub fn apply(&self, config: &LogConfig) {
         // Refused only when the log is gone, with the process.
-        let _ = self.lines.reload(lines(config.format));
+        let _ = self.lines.reload(lines(config.format, &self.progress));
         let _ = self.filter.reload(filter(config));
     }
 }
 
-fn lines(format: LogFormat) -> Lines {
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+fn lines(format: LogFormat, progress: &Progress) -> Lines {
+    let lines = fmt::layer().with_writer(progress.clone()).with_target(false);
     match format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),

@@ -30,11 +30,16 @@ pub struct Group {
     stored: u64,
 }
 
-/// Makes a plan for all outputs and carries it out.
+/// Makes a plan for all outputs and carries it out. `with_logs`: groups with events are removed too, if any are.
 ///
 /// # Errors
 /// The account could not be looked at.
-pub async fn setup(config: &Config, options: Options, prices: &Prices) -> Result<ExitCode, String> {
+pub async fn setup(
+    config: &Config,
+    options: Options,
+    with_logs: bool,
+    prices: &Prices,
+) -> Result<ExitCode, String> {
     let mut plan = Plan::new();
     let (mut stored, mut all) = (0, Vec::new());
     for (name, output) in outputs(config) {
@@ -44,7 +49,7 @@ pub async fn setup(config: &Config, options: Options, prices: &Prices) -> Result
         stored += groups.iter().map(|group| group.stored).sum::<u64>();
         if options.remove {
             for group in &groups {
-                plan.add(removal(&account, group, options.with_logs).await?);
+                plan.add(removal(&account, group, with_logs).await?);
             }
         } else {
             add_groups(&mut plan, &account, config, output, &groups).await?;

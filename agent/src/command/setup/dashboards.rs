@@ -4,6 +4,7 @@
 //! its panels, and what it says done. Touches only objects whose ids begin with `taffrail-`; what somebody has changed of these
 //! is told before it is overwritten.
 
+mod added;
 mod classic;
 mod objects;
 mod server;
@@ -19,12 +20,13 @@ use clap::Args;
 use reqwest::Url;
 use serde_json::Value;
 
-use self::objects::{FORMS, Group, MARK, Names, Object};
+use self::objects::{Group, MARK, Names, Object};
 use self::server::{Found, Server};
 use self::source::Source;
 use super::plan::{Plan, Sign, Step};
 use super::{NOT_DONE, Options};
 use crate::command::configured;
+use crate::command::progress::Progress;
 use crate::command::terminal::printable;
 use crate::config::{Config, ElasticsearchConfig, OutputConfig};
 
@@ -38,7 +40,7 @@ pub struct DashboardsArgs {
     #[arg(long, value_name = "URL", required_unless_present = "print")]
     kibana: Option<String>,
     /// Print the saved objects as NDJSON, and ask nobody
-    #[arg(long, conflicts_with_all = ["kibana", "plan", "yes", "remove"])]
+    #[arg(long, conflicts_with_all = ["kibana", "tenant", "auth", "ca_file", "output", "plan", "yes", "remove"])]
     print: bool,
     /// The indices or data streams with logs
     #[arg(long, value_name = "PATTERN", default_value = "logs-*")]
@@ -61,15 +63,25 @@ pub struct DashboardsArgs {
     /// Ask as this output of the configuration does: its `auth` and `tls`
     #[arg(long, value_name = "OUTPUT")]
     output: Option<String>,
-    /// Only say what it would do
-    #[arg(long)]
-    plan: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
-    /// Take away what it has made
-    #[arg(long)]
-    remove: bool,
+    /// How it goes about it.
+    #[command(flatten)]
+    options: Options,
+}
+
+impl DashboardsArgs {
+    /// How things are to be called.
+    fn names(&self) -> Result<Names, String> {
+        let space = self.space.as_deref().filter(|space| *space != "default");
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if let Some(space) = space.filter(|space| !space.bytes().all(is_plain)) {
+            return Err(format!("`{space}` cannot be a space: its address has letters, digits, `-` and `_`"));
+        }
+        Ok(Names {
+            logs: self.index_pattern.clone(),
+            health: self.health_pattern.clone(),
+            space: space.map(str::to_owned),
+        })
+    }
 }
 
 /// What is done at a server.
@@ -81,16 +93,16 @@ enum What {
 type Deed = (Arc<Server>, What);
 
 /// The dashboards as a file, for whoever would rather import them by hand.
-pub fn file(logs: &str, health: &str) -> String {
-    let names = Names { logs: logs.to_owned(), health: health.to_owned(), space: None };
-    let groups = objects::groups(&Source::read(), &names);
+fn file(names: &Names) -> String {
+    let groups = objects::groups(&Source::read(), names);
     objects::ndjson(groups.iter().flat_map(|group| &group.objects))
 }
 
 /// Prints them, or sets them up. `path`: the configuration, where an output of it is named.
 pub async fn setup(path: Option<&Path>, args: &DashboardsArgs) -> Result<ExitCode, String> {
+    let names = args.names()?;
     if args.print {
-        let text = file(&args.index_pattern, &args.health_pattern);
+        let text = file(&names);
         // Whoever reads only the beginning of it, as `head` does, has closed it.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
         return Ok(ExitCode::SUCCESS);
@@ -102,35 +114,29 @@ pub async fn setup(path: Option<&Path>, args: &DashboardsArgs) -> Result<ExitCod
             return Ok(ExitCode::from(NOT_DONE));
         }
     };
-    let space = args.space.as_deref().filter(|space| *space != "default");
-    if let Some(space) = space
-        && !space.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    {
-        return Err(format!("`{space}` cannot be a space: its address has letters, digits, `-` and `_`"));
-    }
-    let server = Arc::new(Server::open(&config, space, args.tenant.as_deref())?);
+    let server = Arc::new(Server::open(&config, names.space.as_deref(), args.tenant.as_deref())?);
     let product = server.product().await?;
-    if let Some(space) = space {
+    if let Some(space) = &names.space {
         server.space(&product, space).await?;
+    }
+    if args.tenant.is_some() {
+        server.tenants(&product).await?;
     }
     println!(
         "{} {}",
         product.name,
         product.version.as_deref().unwrap_or("(which does not tell its version)")
     );
-    let names = Names {
-        logs: args.index_pattern.clone(),
-        health: args.health_pattern.clone(),
-        space: space.map(str::to_owned),
-    };
     let groups = objects::groups(&Source::read(), &names);
-    let plan =
-        if args.remove { removal(&server, &names, &groups).await? } else { upkeep(&server, groups).await? };
-    let options = Options { plan: args.plan, yes: args.yes, remove: args.remove, with_logs: false };
-    Ok(plan.carry_out(options, act).await)
+    let plan = if args.options.remove {
+        removal(&server, &names, &groups).await?
+    } else {
+        upkeep(&server, groups).await?
+    };
+    Ok(plan.carry_out(args.options, act).await)
 }
 
-async fn act((server, what): &Deed) -> Result<(), String> {
+async fn act((server, what): &Deed, _: &Progress) -> Result<(), String> {
     match what {
         What::Import(objects) => server.import(objects).await,
         What::Delete(kind, id) => server.delete(kind, id).await,
@@ -187,19 +193,24 @@ fn destination(path: Option<&Path>, args: &DashboardsArgs) -> Result<Elasticsear
     Ok(kibana)
 }
 
-/// A step for each group: it is imported whole if anything of it differs.
+/// A step for each group: it is imported whole if anything of it differs, with what others have added to its index patterns.
 async fn upkeep(server: &Arc<Server>, groups: Vec<Group>) -> Result<Plan<Deed>, String> {
     let mut plan = Plan::new();
-    for group in groups {
+    for mut group in groups {
         let found = server.get(&group.objects).await?;
         // Made by us at this time, whoever changed others since.
         let made = found.iter().filter(|found| number(found).is_some()).map(|found| found.changed).min();
         let mut missing = 0;
-        let mut differs = Vec::new();
-        for object in &group.objects {
+        let (mut differs, mut kept) = (Vec::new(), Vec::new());
+        for object in &mut group.objects {
             match found.iter().find(|found| found.kind == object.kind && found.id == object.id) {
                 None => missing += 1,
-                Some(found) => differs.extend(difference(object, found, made)),
+                Some(found) => {
+                    differs.extend(difference(object, found, made));
+                    if object.kind == "index-pattern" {
+                        kept.extend(added::keep(object, &found.attributes));
+                    }
+                }
             }
         }
         let what = format!("{} ({} objects)", group.what, group.objects.len());
@@ -212,7 +223,7 @@ async fn upkeep(server: &Arc<Server>, groups: Vec<Group>) -> Result<Plan<Deed>, 
             let step = Step::new(Sign::Change, what);
             if missing > 0 { step.detail(format!("{missing} are missing")) } else { step }
         };
-        for line in differs {
+        for line in differs.into_iter().chain(kept) {
             step = step.detail(line);
         }
         plan.add(step.deed((Arc::clone(server), What::Import(group.objects))));
@@ -272,8 +283,7 @@ fn difference(object: &Object, found: &Found, made: Option<i64>) -> Option<Strin
 /// A step for each object of ours that is there, those of other versions too. What refers to others goes first.
 async fn removal(server: &Arc<Server>, names: &Names, groups: &[Group]) -> Result<Plan<Deed>, String> {
     let mut plan = Plan::new();
-    let kinds = FORMS.map(|(kind, _)| kind);
-    let found = server.ours(&kinds, &names.prefix()).await?;
+    let found = server.ours(groups, &names.prefix()).await?;
     let known = |found: &Found| {
         let mut all = groups.iter().flat_map(|group| &group.objects);
         all.any(|object| object.kind == found.kind && object.id == found.id)

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::account::{Account, MARK, code, told};
 use super::policies;
+use crate::command::progress::Progress;
 use crate::config::{CloudWatchConfig, SubscriptionConfig};
 use crate::output::cloudwatch::names::{creating, subscribing};
 
@@ -59,11 +60,11 @@ pub struct Permission {
     pub account: String,
 }
 
-/// Does it.
+/// Does it, and says what it waits for.
 ///
 /// # Errors
 /// Why it could not be done, and what to do.
-pub async fn act((account, what): &Deed) -> Result<(), String> {
+pub async fn act((account, what): &Deed, progress: &Progress) -> Result<(), String> {
     let Account { logs, iam, lambda, .. } = &**account;
     let group_arn = |group: &str| account.group_arn(group);
     match what {
@@ -154,7 +155,10 @@ pub async fn act((account, what): &Deed) -> Result<(), String> {
             let done = call.send().await;
             done.map(drop).map_err(|error| told("lambda:RemovePermission", &permission.function, &error))
         }
-        What::PutFilter(group, subscription, fresh) => put_filter(account, group, subscription, *fresh).await,
+        What::PutFilter(group, subscription, fresh) => {
+            let fresh = fresh.then_some(progress);
+            put_filter(account, group, subscription, fresh).await
+        }
         What::DeleteFilter(group, name) => {
             let done = logs.delete_subscription_filter().log_group_name(group).filter_name(name).send().await;
             done.map(drop).map_err(|error| told("logs:DeleteSubscriptionFilter", &group_arn(group), &error))
@@ -169,7 +173,8 @@ pub async fn act((account, what): &Deed) -> Result<(), String> {
                     .selection_criteria(policies::selection(subscription))
                     .send()
             };
-            patiently(*fresh, call, |error| told("logs:PutAccountPolicy", "*", error)).await
+            let fresh = fresh.then_some(progress);
+            patiently(fresh, call, |error| told("logs:PutAccountPolicy", "*", error)).await
         }
         What::DeleteAccountPolicy(name) => {
             let kind = PolicyType::SubscriptionFilterPolicy;
@@ -184,7 +189,8 @@ pub async fn act((account, what): &Deed) -> Result<(), String> {
                     .set_role_arn(subscription.role_arn())
                     .send()
             };
-            patiently(*fresh, call, |error| told("logs:PutDestination", &subscription.name, error)).await
+            let fresh = fresh.then_some(progress);
+            patiently(fresh, call, |error| told("logs:PutDestination", &subscription.name, error)).await
         }
         What::PutDestinationPolicy(subscription, arn) => {
             let call = logs
@@ -204,7 +210,7 @@ async fn put_filter(
     account: &Account,
     group: &str,
     subscription: &SubscriptionConfig,
-    fresh: bool,
+    fresh: Option<&Progress>,
 ) -> Result<(), String> {
     let call = || subscribing(&account.logs, group, subscription).send();
     let mut limited = false;
@@ -232,9 +238,10 @@ async fn put_filter(
     ))
 }
 
-/// Makes a call, and where a role has just been made again while the service does not know it yet.
+/// Makes a call, and where a role has just been made again while the service does not know it yet: `fresh` is where that is
+/// said.
 async fn patiently<T, E, F>(
-    fresh: bool,
+    fresh: Option<&Progress>,
     mut call: impl FnMut() -> F,
     told: impl FnOnce(&aws_sdk_cloudwatchlogs::error::SdkError<E>) -> String,
 ) -> Result<(), String>
@@ -246,11 +253,14 @@ where
     loop {
         match call().await {
             Ok(_) => return Ok(()),
-            Err(error) if fresh && code(&error) == "InvalidParameterException" && tries < ROLE_TRIES => {
-                tries += 1;
-                tokio::time::sleep(ROLE_WAIT).await;
-            }
-            Err(error) => return Err(told(&error)),
+            Err(error) => match fresh {
+                Some(progress) if code(&error) == "InvalidParameterException" && tries < ROLE_TRIES => {
+                    tries += 1;
+                    progress.says(&format!("waits until the new role is known, {tries} of {ROLE_TRIES}"));
+                    tokio::time::sleep(ROLE_WAIT).await;
+                }
+                _ => return Err(told(&error)),
+            },
         }
     }
 }

@@ -17,6 +17,7 @@ use self::server::{Lifecycle, Server};
 use self::templates::{Design, is_ours, is_within};
 use super::Options;
 use super::plan::{Plan, Sign, Step};
+use crate::command::progress::Progress;
 use crate::config::template::Safe;
 use crate::config::{Config, ElasticsearchConfig, OutputConfig, Target};
 
@@ -78,7 +79,7 @@ fn outputs(config: &Config) -> impl Iterator<Item = (&str, &ElasticsearchConfig)
     })
 }
 
-async fn act(deed: &Deed) -> Result<(), String> {
+async fn act(deed: &Deed, _: &Progress) -> Result<(), String> {
     match &deed.body {
         Some(body) => deed.server.put(&deed.path, body).await,
         None => deed.server.delete(&deed.path).await,

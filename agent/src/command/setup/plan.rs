@@ -7,6 +7,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use super::{NOT_DONE, Options};
+use crate::command::progress::Progress;
 use crate::command::terminal::agreed;
 
 /// What a step does to a thing.
@@ -142,7 +143,7 @@ impl<D> Plan<D> {
     /// Something went wrong; the rest is done.
     pub async fn carry_out_quietly(
         self,
-        mut act: impl AsyncFnMut(&D) -> Result<(), String>,
+        mut act: impl AsyncFnMut(&D, &Progress) -> Result<(), String>,
     ) -> Result<(), String> {
         let mut failed = Vec::new();
         for step in &self.steps {
@@ -150,7 +151,7 @@ impl<D> Plan<D> {
                 tracing::warn!("set up: {}: {}", step.what, step.details.join(", "));
             }
             for deed in &step.deeds {
-                match act(deed).await {
+                match act(deed, &Progress::none()).await {
                     Ok(()) => tracing::info!("set up: {} {}", step.sign, step.what),
                     Err(error) => failed.push(format!("{}: {error}", step.what)),
                 }
@@ -159,11 +160,11 @@ impl<D> Plan<D> {
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 
-    /// Shows it, asks, and does it by `act`, which says what went wrong. Exit code 0: all is as it should be, or would be.
+    /// Shows it, asks, and does it by `act`, which says what it waits for, and what went wrong. Exit code 0: all is as it should be, or would be.
     pub async fn carry_out(
         self,
         options: Options,
-        mut act: impl AsyncFnMut(&D) -> Result<(), String>,
+        mut act: impl AsyncFnMut(&D, &Progress) -> Result<(), String>,
     ) -> ExitCode {
         print!("{}", self.show());
         let code = if self.count(Sign::Wrong) > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS };
@@ -175,14 +176,19 @@ impl<D> Plan<D> {
             return ExitCode::from(NOT_DONE);
         }
         let (mut done, mut failed) = (0, 0);
-        for step in self.steps.iter().filter(|step| !step.deeds.is_empty()) {
+        let to_do: Vec<&Step<D>> = self.steps.iter().filter(|step| !step.deeds.is_empty()).collect();
+        let progress = Progress::of_steps(to_do.len());
+        for (number, step) in to_do.into_iter().enumerate() {
+            progress.reaches(number as u64);
+            let name = format!("{} {}", step.sign, step.what);
             if step.only_if_well && failed > 0 {
-                eprintln!("left: {}, because a step before it failed", step.what);
+                progress.above(|| eprintln!("left: {}, because a step before it failed", step.what));
                 continue;
             }
             let mut result = Ok(());
             for deed in &step.deeds {
-                result = act(deed).await;
+                progress.says(&name);
+                result = act(deed, &progress).await;
                 if result.is_err() {
                     break;
                 }
@@ -192,10 +198,11 @@ impl<D> Plan<D> {
                 // Others may go well: what has gone well is not done again the next time.
                 Err(error) => {
                     failed += 1;
-                    eprintln!("error: {} {}: {error}", step.sign, step.what);
+                    progress.above(|| eprintln!("error: {name}: {error}"));
                 }
             }
         }
+        progress.ends();
         println!("done: {done} of {}", done + failed);
         if failed > 0 { ExitCode::FAILURE } else { code }
     }
@@ -211,9 +218,9 @@ mod tests {
         plan.add(Step::new(Sign::Remove, "filter f").deed("filter"));
         plan.add(Step::new(Sign::Remove, "filter g").deed("other"));
         plan.add(Step::new(Sign::Remove, "role r").deed("role").only_if_well());
-        let options = Options { plan: false, yes: true, remove: true, with_logs: false };
+        let options = Options { plan: false, yes: true, remove: true };
         let mut tried = Vec::new();
-        let act = async |deed: &&'static str| {
+        let act = async |deed: &&'static str, _: &Progress| {
             tried.push(*deed);
             if *deed == "filter" { Err("denied".to_owned()) } else { Ok(()) }
         };

@@ -11,7 +11,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Row, Table};
 
-use super::super::terminal::{counted, grouped, printable, size};
+use super::super::terminal::{age, counted, grouped, printable, size};
 use crate::admin::status::{ContainerStatus, OutputStatus, Status};
 
 /// What containers are sorted by.
@@ -105,15 +105,6 @@ fn rate(rate: Option<f64>) -> String {
         None => "-".to_owned(),
         Some(rate) if rate > 0.0 && rate < 10.0 => format!("{rate:.1}"),
         Some(rate) => grouped(rate.round() as u64),
-    }
-}
-
-fn age(seconds: f64) -> String {
-    match seconds as u64 {
-        0 if seconds < 0.05 => "-".to_owned(),
-        0..60 => format!("{seconds:.1} s"),
-        60..3_600 => format!("{:.0} min", seconds / 60.0),
-        _ => format!("{:.1} h", seconds / 3_600.0),
     }
 }
 

@@ -8,6 +8,7 @@ use taffrail_tests::kinesis::Kinesis;
 use taffrail_tests::moto::Moto;
 use taffrail_tests::proxy::{Action, Proxy};
 use taffrail_tests::space::Space;
+use taffrail_tests::terminal::on_a_terminal;
 use taffrail_tests::{eventually, let_pass, seconds, seed, verify};
 
 #[test]
@@ -225,4 +226,27 @@ fn metadata_that_came_to_nobody_is_asked_of_cloudwatch_or_the_event_says_so() {
     assert_eq!(marked.text("taffrail.unresolved"), "0123456789abcdef");
     assert_eq!(marked.get("kubernetes"), None);
     assert!(forwarder.terminate().stderr.contains("unresolved=1"));
+}
+
+#[test]
+fn how_far_it_is_is_drawn_on_a_terminal_and_nowhere_else() {
+    let world = World::new(1);
+    let ours = (OWNER, world.group.as_str(), "shop/web-0/app");
+    for number in 0..20 {
+        let record = world.record(ours, &[&own(number, "shop", "web-0", "{}")]);
+        Moto::shared().put_record_into(&world.stream, (0, 1), &record);
+    }
+    let arguments = ["forward", "--kinesis", &world.stream];
+    let config = world.config("");
+    let forwarder = Agent::start_as(&credentials(&on_a_terminal()), &arguments, &config, &world.node);
+    eventually(seconds(90), "all records, and that it is not behind", || {
+        let drawn = forwarder.stdout();
+        let is_so = drawn.contains("20 records delivered, ") && drawn.contains("/s, not behind");
+        if is_so { Ok(()) } else { Err(drawn) }
+    });
+    drop(forwarder);
+    let plain = world.forwarder(&config);
+    plain.has_said("began to read a shard", 1);
+    let ended = plain.terminate();
+    assert!(ended.code == Some(0) && !ended.stderr.contains(['\u{1b}', '\r']), "{}", ended.stderr);
 }

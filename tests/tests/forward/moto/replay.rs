@@ -8,6 +8,7 @@ use taffrail_tests::lambda::Runtime;
 use taffrail_tests::moto::Moto;
 use taffrail_tests::seconds;
 use taffrail_tests::space::Target;
+use taffrail_tests::terminal::{left_on_screen, on_a_terminal};
 
 #[test]
 fn dead_letters_and_what_lambda_gave_up_are_brought_back() {
@@ -65,4 +66,30 @@ fn dead_letters_and_what_lambda_gave_up_are_brought_back() {
     let documents = world.forwarded.documents().expect("the documents");
     let [document] = &documents[..] else { panic!("{documents:?}") };
     assert_eq!(document.id, "AAAAAAAAAAAAAAAAAAAAAA-1-1");
+}
+
+#[test]
+fn how_far_it_is_is_drawn_on_a_terminal_and_nothing_of_that_is_left() {
+    let world = World::new(1);
+    let moto = Moto::shared();
+    let bucket = format!("shown-{}", world.stream);
+    moto.make_bucket(&bucket);
+    let ours = (OWNER, world.group.as_str(), "shop/web-0/app");
+    for number in 0..3 {
+        let record = world.record(ours, &[&own(number, "shop", "web-0", "{}")]);
+        let batch = json!({ "Records": [{ "kinesis": { "sequenceNumber": "1", "data": record } }] });
+        moto.put_object(&bucket, &format!("lost/{number}"), batch.to_string().as_bytes());
+    }
+    moto.put_object(&bucket, "lost/note.txt", b"not ours");
+    let place = format!("s3://{bucket}/lost");
+    let way = super::kit::credentials(&on_a_terminal());
+    let ended =
+        Agent::start_as(&way, &["forward", "--replay", &place], &world.config(""), &world.node).ends();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains(" of 4 objects done"), "{ended:?}");
+    // The log's line of the note goes above it, and the result stands alone.
+    let left = left_on_screen(&ended.stdout);
+    assert!(left.iter().all(|line| !line.contains("records delivered")), "{left:?}");
+    assert!(left[0].contains("left alone") && left[0].contains("lost/note.txt"), "{left:?}");
+    assert!(left[1].starts_with("3 objects brought back:") && left.len() == 2, "{left:?}");
 }

@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::objects::{Object, ndjson};
+use super::objects::{FORMS, Group, Object, ndjson};
 use crate::config::ElasticsearchConfig;
 use crate::output::http::{Call, HttpClient, Reply, words};
 
@@ -151,22 +151,47 @@ impl Server {
         Ok(found.iter().filter(|one| !one["error"].is_object()).map(found_of).collect())
     }
 
-    /// All objects of these types whose ids begin as ours do.
+    /// Whether there may be tenants, which whoever has none ignores in silence.
+    ///
+    /// # Errors
+    /// There are none, or it could not be asked.
+    pub async fn tenants(&self, product: &Product) -> Result<(), String> {
+        if product.name != "Kibana" {
+            return Ok(());
+        }
+        // Open Distro's Kibana 7.10 has tenants, and no spaces.
+        let reply = self.send(Method::GET, "/api/spaces/space/default", "", JSON, Bytes::new()).await?;
+        if reply.status == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        Err(format!("{} has no tenants: leave --tenant out, and see --space", product.name))
+    }
+
+    /// Those of these objects that are there, and others whose ids begin as ours do, made by other versions.
     ///
     /// # Errors
     /// It could not be asked.
-    pub async fn ours(&self, kinds: &[&str], prefix: &str) -> Result<Vec<Found>, String> {
-        let kinds: String = kinds.iter().map(|kind| format!("&type={kind}")).collect();
+    pub async fn ours(&self, groups: &[Group], prefix: &str) -> Result<Vec<Found>, String> {
         let mut ours = Vec::new();
+        for group in groups {
+            ours.extend(self.get(&group.objects).await?);
+        }
+        let kinds: String = FORMS.iter().map(|(kind, _)| format!("&type={kind}")).collect();
+        // By the word that stands in all titles and descriptions of ours: there may be thousands of objects of others.
+        let words = "search=taffrail&search_fields=title&search_fields=description";
         for page in 1.. {
-            let query = format!("per_page={PAGE}&page={page}&fields=title&fields=description{kinds}");
+            let query = format!("per_page={PAGE}&page={page}&{words}&fields=title&fields=description{kinds}");
             let found = json_of(
                 self.send(Method::GET, &self.within("/api/saved_objects/_find"), &query, JSON, Bytes::new())
                     .await?,
             )?;
             let all = found["saved_objects"].as_array().cloned().unwrap_or_default();
             let full = all.len() == PAGE;
-            ours.extend(all.iter().map(found_of).filter(|one| one.id.starts_with(prefix)));
+            for one in all.iter().map(found_of).filter(|one| one.id.starts_with(prefix)) {
+                if !ours.iter().any(|known: &Found| (&known.kind, &known.id) == (&one.kind, &one.id)) {
+                    ours.push(one);
+                }
+            }
             if !full {
                 break;
             }

@@ -62,7 +62,7 @@ fn fields() -> BTreeMap<String, bool> {
 }
 
 fn ndjson_text() -> String {
-    file("logs-*", "logs-taffrail-*")
+    file(&names())
 }
 
 #[test]
