@@ -4,7 +4,7 @@
 //! ledger. It reads when it has credit to send, in fair turns ([`turns`]), sends ([`send`]), and stands still
 //! otherwise: the log files are the queue. Owns its cursors alone; never blocks on the network.
 
-mod cursor;
+pub(crate) mod cursor;
 mod enrich;
 mod follow;
 mod left_out;

@@ -29,7 +29,9 @@ impl Scanner {
             let known =
                 self.directories.get(&path).and_then(|d| d.files.iter().find(|k| k.file.key == kept.key));
             if let Some(known) = known {
-                if !is_name_of(&kept, &known.file) {
+                // One that was found late may have been given a name anew.
+                let is_named = known.file.kept().is_some_and(|own| own != kept.path);
+                if is_named || !is_name_of(&kept, &known.file) {
                     self.settings.retention.iter().for_each(|retention| retention.discard(kept.path.clone()));
                 }
                 continue;
@@ -60,7 +62,11 @@ impl Scanner {
                 Err(error) => self.tell_unreadable(&kept.path, &error),
             }
         }
-        if let Some(retention) = self.settings.retention.as_ref().filter(|_| !self.started) {
+    }
+
+    /// Once, after the first listing: those that are found later are handed over as they are.
+    pub(super) fn keep_found(&self) {
+        if let Some(retention) = &self.settings.retention {
             let files = self.directories.values().flat_map(|directory| &directory.files);
             files.for_each(|known| retention.keep(known.file.clone()));
         }

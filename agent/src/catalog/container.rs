@@ -312,12 +312,13 @@ impl Scanner {
             );
         }
         self.sequence += 1;
+        let live = all.iter().find(|other| other.name.restart == entry.name.restart && other.name.is_live());
         let found = Found {
             key,
             origin: directory.origin.clone(),
             framing: Framing::Runtime,
             roots: self.settings.roots.clone(),
-            name: directory.order_of(&entry.name),
+            name: directory.order_of(&entry.name, live.map(|live| live.stamp)),
             sequence: self.sequence,
             at_start: !self.started,
             past: None,

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rustix::fs::{fstat, stat};
 
-use super::file::LogFile;
+use super::file::{LogFile, Stamp};
 use super::name::{LogName, Rotation};
 use super::origin::{Container, Origin};
 use super::{QUIET, Seen};
@@ -140,14 +140,14 @@ impl Directory {
         self.files.retain(|known| !known.file.is_gone() || known.file.is_wanted());
     }
 
-    /// The name that orders a new file: its own, but where a file that was found as the live one has been rotated before
-    /// it. That one is called live still, and comes first: so then is this one, and they go by when they were found.
-    pub fn order_of(&self, name: &LogName) -> LogName {
+    /// The name that orders a new file: its own, but where a file that was found as the live one is so no more. It was there
+    /// before this one, and is called live still: so then is this one, and they go by when they were found. `live`: the file
+    /// that the runtime writes to now.
+    pub fn order_of(&self, name: &LogName, live: Option<Stamp>) -> LogName {
         let is_before = |known: &Known| {
-            let now =
-                known.file.place().path.file_name().and_then(|now| now.to_str()).and_then(LogName::parse);
             known.file.name.is_live()
-                && now.is_some_and(|now| now.restart == name.restart && !now.is_live() && now < *name)
+                && known.file.name.restart == name.restart
+                && Some(known.file.place().stamp) != live
         };
         let rotation = if self.files.iter().any(is_before) { Rotation::Live } else { name.rotation.clone() };
         LogName { rotation, ..name.clone() }

@@ -284,6 +284,7 @@ impl Scanner {
         self.inbox.pulse.beat();
         let mut rescan_took = self.rescan();
         self.adopt();
+        self.keep_found();
         self.adopt_carried();
         self.started = true;
         self.inbox.pulse.has_begun();

@@ -180,6 +180,30 @@ fn a_rotation_is_followed_to_the_gz_while_nobody_has_read() {
 }
 
 #[test]
+fn two_rotations_between_two_looks_leave_the_files_in_the_order_of_their_writing() {
+    for packed in [false, true] {
+        let mut world = World::new();
+        world.append(POD, "0.log", "1 one\n");
+        let mut files = world.rescan();
+        for (text, time) in [("2 two\n", "20261123-155401"), ("3 three\n", "20261123-155402")] {
+            let rotated = format!("0.log.{time}");
+            fs::rename(world.path(POD, "0.log"), world.path(POD, &rotated)).unwrap();
+            if packed && time.ends_with('1') {
+                world.pack(POD, &rotated);
+                fs::remove_file(world.path(POD, &rotated)).unwrap();
+            }
+            world.append(POD, "0.log", text);
+        }
+        files.extend(world.rescan());
+        files.sort_by(|one, other| {
+            crate::worker::cursor::order(one).cmp(&crate::worker::cursor::order(other))
+        });
+        let texts: Vec<String> = files.iter().map(|file| world.read(file)).collect();
+        assert_eq!(texts, ["1 one\n", "2 two\n", "3 three\n"], "packed: {packed}");
+    }
+}
+
+#[test]
 fn without_descriptors_a_file_is_followed_by_its_path() {
     let mut world = World::with_descriptors(0);
     world.append(POD, "0.log", "one\n");

@@ -75,6 +75,8 @@ struct Trouble {
     too_large: bool,
     /// What is in it may be the reason (403, 400 and the like).
     of_body: bool,
+    /// The status of the answer, if there was one.
+    status: u16,
 }
 
 /// How the delivery of a batch stands.
@@ -213,7 +215,8 @@ impl Elasticsearch {
             let wait = match attempt {
                 Err(trouble) if trouble.too_large => {
                     self.tell_trouble(&trouble.what);
-                    let parts = self.make_smaller(&load, trouble.what, runs, standing).await;
+                    let item = Item { index: 0, status: 413, reason: trouble.what, ..Item::default() };
+                    let parts = self.make_smaller(&load, item, runs, standing).await;
                     more.extend(self.or_park(&load, parts, runs, standing));
                     return Some(more);
                 }
@@ -221,7 +224,9 @@ impl Elasticsearch {
                     self.tell_apart(&trouble.what);
                     let wait = standing.pace.next(trouble.retry_after);
                     self.wait(wait, standing).await?;
-                    let parts = take_apart(&load, runs, standing);
+                    let item =
+                        Item { index: 0, status: trouble.status, reason: trouble.what, ..Item::default() };
+                    let parts = self.take_apart(&load, item, runs, standing).await;
                     more.extend(self.or_park(&load, parts, runs, standing));
                     return Some(more);
                 }
@@ -393,6 +398,7 @@ impl Elasticsearch {
             retry_after: reply.retry_after,
             in_doubt: reply.status.is_success() || reply.status.is_server_error(),
             too_large: reply.status == StatusCode::PAYLOAD_TOO_LARGE,
+            status: reply.status.as_u16(),
             of_body: refused::may_be_for_its_body(reply.status.as_u16(), &reply.body),
         };
         if matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -473,13 +479,13 @@ impl Elasticsearch {
         Ok(vec![load.with(safe, true)?])
     }
 
-    /// A load of which the server takes no request of its size, as its answer `what` says: in halves, and batches to come
+    /// A load of which the server takes no request of its size, as its answer, `item`'s reason, says: in halves, and batches to come
     /// are made no larger. A record that is too large by itself is put aside. One that is not waits: whoever refuses it
     /// refuses everything now.
     async fn make_smaller(
         &self,
         load: &Load,
-        what: String,
+        item: Item,
         runs: &[Run],
         standing: &mut Standing,
     ) -> io::Result<Vec<Load>> {
@@ -487,10 +493,29 @@ impl Elasticsearch {
         if load.items > 1 {
             self.batch_limit.refused(bytes, Instant::now());
         } else if bytes > load::LEAST {
-            let item = Item { index: 0, status: 413, reason: what, ..Item::default() };
             return self.put_aside(load, vec![item]).await;
         }
-        take_apart(load, runs, standing)
+        self.take_apart(load, item, runs, standing).await
+    }
+
+    /// A load in halves. A single record has none: its run waits. Where documents have no `_id`, what was taken beside it
+    /// would be stored again at each try: then it is put aside.
+    async fn take_apart(
+        &self,
+        load: &Load,
+        item: Item,
+        runs: &[Run],
+        standing: &mut Standing,
+    ) -> io::Result<Vec<Load>> {
+        standing.apart = true;
+        if load.items > 1 {
+            return load.halves();
+        }
+        if !self.ids && standing.answered {
+            return self.put_aside(load, vec![item]).await;
+        }
+        standing.parked.insert(run_of(runs, load.place(0)));
+        Ok(Vec::new())
     }
 
     /// Bytes that a batch may have before compression, as far as the server's refusals have taught.
@@ -534,6 +559,7 @@ impl Elasticsearch {
 
     fn tell_recovery(&self) {
         if self.told.load(Ordering::Relaxed) && self.told.swap(false, Ordering::Relaxed) {
+            self.told_apart.store(false, Ordering::Relaxed);
             tracing::info!(output = self.name, "delivering again");
         }
     }
@@ -556,16 +582,6 @@ fn settle(runs: Vec<Run>, fate: impl Fn(usize) -> Fate, body: Bytes) -> Settled 
     let runs = runs.into_iter().enumerate().map(|(at, run)| (run, fate(at))).collect();
     let spare = body.try_into_mut().map(Vec::from).unwrap_or_default();
     Settled { runs, spare, lost: Vec::new() }
-}
-
-/// A load in halves. A single record has none: its run waits.
-fn take_apart(load: &Load, runs: &[Run], standing: &mut Standing) -> io::Result<Vec<Load>> {
-    standing.apart = true;
-    if load.items > 1 {
-        return load.halves();
-    }
-    standing.parked.insert(run_of(runs, load.place(0)));
-    Ok(Vec::new())
 }
 
 /// Which run an item belongs to.

@@ -104,7 +104,16 @@ pub fn may_be_for_its_body(status: u16, answer: &[u8]) -> bool {
 }
 
 /// What is in an answer that refuses the caller.
-const RIGHTS: [&str; 4] = ["security_exception", "not authorized", "AccessDenied", "no permissions"];
+const RIGHTS: [&str; 8] = [
+    "security_exception",
+    "no permissions",
+    "not authorized",
+    "AccessDenied",
+    "security token",
+    "ignature",
+    "Authentication Token",
+    "\"Forbidden\"",
+];
 
 /// So often a body is refused as a whole before it is taken apart.
 const BODY_TRIES: u32 = 3;

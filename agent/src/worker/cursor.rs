@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::limits::Dropped;
 use crate::batch::{Batch, Run};
 use crate::catalog::file::{LogFile, Source};
-use crate::catalog::name::LogName;
+use crate::catalog::name::Rotation;
 use crate::catalog::origin::Origin;
 use crate::position::{Cut, Entry, Held, OpenGroup, Position, Skipped};
 use crate::read::Framing;
@@ -199,7 +199,7 @@ impl Cursor {
     }
 
     /// What orders the files of a container.
-    pub fn order(&self) -> (&LogName, u64) {
+    pub fn order(&self) -> Order<'_> {
         order(&self.file)
     }
 
@@ -611,6 +611,9 @@ impl Cursor {
 }
 
 /// What orders the files of a container.
-pub fn order(file: &LogFile) -> (&LogName, u64) {
-    (&file.name, file.sequence)
+pub fn order(file: &LogFile) -> Order<'_> {
+    (file.name.restart, &file.name.rotation, file.sequence)
 }
+
+/// The run, when it was rotated, and when it was found.
+pub type Order<'a> = (u32, &'a Rotation, u64);

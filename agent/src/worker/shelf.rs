@@ -11,7 +11,6 @@ use std::time::Instant;
 use super::cursor::{self, Cursor};
 use super::{Reading, Worker};
 use crate::catalog::file::{FileKey, LogFile};
-use crate::catalog::name::LogName;
 use crate::position::Entry;
 
 /// A look at all that are delivered is followed by a rest of so many times what it took: 1% of a core.
@@ -54,7 +53,7 @@ pub(super) struct Looks {
 }
 
 impl Waiting {
-    fn order(&self) -> (&LogName, u64) {
+    fn order(&self) -> cursor::Order<'_> {
         cursor::order(&self.file)
     }
 }

@@ -136,9 +136,11 @@ impl Worker {
         }
         let cursor = &reading.cursors[at];
         self.inflating += usize::from(cursor.file.name.packed && !cursor.is_inflating());
-        let start = cursor.at.offset;
+        let (id, start) = (cursor.id, cursor.at.offset);
         let useful = self.turn(place, at);
-        (self.containers[place].cursors[at].at.offset.saturating_sub(start), useful)
+        // Another one may have been taken up before it.
+        let read = Some(&self.containers[place].cursors[at]).filter(|cursor| cursor.id == id);
+        (read.map_or(0, |cursor| cursor.at.offset.saturating_sub(start)), useful)
     }
 
     /// One turn in one file; false if nothing came of it.

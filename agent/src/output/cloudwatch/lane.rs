@@ -42,6 +42,9 @@ const TRIES: u32 = 8;
 /// there is nothing better to do; or it may be that others have no credit, since this stream holds all of it.
 const TRIES_ALONE: u32 = 24;
 
+/// So many single events are tried of a stream that takes none, before its containers wait.
+const PROBES: u32 = 8;
+
 /// What a raw line is given in front when it is sent with another time: brackets, thirty letters, a space.
 const STAMP_BYTES: usize = 40;
 
@@ -130,7 +133,10 @@ impl CloudWatch {
         // Refused as a whole, behind an event that was refused alone, while nothing was taken. It may be the stream: cut into
         // single events, a batch of thousands would cost thousands of calls to learn that.
         let mut whole: Vec<Part> = Vec::new();
-        while let Some(part) = parts.pop_front() {
+        let mut probes = PROBES;
+        while let Some(part) =
+            parts.pop_front().or_else(|| probe(&mut whole, &mut probes).filter(|_| !accepted))
+        {
             match self.call(shipment, &job.target, &part, accepted, room.take()).await {
                 Outcome::Taken(info) => {
                     accepted = true;
@@ -219,6 +225,8 @@ impl CloudWatch {
         // What has been taken, or may have been, would stand twice if it were given up.
         let mut sent = begun;
         let before = self.signs();
+        // Failures since each of which there was a sign: while nobody answers, a call waits for as long as it takes.
+        let (mut last, mut vain) = (before, 0);
         // It has been left alone, and nothing has passed since: one try shows whether it is well.
         let left = lock(&self.denied).contains_key(target);
         let mut made = false;
@@ -259,6 +267,8 @@ impl CloudWatch {
                     Some(Err(other)) => fault = other,
                 }
             }
+            // A throttled call says nothing of its stream.
+            let left = left && matches!(fault, Fault::Passing { .. });
             // Throttling is part of the trade, until it lasts.
             let usual = matches!(fault, Fault::Throttled(_)) && backoff.tries() < THROTTLED;
             let what = match fault {
@@ -290,7 +300,10 @@ impl CloudWatch {
             if !usual {
                 self.tell_trouble(&what);
             }
-            if backoff.tries() + 1 >= self.patience(before, begun, left) {
+            let signs = self.signs();
+            vain += u32::from(signs != last);
+            last = signs;
+            if vain >= self.patience(before, begun, left) {
                 self.give_way(target, &what);
                 return Outcome::Parked;
             }
@@ -466,6 +479,16 @@ impl CloudWatch {
             _ = stop.wait_for(|stop| *stop == Stop::Now) => None,
         }
     }
+}
+
+/// One event out of the largest part that was refused as a whole: where it is taken, it is not the stream that is refused.
+fn probe(whole: &mut Vec<Part>, probes: &mut u32) -> Option<Part> {
+    *probes = probes.checked_sub(1)?;
+    let part = whole.iter_mut().max_by_key(|part| part.events.len())?;
+    let event = part.events.remove(part.events.len() / 2);
+    let probe = Part { events: vec![event], restamped: part.restamped };
+    whole.retain(|part| !part.events.is_empty());
+    Some(probe)
 }
 
 /// Puts a part in front again, in two.

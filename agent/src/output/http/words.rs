@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -52,9 +53,13 @@ pub fn proxy(server: &Url, env: impl Fn(&str) -> Option<String>) -> Option<Strin
     };
     let (variable, value) = first(own).or_else(|| first(["ALL_PROXY", "all_proxy"]))?;
     let host = server.host_str()?.trim_matches(['[', ']']);
+    let host = host.to_ascii_lowercase();
     let is_it = |entry: &str| {
-        let entry = entry.trim().trim_start_matches('.');
-        let ends = || host.strip_suffix(entry).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let entry = entry.trim().trim_start_matches('.').to_ascii_lowercase();
+        if let Ok(address) = host.parse() {
+            return entry == "*" || is_within(address, &entry);
+        }
+        let ends = || host.strip_suffix(&*entry).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
         entry == "*" || (!entry.is_empty() && ends())
     };
     if first(["NO_PROXY", "no_proxy"]).is_some_and(|(_, without)| without.split(',').any(is_it)) {
@@ -64,6 +69,20 @@ pub fn proxy(server: &Url, env: impl Fn(&str) -> Option<String>) -> Option<Strin
     let whole = Url::parse(&value).ok().filter(Url::has_host);
     let proxy = whole.or_else(|| Url::parse(&format!("http://{value}")).ok())?;
     Some(format!("{}:{} of {variable}", proxy.host_str()?, proxy.port_or_known_default().unwrap_or(0)))
+}
+
+/// Whether an address is this one, or in this range (`10.0.0.0/8`).
+fn is_within(address: IpAddr, range: &str) -> bool {
+    let (base, length) = range.split_once('/').map_or((range, None), |(base, length)| (base, Some(length)));
+    let (address, base, bits) = match (address, base.parse()) {
+        (IpAddr::V4(address), Ok(IpAddr::V4(base))) => {
+            (u128::from(address.to_bits()), u128::from(base.to_bits()), 32)
+        }
+        (IpAddr::V6(address), Ok(IpAddr::V6(base))) => (address.to_bits(), base.to_bits(), 128),
+        _ => return false,
+    };
+    let Ok(length) = length.map_or(Ok(bits), str::parse::<u32>) else { return false };
+    (address ^ base).checked_shr(bits.saturating_sub(length)).unwrap_or(0) == 0
 }
 
 /// What rustls said, if it was TLS that failed.
@@ -165,6 +184,16 @@ mod tests {
             ("", true),
         ] {
             assert_eq!(of(plain, &[http, ("NO_PROXY", without)]).is_some(), named, "{without}");
+        }
+        for (without, named) in [
+            ("10.0.0.0/8", false),
+            ("10.1.2.3", false),
+            ("0.0.0.0/0", false),
+            ("2.3", true),
+            ("10.2.0.0/16", true),
+        ] {
+            let of = of("http://10.1.2.3:9200", &[http, ("NO_PROXY", without)]);
+            assert_eq!(of.is_some(), named, "{without}");
         }
     }
 

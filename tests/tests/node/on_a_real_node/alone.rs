@@ -169,4 +169,6 @@ fn another_configuration_counts_from_then_on() {
     let found = world.delivered(ns).unwrap();
     let labelled = found.iter().filter(|document| document.text("labels.app") == "after").count();
     assert_eq!(labelled, 200);
+    world.configure("");
+    world.node.rolled_out(AGENT, "daemonset/taffrail");
 }
