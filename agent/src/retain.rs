@@ -326,16 +326,22 @@ impl Warden {
     /// Bytes and inodes that a disk has too few of.
     fn lacking(&self, disk: &StatVfs) -> (u64, u64) {
         let config = &self.settings.config;
-        let bytes =
-            config.min_free.of(disk.f_blocks * disk.f_frsize).saturating_sub(disk.f_bavail * disk.f_frsize);
+        let (free, floor) = self.free(disk);
+        let bytes = floor.saturating_sub(free);
         // File systems without a fixed number of inodes say that there are none.
         (bytes, config.min_free_inodes.of(disk.f_files).saturating_sub(disk.f_favail))
     }
 
     /// Bytes that a disk has more free than must be.
     fn room(&self, disk: &StatVfs) -> u64 {
-        let free = disk.f_bavail * disk.f_frsize;
-        free.saturating_sub(self.settings.config.min_free.of(disk.f_blocks * disk.f_frsize))
+        let (free, floor) = self.free(disk);
+        free.saturating_sub(floor)
+    }
+
+    /// Bytes that are free on a disk, and that must be.
+    fn free(&self, disk: &StatVfs) -> (u64, u64) {
+        let floor = self.settings.config.min_free.of(disk.f_blocks * disk.f_frsize);
+        (disk.f_bavail * disk.f_frsize, floor)
     }
 
     fn let_go(&mut self, members: Vec<usize>, bytes: u64, files: u64, reason: LossReason) {

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod arguments;
 pub mod browser;
 pub mod clock;
 pub mod cloudwatch;

@@ -18,16 +18,14 @@ use super::terminal::agreed;
 use crate::admin::ADDRESSES;
 use crate::config::ByteSize;
 use crate::health;
+use crate::output::dead_letter;
 use crate::pipeline::{StartError, lock_state};
 
 /// The exit code for a configuration with mistakes, and where nobody has said yes.
 const NOT_DONE: u8 = 2;
 
 /// Folders in the state directory that are wholly the agent's.
-const FOLDERS: [&str; 4] = ["retained", DEAD_LETTERS, "metadata", health::file::FOLDER];
-
-/// The one of what destinations refused, a record on a line.
-const DEAD_LETTERS: &str = "dead-letters";
+const FOLDERS: [&str; 4] = ["retained", dead_letter::FOLDER, "metadata", health::file::FOLDER];
 
 /// Endings of the agent's files in it, beside the lock: positions and marks of outputs that are removed, the register of
 /// host files, the configuration that ran last, what was set aside as damaged, what a crash left half written.
@@ -129,7 +127,7 @@ fn find(state_dir: &Path) -> io::Result<Left> {
             left.take_file(entry.path())?;
         }
     }
-    let letters = state_dir.join(DEAD_LETTERS);
+    let letters = state_dir.join(dead_letter::FOLDER);
     let is_letters = |file: &&PathBuf| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         file.starts_with(&letters) && name.contains(".ndjson")

@@ -220,14 +220,12 @@ impl CloudWatch {
 
     /// A denial is told once for each group and action, and the stream left alone for a while.
     fn deny(&self, target: &Arc<str>, action: &str, what: &str) {
-        self.stats.fail(what);
         self.stats.auth_failures.add(1);
-        self.leave(target, Instant::now());
         let (group, _) = split(target);
         let (denied, resource) = denial(what);
         let action = denied.unwrap_or_else(|| action.to_owned());
         let resource = resource.unwrap_or_else(|| format!("arn:aws:logs:*:*:log-group:{group}:*"));
-        if self.is_news(format!("{action} {group}")) {
+        if self.sets_aside(target, what, &action) {
             tracing::error!(
                 output = self.name,
                 action,
@@ -240,10 +238,8 @@ impl CloudWatch {
 
     /// A group or stream that cannot be made: told once for each group.
     fn leave_alone(&self, target: &Arc<str>, what: &str) {
-        self.stats.fail(what);
-        self.leave(target, Instant::now());
-        let (group, _) = split(target);
-        if self.is_news(format!("make {group}")) {
+        if self.sets_aside(target, what, "make") {
+            let (group, _) = split(target);
             tracing::error!(
                 output = self.name,
                 group,
@@ -255,10 +251,8 @@ impl CloudWatch {
 
     /// A stream for which nothing passes, while the service is there: told once for each group.
     fn give_way(&self, target: &Arc<str>, what: &str) {
-        self.stats.fail(what);
-        self.leave(target, Instant::now());
-        let (group, stream) = split(target);
-        if self.is_news(format!("wait {group}")) {
+        if self.sets_aside(target, what, "wait") {
+            let (group, stream) = split(target);
             tracing::warn!(
                 output = self.name,
                 group,
@@ -267,6 +261,13 @@ impl CloudWatch {
                 "nothing passes for a log stream: its containers wait, and are tried again every half minute; others go on"
             );
         }
+    }
+
+    /// Leaves a stream alone for a while, for this error; whether that is yet to be told of its group, for this reason.
+    fn sets_aside(&self, target: &Arc<str>, error: &str, reason: &str) -> bool {
+        self.stats.fail(error);
+        self.leave(target, Instant::now());
+        self.is_news(format!("{reason} {}", split(target).0))
     }
 
     /// Leaves a stream alone for a while.

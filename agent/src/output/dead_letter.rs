@@ -20,6 +20,9 @@ use crate::config::{BulkOp, ByteSize};
 use crate::position::Position;
 use crate::record::time;
 
+/// Their folder in the state directory: a file for each output, a record on a line.
+pub const FOLDER: &str = "dead-letters";
+
 /// One refused record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Letter {
@@ -61,7 +64,7 @@ pub struct DeadLetters {
 impl DeadLetters {
     /// Those of `output`, below the state directory, of which `limit` is kept.
     pub fn new(state_dir: &Path, output: &str, limit: ByteSize) -> DeadLetters {
-        let path = state_dir.join("dead-letters").join(format!("{output}.ndjson"));
+        let path = state_dir.join(FOLDER).join(format!("{output}.ndjson"));
         DeadLetters { path, limit: limit.bytes(), writing: Arc::default(), turn: Arc::default() }
     }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use taffrail_tests::arguments::Arguments;
 use taffrail_tests::real_node::schedule::schedule;
 use taffrail_tests::real_node::soak::{Options, run};
 
@@ -15,27 +16,13 @@ const USAGE: &str = "usage: tests/node soak [--seed N] [--minutes M] [--schedule
 The last line counts. Env TAFFRAIL_IMAGE: an image to use instead of one that is built.";
 
 fn main() -> ExitCode {
-    let mut options = Options { seed: fastrand::u64(..1 << 32), length: Duration::from_secs(1_800) };
-    let mut only_schedule = false;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut number = || arguments.next()?.parse::<f64>().ok().filter(|number| *number >= 0.0);
-        let understood = match argument.as_str() {
-            "--seed" => number().map(|number| options.seed = number as u64),
-            "--minutes" => number().map(|number| options.length = Duration::from_secs_f64(number * 60.0)),
-            "--schedule" => {
-                only_schedule = true;
-                Some(())
-            }
-            _ => None,
-        };
-        if understood.is_none() {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
-    }
+    let Some(arguments) = Arguments::read(Duration::from_secs(1_800), &[]) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let options = Options { seed: arguments.seed, length: arguments.length };
     let events = schedule(options.seed, options.length);
-    if only_schedule {
+    if arguments.only_schedule {
         events.iter().for_each(|event| println!("{:7.1} s: {:?}", event.at.as_secs_f64(), event.what));
         return ExitCode::SUCCESS;
     }

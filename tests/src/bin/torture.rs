@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::time::Duration;
+use taffrail_tests::arguments::Arguments;
 use taffrail_tests::server::{Kind, Server};
 use taffrail_tests::torture::{Options, events, run};
 
@@ -15,35 +16,17 @@ const USAGE: &str = "usage: tests/torture [--seed N] [--minutes M] [--any-time] 
 The last line counts. What failed is above it, with the folder of what is left. Env TMPDIR: where the world is made.";
 
 fn main() -> ExitCode {
-    let mut options = Options {
-        seed: fastrand::u64(..1 << 32),
-        length: Duration::from_secs(60),
-        any_time: false,
+    let Some(arguments) = Arguments::read(Duration::from_secs(60), &["--any-time"]) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let options = Options {
+        seed: arguments.seed,
+        length: arguments.length,
+        any_time: arguments.flags.contains(&"--any-time"),
         server_dies: true,
     };
-    let mut only_schedule = false;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut number = || arguments.next()?.parse::<f64>().ok().filter(|number| *number >= 0.0);
-        let understood = match argument.as_str() {
-            "--seed" => number().map(|number| options.seed = number as u64),
-            "--minutes" => number().map(|number| options.length = Duration::from_secs_f64(number * 60.0)),
-            "--any-time" => {
-                options.any_time = true;
-                Some(())
-            }
-            "--schedule" => {
-                only_schedule = true;
-                Some(())
-            }
-            _ => None,
-        };
-        if understood.is_none() {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
-    }
-    if only_schedule {
+    if arguments.only_schedule {
         events(&options).iter().for_each(|event| println!("{event}"));
         return ExitCode::SUCCESS;
     }

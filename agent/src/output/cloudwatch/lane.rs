@@ -156,22 +156,14 @@ impl CloudWatch {
                 Outcome::Refused(what) => {
                     suspects.extend(part.events.into_iter().map(|event| (event, what.clone())))
                 }
-                Outcome::Parked => {
-                    let rest = parts.iter().chain(&whole).flat_map(|part| &part.events);
-                    let rest = part.events.iter().chain(rest);
+                stuck @ (Outcome::Parked | Outcome::Stopped) => {
+                    let rest = [&part].into_iter().chain(&parts).chain(&whole).flat_map(|part| &part.events);
                     let rest = rest.chain(suspects.iter().map(|(event, _)| event));
-                    for event in rest {
-                        let run = shipment.run(event);
-                        shipment.barred.add(&shipment.runs[run]);
-                        end.parked.insert(run);
+                    if matches!(stuck, Outcome::Parked) {
+                        rest.for_each(|event| end.park(shipment, event));
+                    } else {
+                        end.abandoned.extend(rest.map(|event| shipment.run(event)));
                     }
-                    return end;
-                }
-                Outcome::Stopped => {
-                    let rest = parts.iter().chain(&whole).flat_map(|part| &part.events);
-                    let rest = part.events.iter().chain(rest);
-                    let rest = rest.chain(suspects.iter().map(|(event, _)| event));
-                    end.abandoned.extend(rest.map(|event| shipment.run(event)));
                     return end;
                 }
             }
@@ -183,17 +175,11 @@ impl CloudWatch {
                     end.abandoned.insert(shipment.run(&event));
                 }
             } else {
-                let run = shipment.run(&event);
                 self.stats.fail(&what);
-                shipment.barred.add(&shipment.runs[run]);
-                end.parked.insert(run);
+                end.park(shipment, &event);
             }
         }
-        for event in whole.iter().flat_map(|part| &part.events) {
-            let run = shipment.run(event);
-            shipment.barred.add(&shipment.runs[run]);
-            end.parked.insert(run);
-        }
+        whole.iter().flat_map(|part| &part.events).for_each(|event| end.park(shipment, event));
         // The one behind begins.
         drop(job.done);
         end
@@ -478,6 +464,15 @@ impl CloudWatch {
             given = future => Some(given),
             _ = stop.wait_for(|stop| *stop == Stop::Now) => None,
         }
+    }
+}
+
+impl End {
+    /// An event is not taken for now: its run is read again.
+    fn park(&mut self, shipment: &Shipment, event: &Event) {
+        let run = shipment.run(event);
+        shipment.barred.add(&shipment.runs[run]);
+        self.parked.insert(run);
     }
 }
 
